@@ -1,0 +1,61 @@
+"""The contract between plan and runtime: pure data, shared by control plane and runners.
+
+Only the standard library and pydantic are imported here, so that a runner never loads Django.
+"""
+
+from agents.contracts.assignment import (
+    Assignment,
+    Check,
+    Limits,
+    ModelAccess,
+    Repository,
+)
+from agents.contracts.outcome import (
+    CheckOutcome,
+    CheckResult,
+    FailureOutcome,
+    FailureReason,
+    Finding,
+    Outcome,
+    OutcomeReport,
+    PlanOutcome,
+    ReviewOutcome,
+    WorkOutcome,
+)
+from agents.contracts.plan import PlanNode, PlanProposal
+from agents.contracts.records import (
+    Delta,
+    Doing,
+    MessageRecord,
+    PartRecord,
+    Record,
+    RecordBatch,
+    Usage,
+)
+
+__all__ = [
+    "Assignment",
+    "Check",
+    "CheckOutcome",
+    "CheckResult",
+    "Delta",
+    "Doing",
+    "FailureOutcome",
+    "FailureReason",
+    "Finding",
+    "Limits",
+    "MessageRecord",
+    "ModelAccess",
+    "Outcome",
+    "OutcomeReport",
+    "PartRecord",
+    "PlanNode",
+    "PlanOutcome",
+    "PlanProposal",
+    "Record",
+    "RecordBatch",
+    "Repository",
+    "ReviewOutcome",
+    "Usage",
+    "WorkOutcome",
+]

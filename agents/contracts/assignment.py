@@ -1,0 +1,84 @@
+"""What a runner is asked to do."""
+
+from typing import Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Kind = Literal["plan", "work", "review", "check"]
+
+
+class Frozen(BaseModel):
+    """A value that travels between processes: no unknown fields, never changed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Check(Frozen):
+    """A command that must exit with 0 at the root of a workspace."""
+
+    name: str = Field(min_length=1, max_length=80, description="Short name, e.g. 'unit tests'.")
+    command: str = Field(min_length=1, max_length=2000, description="Shell command, run at the repository's root.")
+    timeout: int = Field(default=120, ge=1, le=3600, description="Seconds until the command is stopped.")
+
+
+class Limits(Frozen):
+    """What one command of an agent, or one check, may use."""
+
+    seconds: int = 120
+    memory_mb: int = 1024
+    processes: int = 128
+    output_bytes: int = 65_536
+
+
+class ModelAccess(Frozen):
+    """Where to reach a model. Always the control plane's gateway; the attempt token is the key."""
+
+    base_url: str
+    name: str
+    rehearsal: bool = False
+    """The answers are a recording: safe to run where no sandbox works."""
+
+
+class Repository(Frozen):
+    """The git repository of one assignment, on the control plane."""
+
+    url: str
+    commit: str
+    """What the workspace starts from, a full SHA-1."""
+    branch: str | None = None
+    """The only ref that this assignment may push; None when it may push nothing."""
+    author: str = "Waggle agent <agent@waggle.invalid>"
+
+
+class Assignment(Frozen):
+    """One execution: everything a runner needs, and nothing else."""
+
+    execution: UUID
+    fence: UUID
+    """The lease's token: every report carries it and is refused with 409 when it is not the live one."""
+    team: str
+    kind: Kind
+    subject: str
+    """For people and logs, e.g. 'node:tokens' or 'goal:3'."""
+    title: str
+    role: str
+    attempt: int = 1
+    briefing: str = ""
+    """What the agent is told, in Markdown."""
+    runtime: str = "builtin"
+    writes: tuple[str, ...] = ()
+    checks: tuple[Check, ...] = ()
+    repository: Repository | None = None
+    model: ModelAccess | None = None
+    limits: Limits = Limits()
+    session: UUID
+    """The session to which this execution's messages belong."""
+    token: str
+    """The attempt token: for git, records, outcome and model; revoked when the execution ends."""
+    url: str
+    """Root of this execution's endpoints: {url}/records, {url}/outcome."""
+    lease_seconds: float = 30
+    heartbeat_seconds: float = 10
+    time_limit: float = 1800
+    trace: str = ""

@@ -1,0 +1,69 @@
+"""What a runtime records while it works: the transcript, as it streams."""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from agents.contracts.assignment import Frozen
+
+
+class Usage(Frozen):
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+
+
+class MessageRecord(Frozen):
+    """A message begins. The id is made by the runtime; sending it again changes nothing."""
+
+    type: Literal["message"] = "message"
+    id: UUID
+    role: Literal["system", "user", "assistant"]
+    model: str = ""
+    """What the provider says answered, e.g. 'rehearsal'."""
+
+
+class PartRecord(Frozen):
+    """A part as it now is (whole, not a difference). Later states replace earlier ones."""
+
+    type: Literal["part"] = "part"
+    id: UUID
+    message: UUID
+    index: int = Field(ge=0)
+    """Place in the message."""
+    kind: Literal["text", "reasoning", "tool", "patch", "error", "step"]
+    state: Literal["open", "done", "failed"] = "done"
+    text: str = ""
+    tool: str = ""
+    input: dict[str, Any] = {}
+    output: str = ""
+    usage: Usage | None = None
+    """For kind 'step': what the model call cost."""
+
+
+class Delta(Frozen):
+    """More text for an open part. Ephemeral: a gap is mended by the next whole PartRecord."""
+
+    type: Literal["delta"] = "delta"
+    part: UUID
+    offset: int = Field(ge=0)
+    """Characters of the part's text before this."""
+    text: str
+
+
+class Doing(Frozen):
+    """What the agent does now, one line for people."""
+
+    type: Literal["doing"] = "doing"
+    text: str = Field(max_length=200)
+
+
+Record = Annotated[MessageRecord | PartRecord | Delta | Doing, Field(discriminator="type")]
+
+
+class RecordBatch(Frozen):
+    """Body of POST {url}/records. Answers: 200 {"accepted": n}; 409 the fence is stale."""
+
+    fence: UUID
+    records: tuple[Record, ...] = Field(max_length=500)

@@ -1,0 +1,95 @@
+"""Who does the work: executions on runners, servers found on the network, metered model calls."""
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+
+from agents.states import EXECUTION_MOVES, LIVE, SERVER_MOVES, ExecutionState, ServerState
+from sessions.models import Session
+from tenants.ids import uuid7
+from tenants.models import Runner
+from tenants.states import Moves
+
+
+class Server(models.Model):
+    """An agent server seen on the network. Quarantined until a member enrols it."""
+
+    NOUN = "server"
+    MOVES: ClassVar[Moves] = SERVER_MOVES
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    name = models.CharField(max_length=120)
+    url = models.CharField(max_length=300, unique=True)
+    kind = models.CharField(max_length=20, default="opencode")
+    version = models.CharField(max_length=40, blank=True)
+    state = models.CharField(max_length=16, default=ServerState.QUARANTINED, choices=[(s, s) for s in ServerState])
+    first_seen = models.DateTimeField(auto_now_add=True)
+    last_seen = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.url})"
+
+
+class Execution(models.Model):
+    """One run of an assignment on a runner: a lease with a fence."""
+
+    NOUN = "execution"
+    MOVES: ClassVar[Moves] = EXECUTION_MOVES
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    kind = models.CharField(max_length=8, help_text="plan, work, review or check")
+    subject = models.CharField(max_length=80, help_text="What it is for: plan:<uuid>, node:<uuid> or checks:<uuid>.")
+    swarm = models.UUIDField(help_text="The swarm whose work it is.")
+    state = models.CharField(max_length=12, default=ExecutionState.LEASED, choices=[(s, s) for s in ExecutionState])
+    because = models.TextField(blank=True)
+    reason = models.CharField(max_length=24, blank=True, help_text="Why it failed: a FailureReason.")
+    fence = models.UUIDField(default=uuid7)
+    lease_until = models.DateTimeField()
+    runner = models.ForeignKey(Runner, models.PROTECT, related_name="+")
+    session = models.OneToOneField(Session, models.PROTECT, related_name="execution")
+    agent = models.CharField(max_length=80, help_text="Who works, e.g. developer-2.")
+    assignment = models.JSONField(help_text="What the runner was asked to do, without its token.")
+    outcome = models.JSONField(null=True, blank=True)
+    progress = models.PositiveIntegerField(default=0)
+    cancel_at = models.DateTimeField(null=True, blank=True, help_text="When somebody asked it to stop.")
+    trace = models.CharField(max_length=32, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["subject"], condition=Q(state__in=sorted(LIVE)), name="one_live_execution_per_subject"
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=sorted(LIVE), ended_at=None) | ~Q(state__in=sorted(LIVE)) & ~Q(ended_at=None),
+                name="execution_live_or_ended",
+            ),
+        ]
+        indexes: ClassVar = [models.Index(fields=["swarm", "created_at"], name="execution_swarm")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.subject}"
+
+    @property
+    def is_live(self) -> bool:
+        return self.state in LIVE
+
+
+class ModelCall(models.Model):
+    """One metered call through the gateway."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    execution = models.ForeignKey(Execution, models.CASCADE, related_name="model_calls")
+    model = models.CharField(max_length=120)
+    rehearsal = models.BooleanField(default=False)
+    status = models.PositiveSmallIntegerField(help_text="HTTP status of the provider; 0: not reached.")
+    input_tokens = models.PositiveIntegerField(default=0)
+    cached_tokens = models.PositiveIntegerField(default=0)
+    output_tokens = models.PositiveIntegerField(default=0)
+    cost_microusd = models.BigIntegerField(null=True, help_text="Millionths of a dollar; empty: price unknown.")
+    seconds = models.FloatField(default=0)
+    trace = models.CharField(max_length=32, blank=True)
+    at = models.DateTimeField(auto_now_add=True)

@@ -1,0 +1,206 @@
+"""Settings, each read once from the environment: docs/settings.md has the table."""
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from config.env import env, env_bool, env_float, env_int, env_secret, env_url
+from config.services.layout import data_dir, embedded_urls, local_secret
+from tenants.logs import logging_config
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DATA_DIR = data_dir()
+DEBUG = env_bool("WAGGLE_DEBUG", False)
+
+_embedded = embedded_urls(DATA_DIR) or {}
+DATABASE_URL = env_url(
+    "DATABASE_URL", ["postgres", "postgresql"], "postgresql://waggle:secret@db.example:5432/waggle"
+) or _embedded.get("DATABASE_URL", "")
+REDIS_URL = env_url(
+    "REDIS_URL", ["redis", "rediss", "valkey"], "redis://:secret@redis.example:6379"
+) or _embedded.get("REDIS_URL", "")
+
+SECRET_KEY = env_secret("WAGGLE_SECRET_KEY", None) or local_secret(DATA_DIR, "secret_key")
+
+# Addresses
+WAGGLE_HOST = env("WAGGLE_HOST", "waggle.localhost")
+WAGGLE_PORT = env_int("WAGGLE_PORT", 8000, minimum=1, maximum=65535)
+PUBLIC_URL = env_url(
+    "WAGGLE_PUBLIC_URL", ["http", "https"], "https://waggle.example", f"http://{WAGGLE_HOST}:{WAGGLE_PORT}"
+).rstrip("/")
+# Where runners and agents reach the control plane: the path form, by an address that every resolver knows.
+INTERNAL_URL = env_url(
+    "WAGGLE_INTERNAL_URL", ["http", "https"], "http://web:8000", f"http://127.0.0.1:{WAGGLE_PORT}"
+).rstrip("/")
+ALLOWED_HOSTS = [
+    WAGGLE_HOST,
+    f".{WAGGLE_HOST}",
+    "127.0.0.1",
+    "localhost",
+    urlsplit(INTERNAL_URL).hostname or "localhost",
+]
+
+# The model that the gateway asks. The supervisor points it at the rehearsal when none is set.
+MODEL_BASE_URL = env_url("WAGGLE_MODEL_BASE_URL", ["http", "https"], "https://api.example/v1", "").rstrip("/")
+MODEL_API_KEY = env_secret("WAGGLE_MODEL_API_KEY", "")
+MODEL_NAME = env("WAGGLE_MODEL_NAME", "")
+MODEL_REHEARSAL = env_bool("WAGGLE_MODEL_REHEARSAL", False)
+
+# Clockwork, in seconds
+LEASE_SECONDS = env_float("WAGGLE_LEASE_SECONDS", 30, minimum=1)
+HEARTBEAT_SECONDS = env_float("WAGGLE_HEARTBEAT_SECONDS", 10, minimum=0.2)
+TICK_SECONDS = env_float("WAGGLE_TICK_SECONDS", 0.5, minimum=0.05)
+
+SHARED_APPS = [
+    "daphne",
+    "django_tenants",
+    "django_prometheus",
+    "django_dramatiq",
+    "config",
+    "tenants",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "django_htmx",
+    "channels",
+]
+TENANT_APPS = ["django.contrib.admin", "sessions", "agents", "swarms"]
+INSTALLED_APPS = SHARED_APPS + [app for app in TENANT_APPS if app not in SHARED_APPS]
+TENANT_MODEL = "tenants.Team"
+TENANT_DOMAIN_MODEL = "tenants.Domain"
+AUTH_USER_MODEL = "tenants.User"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+MIDDLEWARE = [
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "tenants.middleware.TeamMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "tenants.middleware.MembershipRequired",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "django_prometheus.middleware.PrometheusAfterMiddleware",
+]
+ROOT_URLCONF = "config.urls_team"
+PUBLIC_SCHEMA_URLCONF = "config.urls_public"
+PROGRAMS_URLCONF = "config.urls_programs"
+ASGI_APPLICATION = "config.asgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "tenants.page.page",
+            ],
+        },
+    },
+]
+
+_database = urlsplit(DATABASE_URL)
+DATABASES = {
+    "default": {
+        "ENGINE": "django_tenants.postgresql_backend",
+        "HOST": _database.hostname or "",
+        "PORT": _database.port or "",
+        "USER": unquote(_database.username or ""),
+        "PASSWORD": unquote(_database.password or ""),
+        "NAME": _database.path.lstrip("/"),
+        "CONN_MAX_AGE": 0,  # anything else keeps a connection per request thread under ASGI
+        "OPTIONS": {"pool": {"min_size": 1, "max_size": env_int("WAGGLE_DATABASE_POOL", 20, minimum=2), "timeout": 15}},
+    }
+}
+ORIGINAL_BACKEND = "django_prometheus.db.backends.postgresql"
+DATABASE_ROUTERS = ["django_tenants.routers.TenantSyncRouter"]
+PG_EXTRA_SEARCH_PATHS = ["extensions"]
+TENANT_LIMIT_SET_CALLS = False
+
+
+def redis_url(number: int) -> str:
+    """Database `number` of the Redis server: 0 streams and channels, 1 Dramatiq."""
+    return f"{REDIS_URL.rstrip('/')}/{number}" if not urlsplit(REDIS_URL).path.strip("/") else REDIS_URL
+
+
+STREAM_URL = redis_url(0)
+BROKER_URL = redis_url(1)
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        # redis-py 8 gives up idle reads after 5 s unless told not to.
+        "CONFIG": {"hosts": [{"address": STREAM_URL, "socket_timeout": None}]},
+    }
+}
+DRAMATIQ_BROKER = {
+    "BROKER": "dramatiq.brokers.redis.RedisBroker",
+    "OPTIONS": {"url": BROKER_URL, "heartbeat_timeout": 15_000, "maintenance_chance": 100_000},
+    # Messages are hints: no retries, no delays, no results. Losing one costs a tick.
+    "MIDDLEWARE": [
+        "dramatiq.middleware.AgeLimit",
+        "dramatiq.middleware.TimeLimit",
+        "dramatiq.middleware.ShutdownNotifications",
+        "django_dramatiq.middleware.DbConnectionsMiddleware",
+        "tenants.messages.TeamContext",
+    ],
+}
+DRAMATIQ_AUTODISCOVER_MODULES = ["actors"]
+
+LOGIN_URL = "/login/"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "/"
+SESSION_COOKIE_DOMAIN = WAGGLE_HOST
+SESSION_COOKIE_NAME = "waggle_session"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_HTTPONLY = True
+_https = PUBLIC_URL.startswith("https://")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _https
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL, PUBLIC_URL.replace("://", "://*.", 1)]
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env_bool("WAGGLE_BEHIND_PROXY", False) else None
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "form-action": ["'self'", f"{urlsplit(PUBLIC_URL).scheme}://*.{urlsplit(PUBLIC_URL).netloc}", PUBLIC_URL],
+        "base-uri": ["'none'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+]
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STATIC_ROOT = DATA_DIR / "static"
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_MAX_AGE = 3600
+DATA_UPLOAD_MAX_MEMORY_SIZE = 20 * 1024 * 1024
+
+LOGGING = logging_config(env("WAGGLE_LOG_FORMAT", "json"))
+SILENCED_SYSTEM_CHECKS = ["django_tenants.W003"]

@@ -1,0 +1,7 @@
+from django.apps import AppConfig
+
+
+class SessionsConfig(AppConfig):
+    name = "sessions"
+    label = "agent_sessions"  # django.contrib.sessions owns "sessions"
+    default_auto_field = "django.db.models.BigAutoField"

@@ -1,0 +1,204 @@
+"""Every kind of durable event, one frozen model each; `publish` refuses any other. Pure."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Payload(BaseModel):
+    """What an event tells, beside who, when and about what."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Moved(Payload):
+    """Something changed its state."""
+
+    id: str
+    name: str = ""
+    before: str
+    after: str
+    because: str = ""
+    reason: str = ""
+
+
+class Decided(Payload):
+    """The engine, the coordinator or a policy chose, and why."""
+
+    by: str
+    what: str
+    why: str
+    node: str = ""
+
+
+class GoalStated(Payload):
+    """A person stated a goal."""
+
+    goal: str
+    number: int
+    text: str
+
+
+class PlanProposed(Payload):
+    """The coordinator, or a person, gave a valid plan."""
+
+    plan: str
+    version: int
+    source: str
+    nodes: list[str]
+    warnings: list[str]
+
+
+class PlanRefused(Payload):
+    """A proposed plan has faults; it goes back with the list."""
+
+    plan: str
+    version: int
+    round: int
+    faults: list[str]
+
+
+class AttemptStarted(Payload):
+    """A node's next attempt was placed on a runner."""
+
+    node: str
+    attempt: int
+    agent: str
+    runner: str
+    session: str
+
+
+class ChecksFinished(Payload):
+    """The control plane ran checks on an exact commit."""
+
+    purpose: str
+    commit: str
+    passed: int
+    total: int
+    node: str = ""
+    failed: list[str] = []
+
+
+class MergeConflicted(Payload):
+    """A merge conflicts; it goes back to its author."""
+
+    node: str
+    attempt: int
+    paths: list[str]
+    other: list[str]
+
+
+class Merged(Payload):
+    """A node's work is on the integration branch."""
+
+    node: str
+    commit: str
+
+
+class Landed(Payload):
+    """The integration branch is on the target branch."""
+
+    branch: str
+    commit: str
+    pushed: str
+
+
+class ApprovalAsked(Payload):
+    """A person must decide."""
+
+    approval: str
+    kind: str
+    title: str
+    node: str = ""
+
+
+class ApprovalDecided(Payload):
+    """A person, or an automatic member, decided."""
+
+    approval: str
+    kind: str
+    title: str
+    verdict: str
+    by: str
+    automatic: bool
+    because: str = ""
+
+
+class Doing(Payload):
+    """What an agent does now."""
+
+    agent: str
+    session: str
+    text: str
+
+
+class ModelCalled(Payload):
+    """A metered call of a model."""
+
+    session: str
+    model: str
+    rehearsal: bool
+    status: int
+    input_tokens: int
+    output_tokens: int
+    cost_microusd: int | None
+
+
+class MessageRecorded(Payload):
+    """A message of a session began."""
+
+    message: str
+    role: str
+
+
+class PartRecorded(Payload):
+    """A part of a message is new, or has a new state."""
+
+    part: str
+    message: str
+    kind: str
+    state: str
+    tool: str = ""
+    title: str = ""
+
+
+MOVED_NOUNS = (
+    "project",
+    "swarm",
+    "plan",
+    "node",
+    "attempt",
+    "check_run",
+    "merge",
+    "approval",
+    "execution",
+    "server",
+)
+KINDS: dict[str, type[Payload]] = {f"{noun}.moved": Moved for noun in MOVED_NOUNS} | {
+    "decision.made": Decided,
+    "goal.stated": GoalStated,
+    "plan.proposed": PlanProposed,
+    "plan.refused": PlanRefused,
+    "attempt.started": AttemptStarted,
+    "checks.finished": ChecksFinished,
+    "merge.conflicted": MergeConflicted,
+    "node.merged": Merged,
+    "swarm.landed": Landed,
+    "approval.asked": ApprovalAsked,
+    "approval.decided": ApprovalDecided,
+    "agent.doing": Doing,
+    "model.called": ModelCalled,
+    "message.recorded": MessageRecorded,
+    "part.recorded": PartRecorded,
+}
+
+
+class UnknownKind(ValueError):
+    """No such kind of event: add it to sessions.kinds.KINDS."""
+
+
+def checked(kind: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """The payload as its kind's model gives it. Raises UnknownKind or pydantic.ValidationError."""
+    if kind not in KINDS:
+        raise UnknownKind(kind)
+    return KINDS[kind].model_validate(payload).model_dump(mode="json")

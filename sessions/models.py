@@ -1,0 +1,109 @@
+"""What happened: numbered events, and the transcripts of agents' sessions."""
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+
+from tenants.ids import uuid7
+
+
+class Subject(models.Model):
+    """Something that events are about, by name (`swarm:<uuid>`); numbers its events without gaps."""
+
+    name = models.CharField(max_length=80, primary_key=True)
+    last_seq = models.PositiveBigIntegerField(default=0)
+
+
+class Event(models.Model):
+    """A durable fact, written in the transaction of the change it tells of."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    subject = models.CharField(max_length=80)
+    seq = models.PositiveBigIntegerField()
+    kind = models.CharField(max_length=40)
+    payload = models.JSONField(default=dict)
+    actor = models.CharField(max_length=80, help_text="user:<uuid>, agent:<name> or system")
+    cause = models.UUIDField(null=True, blank=True, help_text="The event that this one follows from.")
+    trace = models.CharField(max_length=32, blank=True)
+    at = models.DateTimeField(auto_now_add=True)
+    position = models.PositiveBigIntegerField(null=True, help_text="Place in the team's stream; given by the relay.")
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["subject", "seq"], name="event_seq"),
+            models.UniqueConstraint(fields=["position"], name="event_position"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.subject}#{self.seq} {self.kind}"
+
+
+class Stream(models.Model):
+    """The team's stream: one row, numbers the positions."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    last_position = models.PositiveBigIntegerField(default=0)
+
+
+class Session(models.Model):
+    """One talk of an agent with its model."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    subject = models.CharField(max_length=80, help_text="Whose work it is, e.g. swarm:<uuid>.")
+    title = models.CharField(max_length=200)
+    agent = models.CharField(max_length=80)
+    model = models.CharField(max_length=120, blank=True, help_text="What answered, as the provider says.")
+    doing = models.CharField(max_length=200, blank=True, help_text="What the agent does now.")
+    input_tokens = models.PositiveBigIntegerField(default=0)
+    output_tokens = models.PositiveBigIntegerField(default=0)
+    created_at = models.DateTimeField(auto_now_add=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=["subject", "created_at"], name="session_subject")]
+
+    def __str__(self) -> str:
+        return self.title
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """Whether its answers are a recording."""
+        return self.model.startswith("rehearsal")
+
+
+class Message(models.Model):
+    """One turn in a session. The id comes from the runtime, so that sending it twice changes nothing."""
+
+    id = models.UUIDField(primary_key=True)
+    session = models.ForeignKey(Session, models.CASCADE, related_name="messages")
+    number = models.PositiveIntegerField(help_text="Place in the session, as it arrived.")
+    role = models.CharField(max_length=16)
+    model = models.CharField(max_length=120, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["session", "number"], name="message_number")]
+
+
+class Part(models.Model):
+    """A piece of a message: text, reasoning, tool call with its result, patch, step, error."""
+
+    id = models.UUIDField(primary_key=True)
+    message = models.ForeignKey(Message, models.CASCADE, related_name="parts")
+    index = models.PositiveIntegerField()
+    kind = models.CharField(max_length=16)
+    state = models.CharField(max_length=8)
+    text = models.TextField(blank=True)
+    tool = models.CharField(max_length=80, blank=True)
+    input = models.JSONField(default=dict)
+    output = models.TextField(blank=True)
+    usage = models.JSONField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["message", "index"], name="part_index"),
+            models.CheckConstraint(condition=Q(state__in=["open", "done", "failed"]), name="part_state"),
+        ]

@@ -1,0 +1,20 @@
+"""What must be done."""
+
+from swarms.models.gates import Approval
+from swarms.models.plans import Edge, Node, Plan
+from swarms.models.projects import Goal, Project, Swarm
+from swarms.models.work import Attempt, CheckRun, Condition, Merge
+
+__all__ = [
+    "Approval",
+    "Attempt",
+    "CheckRun",
+    "Condition",
+    "Edge",
+    "Goal",
+    "Merge",
+    "Node",
+    "Plan",
+    "Project",
+    "Swarm",
+]

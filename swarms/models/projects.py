@@ -1,0 +1,119 @@
+"""Projects, the goals stated for them, and the swarms that pursue those."""
+
+from typing import ClassVar
+from uuid import UUID
+
+from django.db import models
+
+from swarms.states import PROJECT_MOVES, SWARM_ENDED, SWARM_MOVES, ProjectState, SwarmState
+from tenants.ids import uuid7
+from tenants.models import User
+from tenants.states import Moves
+
+
+class Project(models.Model):
+    """A git repository with its checks and policies."""
+
+    NOUN = "project"
+    MOVES: ClassVar[Moves] = PROJECT_MOVES
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    slug = models.SlugField(max_length=40, unique=True)
+    name = models.CharField(max_length=80)
+    source = models.CharField(max_length=500, help_text="Where the repository comes from: a URL, or a path on this server.")
+    target_branch = models.CharField(max_length=200, default="main")
+    state = models.CharField(max_length=12, default=ProjectState.FETCHING, choices=[(s, s) for s in ProjectState])
+    because = models.TextField(blank=True)
+    head = models.CharField(max_length=40, blank=True, help_text="Commit of the target branch, as last seen.")
+    checks = models.JSONField(default=list, help_text="Commands that must pass on every merged tree.")
+    acceptance = models.JSONField(default=list, help_text="Commands that must pass before anything lands.")
+    approve_plan = models.BooleanField(default=True, help_text="A person approves each plan.")
+    approve_landing = models.BooleanField(default=True, help_text="A person approves each landing.")
+    max_nodes = models.PositiveIntegerField(default=40)
+    max_attempts = models.PositiveIntegerField(default=3)
+    last_number = models.PositiveIntegerField(default=0, help_text="Of its goals.")
+    created_by = models.ForeignKey(User, models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def topic(self) -> str:
+        return f"project:{self.id}"
+
+    @property
+    def event_subject(self) -> str:
+        return self.topic
+
+
+class Goal(models.Model):
+    """What a team wants of a project, in words."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    project = models.ForeignKey(Project, models.PROTECT, related_name="goals")
+    number = models.PositiveIntegerField()
+    text = models.TextField()
+    created_by = models.ForeignKey(User, models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["project", "number"], name="goal_number")]
+
+    def __str__(self) -> str:
+        return self.title
+
+    @property
+    def title(self) -> str:
+        """Its first line, for lists."""
+        first = self.text.strip().splitlines()[0] if self.text.strip() else ""
+        return first if len(first) <= 80 else first[:79] + "…"
+
+
+class Swarm(models.Model):
+    """The execution of one goal."""
+
+    NOUN = "swarm"
+    MOVES: ClassVar[Moves] = SWARM_MOVES
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    project = models.ForeignKey(Project, models.PROTECT, related_name="swarms")
+    goal = models.OneToOneField(Goal, models.PROTECT, related_name="swarm")
+    number = models.PositiveIntegerField(help_text="The goal's number.")
+    state = models.CharField(max_length=12, default=SwarmState.PLANNING, choices=[(s, s) for s in SwarmState])
+    because = models.TextField(blank=True)
+    base_commit = models.CharField(max_length=40, help_text="Head of the target branch when the goal was stated.")
+    integration_commit = models.CharField(max_length=40, blank=True, help_text="Head of swarm/<id>.")
+    landed_commit = models.CharField(max_length=40, blank=True)
+    pushed_because = models.TextField(blank=True, help_text="What became of the push to the project's source.")
+    trace = models.CharField(max_length=32, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True, blank=True, help_text="When its plan was approved.")
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["project", "number"], name="swarm_number")]
+
+    def __str__(self) -> str:
+        return f"{self.project.slug} #{self.number}"
+
+    @property
+    def topic(self) -> str:
+        return f"swarm:{self.id}"
+
+    @property
+    def event_subject(self) -> str:
+        return self.topic
+
+    @property
+    def swarm_id(self) -> UUID:
+        return self.id
+
+    @property
+    def branch(self) -> str:
+        """The integration branch."""
+        return f"swarm/{self.id}"
+
+    @property
+    def is_ended(self) -> bool:
+        return self.state in SWARM_ENDED

@@ -1,0 +1,55 @@
+"""Machine credentials, and the runners that hold them."""
+
+from typing import ClassVar
+
+from django.db import models
+
+from tenants.ids import uuid7
+from tenants.models.people import Team, User
+
+
+class TokenKind(models.TextChoices):
+    RUNNER = "runner", "runner: asks for work"
+    ATTEMPT = "attempt", "attempt: one execution's git, records and model"
+    SIGNIN = "signin", "one-time sign-in link"
+    API = "api", "program of a member"
+
+
+class Token(models.Model):
+    """A secret `wg_…`, kept as its SHA-256 only (256 random bits need no slow hash)."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    kind = models.CharField(max_length=16, choices=TokenKind)
+    hash = models.CharField(max_length=64, unique=True)
+    team = models.ForeignKey(Team, models.CASCADE, null=True, blank=True, related_name="tokens")
+    user = models.ForeignKey(User, models.PROTECT, null=True, blank=True, related_name="tokens")
+    subject = models.CharField(max_length=120, blank=True, help_text="What it is bound to, e.g. execution:<uuid>.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    used_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=["subject"], name="token_subject")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.subject}"
+
+
+class Runner(models.Model):
+    """A process that carries out executions. Platform runners (no team) serve every team."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    name = models.CharField(max_length=80, unique=True)
+    team = models.ForeignKey(Team, models.CASCADE, null=True, blank=True, related_name="runners")
+    token = models.OneToOneField(Token, models.PROTECT, related_name="runner")
+    trusted = models.BooleanField(default=True, help_text="May run the control plane's checks.")
+    capacity = models.PositiveIntegerField(default=0)
+    sandbox = models.CharField(max_length=16, blank=True)
+    version = models.CharField(max_length=40, blank=True)
+    boot = models.UUIDField(null=True, blank=True, help_text="Changes with each start of its process.")
+    channel = models.CharField(max_length=120, blank=True, help_text="Where its websocket listens; empty: away.")
+    seen_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return self.name
