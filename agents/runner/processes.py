@@ -1,0 +1,65 @@
+"""Processes as /proc shows them: who descends from whom, and what they use."""
+
+import os
+import signal
+from pathlib import Path
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def descendants(pid: int, at_most: int = 1 << 20) -> list[int]:
+    """Living descendants of a process, parents before children; itself not included.
+
+    Stops counting soon after `at_most`, so that looking at a fork bomb costs no more than its limit.
+    """
+    found: list[int] = []
+    waiting = [pid]
+    while waiting and len(found) <= at_most:
+        young = _children(waiting.pop(0))
+        found += young
+        waiting += young
+    return found
+
+
+def private_bytes(pids: list[int]) -> int:
+    """Resident memory that these processes do not share with files or others, in bytes."""
+    total = 0
+    for pid in pids:
+        try:
+            resident, shared = Path(f"/proc/{pid}/statm").read_text().split()[1:3]
+        except (OSError, ValueError):  # it ended while we looked
+            continue
+        total += (int(resident) - int(shared)) * PAGE
+    return total
+
+
+def kill_tree(pid: int) -> None:
+    """Kills everything that descends from a process, then the process itself."""
+    for _ in range(10):
+        doomed = descendants(pid)
+        if not any([_kill(one) for one in doomed]):
+            break
+    _kill(pid)
+
+
+def _kill(pid: int) -> bool:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _children(pid: int) -> list[int]:
+    """Children of all threads of a process; none when it ended."""
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+    found: list[int] = []
+    for thread in threads:
+        try:
+            found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
+        except OSError:
+            continue
+    return found

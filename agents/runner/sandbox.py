@@ -1,0 +1,216 @@
+"""Runs one command of an agent, or one check, locked in and limited."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from agents.contracts import Limits
+from agents.runner import confinement
+from agents.runner.confinement import Places
+from agents.runner.processes import descendants, kill_tree, private_bytes
+
+Sandbox = Literal["bubblewrap", "unshare", "none"]
+Stop = Literal["", "time", "memory", "processes"]
+
+WATCH_SECONDS = 0.05
+OVERHEAD = {"bubblewrap": 1, "unshare": 1, "none": 0}
+"""Processes of the sandbox itself that do not count as the command's."""
+UNCONFINED = "[not sandboxed: neither bubblewrap nor unshare works here]\n"
+
+
+class SandboxMissing(Exception):
+    """Neither bubblewrap nor unshare works, and the model is not the rehearsal."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "No sandbox works on this machine, so commands cannot run. Install bubblewrap "
+            "(apt-get install bubblewrap) where unprivileged user namespaces are allowed."
+        )
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """What a command left behind. `stopped` names the limit that ended it, if one did."""
+
+    exit_code: int
+    output: str
+    truncated: bool
+    seconds: float
+    stopped: Stop = ""
+
+    @property
+    def timed_out(self) -> bool:
+        return self.stopped == "time"
+
+
+@dataclass(frozen=True)
+class Confined:
+    """Runs commands in the work tree of one execution."""
+
+    kind: Sandbox
+    places: Places
+    limits: Limits
+    trusted_model: bool = False
+    """The model is the rehearsal: where no sandbox works, its commands may run without one."""
+
+    async def run(self, command: str, seconds: int | None = None) -> CommandResult:
+        """Runs a shell command at the root of the work tree, for at most `seconds` (or the limit).
+
+        Raises SandboxMissing where it may not run.
+        """
+        if self.kind == "none" and not self.trusted_model:
+            raise SandboxMissing
+        limits = self.limits.model_copy(update={"seconds": seconds or self.limits.seconds})
+        return await run(command, self.kind, self.places, limits)
+
+
+@cache
+def detect() -> Sandbox:
+    """Which sandbox works here; found by running a command in it."""
+    with tempfile.TemporaryDirectory(prefix="waggle-sandbox-") as folder:
+        places = Places(Path(folder, "work"), Path(folder, "scratch"))
+        places.prepare()
+        for kind in ("bubblewrap", "unshare"):
+            argv = command_line("test -w . && test -r /proc/self/stat", kind, places, Limits())
+            if _succeeds(argv):
+                return kind
+    return "none"
+
+
+def command_line(command: str, kind: Sandbox, places: Places, limits: Limits) -> list[str]:
+    """The full command line that runs a command in a sandbox of this kind."""
+    if kind == "bubblewrap":
+        return confinement.bubblewrap(command, places, limits)
+    if kind == "unshare":
+        return confinement.unshare(command, places, limits, Path("/proc/self/mountinfo").read_text())
+    return confinement.limited(command, limits)
+
+
+async def run(command: str, kind: Sandbox, places: Places, limits: Limits) -> CommandResult:
+    """Runs a command to its end or to the first limit that it breaks; nothing of it is left afterwards."""
+    places.prepare()
+    started = time.monotonic()
+    home = "/tmp" if kind != "none" else str(places.tmp)
+    process = await asyncio.create_subprocess_exec(
+        *command_line(command, kind, places, limits),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=places.work,
+        env=confinement.environment(home),
+        start_new_session=kind == "none",
+    )
+    kept = Clipped(limits.output_bytes)
+    if kind == "none":
+        kept.add(UNCONFINED.encode())
+    reading = asyncio.create_task(_read(process, kept))
+    stopped: Stop = ""
+    try:
+        stopped = await _watch(process, limits, OVERHEAD[kind])
+    finally:
+        end(process.pid, kind)
+        exit_code = await process.wait()
+        await reading
+    return CommandResult(
+        exit_code=exit_code if not stopped else 137,
+        output=kept.text() + (STOPPED[stopped].format(limits) if stopped else ""),
+        truncated=kept.truncated,
+        seconds=round(time.monotonic() - started, 3),
+        stopped=stopped,
+    )
+
+
+def end(pid: int, kind: Sandbox) -> None:
+    """Ends a command at once. The first process of a sandbox takes all others with it, however many."""
+    with suppress(ProcessLookupError):
+        if kind == "none":
+            kill_tree(pid)
+            os.killpg(pid, signal.SIGKILL)
+        else:
+            os.kill(pid, signal.SIGKILL)
+
+
+STOPPED: dict[Stop, str] = {
+    "time": "\n[stopped: it ran longer than {0.seconds} s]",
+    "memory": "\n[stopped: it used more than {0.memory_mb} MB of memory]",
+    "processes": "\n[stopped: it had more than {0.processes} processes]",
+}
+
+
+class Clipped:
+    """The beginning and the end of an output, up to a limit in bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self.half = max(limit // 2, 1)
+        self.head = bytearray()
+        self.tail = bytearray()
+        self.left_out = 0
+
+    @property
+    def truncated(self) -> bool:
+        return self.left_out > 0
+
+    def add(self, data: bytes) -> None:
+        """Takes more output."""
+        room = self.half - len(self.head)
+        self.head += data[:room]
+        self.tail += data[room:] if room > 0 else data
+        if (excess := len(self.tail) - self.half) > 0:
+            self.left_out += excess
+            del self.tail[:excess]
+
+    def text(self) -> str:
+        """What is kept, with a mark where something is missing."""
+        gap = f"\n[… {self.left_out} bytes left out …]\n".encode() if self.truncated else b""
+        return (
+            bytes(self.head + gap + self.tail)
+            .decode("utf-8", "replace")
+            .replace("\x00", "\N{REPLACEMENT CHARACTER}")
+        )
+
+
+async def _read(process: asyncio.subprocess.Process, kept: Clipped) -> None:
+    assert process.stdout is not None
+    while data := await process.stdout.read(65_536):
+        kept.add(data)
+
+
+async def _watch(process: asyncio.subprocess.Process, limits: Limits, overhead: int) -> Stop:
+    """Waits until the command ends or breaks a limit; tells which."""
+    deadline = time.monotonic() + limits.seconds
+    ending = asyncio.ensure_future(process.wait())
+    pause = 0.02
+    try:
+        while True:
+            done, _ = await asyncio.wait({ending}, timeout=pause)
+            # wait() also waits for whoever holds the output open; the exit of the command itself is enough.
+            if done or process.returncode is not None:
+                return ""
+            pause = WATCH_SECONDS
+            family = descendants(process.pid, at_most=limits.processes + overhead)
+            if len(family) > limits.processes + overhead:
+                return "processes"
+            if private_bytes(family) > limits.memory_mb << 20:
+                return "memory"
+            if time.monotonic() > deadline:
+                return "time"
+    finally:
+        ending.cancel()
+
+
+def _succeeds(argv: list[str]) -> bool:
+    try:
+        finished = subprocess.run(
+            argv, env=confinement.environment(), stdin=subprocess.DEVNULL, capture_output=True, timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return finished.returncode == 0
