@@ -15,9 +15,9 @@ _embedded = embedded_urls(DATA_DIR) or {}
 DATABASE_URL = env_url(
     "DATABASE_URL", ["postgres", "postgresql"], "postgresql://waggle:secret@db.example:5432/waggle"
 ) or _embedded.get("DATABASE_URL", "")
-REDIS_URL = env_url(
-    "REDIS_URL", ["redis", "rediss", "valkey"], "redis://:secret@redis.example:6379"
-) or _embedded.get("REDIS_URL", "")
+REDIS_URL = env_url("REDIS_URL", ["redis", "rediss"], "redis://:secret@redis.example:6379") or _embedded.get(
+    "REDIS_URL", "redis://127.0.0.1:0"
+)  # port 0: nothing runs, but commands that need none do
 
 SECRET_KEY = env_secret("WAGGLE_SECRET_KEY", None) or local_secret(DATA_DIR, "secret_key")
 
@@ -120,7 +120,9 @@ DATABASES = {
         "PASSWORD": unquote(_database.password or ""),
         "NAME": _database.path.lstrip("/"),
         "CONN_MAX_AGE": 0,  # anything else keeps a connection per request thread under ASGI
-        "OPTIONS": {"pool": {"min_size": 1, "max_size": env_int("WAGGLE_DATABASE_POOL", 20, minimum=2), "timeout": 15}},
+        "OPTIONS": {
+            "pool": {"min_size": 1, "max_size": env_int("WAGGLE_DATABASE_POOL", 20, minimum=2), "timeout": 15}
+        },
     }
 }
 ORIGINAL_BACKEND = "django_prometheus.db.backends.postgresql"
@@ -168,7 +170,9 @@ CSRF_COOKIE_HTTPONLY = True
 _https = PUBLIC_URL.startswith("https://")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _https
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL, PUBLIC_URL.replace("://", "://*.", 1)]
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env_bool("WAGGLE_BEHIND_PROXY", False) else None
+SECURE_PROXY_SSL_HEADER = (
+    ("HTTP_X_FORWARDED_PROTO", "https") if env_bool("WAGGLE_BEHIND_PROXY", False) else None
+)
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
@@ -180,7 +184,11 @@ CONTENT_SECURITY_POLICY = {
         "img-src": ["'self'", "data:"],
         "font-src": ["'self'"],
         "connect-src": ["'self'"],
-        "form-action": ["'self'", f"{urlsplit(PUBLIC_URL).scheme}://*.{urlsplit(PUBLIC_URL).netloc}", PUBLIC_URL],
+        "form-action": [
+            "'self'",
+            f"{urlsplit(PUBLIC_URL).scheme}://*.{urlsplit(PUBLIC_URL).netloc}",
+            PUBLIC_URL,
+        ],
         "base-uri": ["'none'"],
         "frame-ancestors": ["'none'"],
     }

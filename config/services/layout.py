@@ -147,7 +147,7 @@ def external_database() -> str | None:
 
 def external_redis() -> str | None:
     """REDIS_URL from the environment. Raises ImproperlyConfigured when it is not a Redis address."""
-    return env_url("REDIS_URL", ("redis", "rediss", "valkey"), REDIS_EXAMPLE)
+    return env_url("REDIS_URL", ("redis", "rediss"), REDIS_EXAMPLE)
 
 
 def embedded_urls(root: Path) -> dict[str, str] | None:
