@@ -30,6 +30,10 @@ class Server(models.Model):
     def __str__(self) -> str:
         return f"{self.name} ({self.url})"
 
+    @property
+    def event_subject(self) -> str:
+        return "team"
+
 
 class Execution(models.Model):
     """One run of an assignment on a runner: a lease with a fence."""

@@ -82,7 +82,7 @@ def _migrations() -> str:
         return "The table of migrations cannot be read. Run manage.py migrate_schemas --shared."
     if waiting:
         return (
-            f"{len(waiting)} migrations are not applied, first {waiting[0]}. Run manage.py migrate_schemas."
+            f"{len(waiting)} migrations are missing, first {waiting[0]}. Run manage.py migrate_schemas."
         )
     _migrated = True
     return ""
