@@ -1,0 +1,19 @@
+"""What the live views cost and how far they lag."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+RELAYED = Counter("waggle_events_relayed_total", "Durable events put on the teams' streams.")
+RELAY_LAG = Histogram(
+    "waggle_relay_lag_seconds",
+    "From writing an event to its place on the stream.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30),
+)
+DELTAS_LOST = Counter(
+    "waggle_deltas_lost_total", "Pieces of streamed text that Redis did not take; whole parts follow."
+)
+STREAMS = Gauge("waggle_streams_open", "Open live streams of this process.")
+STREAMS_LAGGED = Counter("waggle_streams_lagged_total", "Streams closed because their reader was too slow.")
+STREAM_EVENTS = Counter("waggle_stream_events_total", "Durable events handed to streams, once per reader.")
+STREAM_MENDS = Counter(
+    "waggle_stream_mends_total", "Gaps in the live feed that were filled from the database."
+)

@@ -1,0 +1,68 @@
+"""Subjects of events that a live view may listen to, and where Redis keeps a team's."""
+
+from collections.abc import Callable
+from uuid import UUID
+
+from sessions.models import Session, Subject
+
+TEAM = "team"
+NOUNS = ("project", "swarm", "session")
+MOST = 20
+"""Topics that one stream may name."""
+
+Finder = Callable[[UUID], bool]
+_finders: dict[str, Finder] = {}
+
+
+class UnknownTopic(ValueError):
+    """No such topic in this team."""
+
+
+def register(noun: str, finder: Finder) -> None:
+    """Let the app that owns `noun` say (from AppConfig.ready) whether one exists that has no events yet."""
+    _finders[noun] = finder
+
+
+register("session", lambda pk: Session.objects.filter(pk=pk).exists())
+
+
+def parse(names: list[str]) -> frozenset[str]:
+    """The topics of a query, in their one spelling. Raises UnknownTopic."""
+    if not 1 <= len(names) <= MOST:
+        raise UnknownTopic(f"name 1 to {MOST} topics")
+    return frozenset(_spelled(name) for name in names)
+
+
+def _spelled(name: str) -> str:
+    if name == TEAM:
+        return name
+    noun, _, key = name.partition(":")
+    if noun not in NOUNS:
+        raise UnknownTopic(name)
+    try:
+        return f"{noun}:{UUID(key)}"
+    except ValueError:
+        raise UnknownTopic(name) from None
+
+
+def missing(topics: frozenset[str]) -> frozenset[str]:
+    """Those of the topics that the team of this scope does not have."""
+    rest = topics - {TEAM}
+    rest -= frozenset(Subject.objects.filter(name__in=rest).values_list("name", flat=True))
+    return frozenset(topic for topic in rest if not _exists(topic))
+
+
+def _exists(topic: str) -> bool:
+    noun, _, key = topic.partition(":")
+    finder = _finders.get(noun)
+    return finder is not None and finder(UUID(key))
+
+
+def stream_key(schema: str) -> str:
+    """The Redis Stream with the latest events of a team."""
+    return f"ev:{schema}"
+
+
+def live_channel(schema: str) -> str:
+    """The Redis channel with the ephemeral progress of a team."""
+    return f"live:{schema}"

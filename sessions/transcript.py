@@ -1,0 +1,256 @@
+"""The transcript of a session, as it streams in: idempotent by ids, in any order, as often as it is sent."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
+from uuid import UUID
+
+from django.db import DataError, IntegrityError, transaction
+from django.db.models import F, Max
+from django.utils import timezone
+
+from sessions import deltas
+from sessions.events import publish, publish_all
+from sessions.models import Message, Part, Session
+from tenants.context import current_schema
+
+OPEN, FAILED = "open", "failed"
+TITLE_LENGTH = 120
+MOST_TOKENS = 10**9
+_TITLES = ("path", "command", "pattern", "query", "name", "summary")
+
+
+class Record(Protocol):
+    """What a runtime sends: see agents.contracts.records, which this app must not import."""
+
+    @property
+    def type(self) -> str: ...
+
+
+class RecordFault(ValueError):
+    """A record that cannot belong to this session; the text says which and why."""
+
+
+class SessionOver(Exception):
+    """The session has ended: nobody may add to it."""
+
+
+@dataclass
+class Batch:
+    """Records by their type, in the order in which they came."""
+
+    messages: list[Any] = field(default_factory=list)
+    parts: list[Any] = field(default_factory=list)
+    deltas: list[Any] = field(default_factory=list)
+    doing: str | None = None
+
+    @classmethod
+    def of(cls, records: Iterable[Record]) -> "Batch":
+        """Sort records into a batch."""
+        batch = cls()
+        for record in cast(Iterable[Any], records):
+            match record.type:
+                case "message":
+                    batch.messages.append(record)
+                case "part":
+                    batch.parts.append(record)
+                case "delta":
+                    batch.deltas.append(record)
+                case "doing":
+                    batch.doing = record.text
+                case other:
+                    raise RecordFault(f"unknown type of record: {other}")
+        return batch
+
+
+def record(session: Session, records: Sequence[Record]) -> int:
+    """Add what an agent did to its transcript, inside the team's schema. Returns how many records were taken.
+
+    Sending the same again changes nothing. A part only ever grows: a finished one is never open again.
+    New messages and parts are announced on `session:<uuid>`, what the agent does on the subject of the session.
+    Raises RecordFault when a record names what is not this session's, SessionOver.
+    """
+    batch = Batch.of(records)
+    with transaction.atomic():
+        # The subject's row is locked before the session's, as whoever ends a session does.
+        if batch.doing is not None:
+            _do(session, batch.doing)
+        row = Session.objects.select_for_update().get(pk=session.pk)
+        if row.ended_at is not None:
+            raise SessionOver(str(row.pk))
+        facts = _record_messages(row, batch.messages)
+        facts += _record_parts(row, batch.parts)
+        pieces = _pieces(row, batch.deltas)
+        publish_all(_topic(row), facts)
+        if pieces:
+            schema = current_schema()
+            transaction.on_commit(lambda: deltas.push(schema, row.pk, pieces))
+    return len(records)
+
+
+def close(session: Session) -> None:
+    """The session is over: what is still open has failed. Closing it again changes nothing."""
+    with transaction.atomic():
+        row = Session.objects.select_for_update().get(pk=session.pk)
+        if row.ended_at is not None:
+            return
+        left = list(
+            Part.objects.filter(message__session=row, state=OPEN).order_by("message__number", "index")
+        )
+        Part.objects.filter(pk__in=[part.pk for part in left]).update(state=FAILED, updated_at=timezone.now())
+        for part in left:
+            part.state = FAILED
+        publish_all(_topic(row), [_part_fact(part) for part in left])
+        Session.objects.filter(pk=row.pk).update(ended_at=timezone.now(), doing="")
+
+
+def _topic(session: Session) -> str:
+    return f"session:{session.pk}"
+
+
+def _do(session: Session, text: str) -> None:
+    line = text[: Session._meta.get_field("doing").max_length]
+    known = Session.objects.filter(pk=session.pk).values_list("doing", flat=True).get()
+    if line == known:
+        return
+    publish(session.subject, "agent.doing", agent=session.agent, session=str(session.pk), text=line)
+    Session.objects.filter(pk=session.pk, ended_at=None).update(doing=line)
+
+
+def _record_messages(session: Session, records: Sequence[Any]) -> list[tuple[str, dict[str, Any]]]:
+    if not records:
+        return []
+    known = {message.pk: message for message in Message.objects.filter(pk__in={r.id for r in records})}
+    number = session.messages.aggregate(last=Max("number"))["last"] or 0
+    new: list[Message] = []
+    named: list[Message] = []
+    for r in records:
+        message = known.get(r.id)
+        if message is None:
+            number += 1
+            message = Message(id=r.id, session=session, number=number, role=r.role, model=r.model)
+            known[r.id] = message
+            new.append(message)
+        elif message.session_id != session.pk:
+            raise RecordFault(f"message {r.id} belongs to another session")
+        elif r.model and not message.model:
+            message.model = r.model
+            named.append(message)
+    Message.objects.bulk_create(new)
+    Message.objects.bulk_update(named, ["model"])
+    models = [message.model for message in (*new, *named) if message.model]
+    if models:
+        Session.objects.filter(pk=session.pk).update(model=models[-1])
+    return [("message.recorded", {"message": str(message.pk), "role": message.role}) for message in new]
+
+
+def _record_parts(session: Session, records: Sequence[Any]) -> list[tuple[str, dict[str, Any]]]:
+    if not records:
+        return []
+    _refuse_foreign_messages(session, {r.message for r in records})
+    before = {part.pk: part for part in Part.objects.filter(pk__in={r.id for r in records})}
+    after: dict[UUID, Part] = {}
+    for r in records:
+        known = after.get(r.id) or before.get(r.id)
+        if known is not None and (known.message_id, known.index) != (r.message, r.index):
+            raise RecordFault(f"part {r.id} is already at another place")
+        offered = _part(r)
+        if known is None or weight(offered) > weight(known):
+            after[r.id] = offered
+    changed = [part for pk, part in after.items() if pk in before]
+    try:
+        with transaction.atomic():
+            Part.objects.bulk_create([part for pk, part in after.items() if pk not in before])
+    except IntegrityError as error:
+        raise RecordFault("two parts claim the same place in a message") from error
+    except DataError as error:
+        raise RecordFault(f"a part cannot be stored: {error}") from error
+    Part.objects.bulk_update(
+        changed, ["kind", "state", "text", "tool", "input", "output", "usage", "updated_at"]
+    )
+    _count_tokens(session, before, after)
+    return [
+        _part_fact(part) for pk, part in after.items() if pk not in before or before[pk].state != part.state
+    ]
+
+
+def _refuse_foreign_messages(session: Session, ids: set[UUID]) -> None:
+    own = set(Message.objects.filter(pk__in=ids, session=session).values_list("pk", flat=True))
+    if foreign := ids - own:
+        names = ", ".join(sorted(str(pk) for pk in foreign))
+        raise RecordFault(f"not a message of this session, or not recorded yet: {names}")
+
+
+def _part(r: Any) -> Part:
+    return Part(
+        id=r.id,
+        message_id=r.message,
+        index=r.index,
+        kind=r.kind,
+        state=r.state,
+        text=_storable(r.text),
+        tool=r.tool[:80],
+        input=json.loads(_storable(json.dumps(r.input, default=str))),
+        output=_storable(r.output),
+        usage=r.usage.model_dump() if r.usage else None,
+        updated_at=timezone.now(),
+    )
+
+
+def _storable(text: str) -> str:
+    # Postgres takes no NUL in text, nor \u0000 in jsonb; commands' output may hold both.
+    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}").replace("\\u0000", "\\ufffd")
+
+
+def weight(part: Part) -> tuple[bool, int, str]:
+    """Of two versions of a part the heavier one counts, whichever came first.
+
+    Ended before open, then the longer, then any fixed order: records may come twice or late.
+    """
+    content = json.dumps(
+        [part.kind, part.state, part.text, part.tool, part.input, part.output, part.usage], sort_keys=True
+    )
+    return part.state != OPEN, len(content), content
+
+
+def _count_tokens(session: Session, before: dict[UUID, Part], after: dict[UUID, Part]) -> None:
+    spent = {"input_tokens": 0, "output_tokens": 0}
+    for pk, part in after.items():
+        for name in spent:
+            spent[name] += _tokens(part, name) - _tokens(before.get(pk), name)
+    if any(spent.values()):
+        Session.objects.filter(pk=session.pk).update(**{name: F(name) + more for name, more in spent.items()})
+
+
+def _tokens(part: Part | None, name: str) -> int:
+    if part is None or part.kind != "step" or not part.usage:
+        return 0
+    return min(max(int(part.usage.get(name, 0)), 0), MOST_TOKENS)
+
+
+def _part_fact(part: Part) -> tuple[str, dict[str, Any]]:
+    return "part.recorded", {
+        "part": str(part.pk),
+        "message": str(part.message_id),
+        "kind": part.kind,
+        "state": part.state,
+        "tool": part.tool,
+        "title": _title(part.input),
+    }
+
+
+def _title(given: dict[str, Any]) -> str:
+    for name in _TITLES:
+        if isinstance(given.get(name), str) and given[name].strip():
+            return given[name].strip().splitlines()[0][:TITLE_LENGTH]
+    return ""
+
+
+def _pieces(session: Session, records: Sequence[Any]) -> list[deltas.Piece]:
+    ids = {r.part for r in records}
+    owners = dict(Part.objects.filter(pk__in=ids).values_list("pk", "message__session")) if ids else {}
+    if any(owner != session.pk for owner in owners.values()):
+        raise RecordFault("a delta names a part of another session")
+    # A delta of a part that is not here yet has nowhere to go; the whole part follows it.
+    return [deltas.Piece(r.part, r.offset, r.text) for r in records if r.part in owners]
