@@ -32,7 +32,8 @@ _SECRET_NAME = re.compile(
 )
 _SECRET_TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\bwg_[A-Za-z0-9_\-]{6,}"), "wg_" + REDACTED),
-    (re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=\-]{6,}", re.IGNORECASE), r"\1 " + REDACTED),
+    # A credential has digits or capitals; "bearer tokens" and "basic auth" in a sentence have not.
+    (re.compile(r"\b([Bb]earer|[Bb]asic)\s+(?=\S*[0-9A-Z=])[A-Za-z0-9._~+/=\-]{6,}"), r"\1 " + REDACTED),
     (re.compile(r"\bsk-[A-Za-z0-9_\-]{12,}"), "sk-" + REDACTED),
     (re.compile(r"(://[^/\s:@]*):[^/\s@]+@"), rf"\1:{REDACTED}@"),
     (re.compile(r"(?i)\b((?:session|csrf)[a-z]*=)[^;\s\"']+"), r"\1" + REDACTED),
@@ -98,11 +99,9 @@ def _redact_event(_logger: WrappedLogger, _method: str, event: EventDict) -> Eve
 
 def _access(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Turns uvicorn's access line into fields; its text would have to be parsed again by a reader."""
-    record: logging.LogRecord | None = event.get("_record")
-    if record is None or record.name != "uvicorn.access" or not isinstance(record.args, tuple):
-        return event
-    if len(record.args) == 5:
-        client, method, path, _version, status = record.args
+    arguments = event.pop("positional_args", None)
+    if event.get("logger") == "uvicorn.access" and isinstance(arguments, tuple) and len(arguments) == 5:
+        client, method, path, _version, status = arguments
         event |= {"event": "request", "client": client, "method": method, "path": path, "status": status}
     return event
 
@@ -148,6 +147,7 @@ def formatter(fmt: Format, process: str) -> logging.Formatter:
     )
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(), _access],
+        pass_foreign_args=True,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
