@@ -1,4 +1,4 @@
-"""The sample project: a small package with a history, a goal, and tests for a feature that is not there yet."""
+"""The sample project: a small package with a history, a goal, and tests for a feature not yet there."""
 
 import os
 import subprocess
@@ -51,7 +51,15 @@ def build(target: Path) -> SampleRepository:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".sample-", dir=target.parent) as folder:
         bare = Path(folder) / "bare.git"
-        _git("init", "--quiet", "--bare", "--template=", "--object-format=sha1", f"--initial-branch={BRANCH}", str(bare))
+        _git(
+            "init",
+            "--quiet",
+            "--bare",
+            "--template=",
+            "--object-format=sha1",
+            f"--initial-branch={BRANCH}",
+            str(bare),
+        )
         _git("-C", str(bare), "fast-import", "--quiet", stdin=_import_stream(_history()))
         log = _git("-C", str(bare), "rev-list", "--reverse", BRANCH)
         bare.rename(target)
