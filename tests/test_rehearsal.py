@@ -17,6 +17,7 @@ from tests.rehearsal_stage import PLAN_BRIEFING, SCENES, TOOLS, Actor, body, bri
 
 
 def proposals() -> list[PlanProposal]:
+    """What the coordinator proposes to the briefing of the goal, round by round."""
     steps = next(scene for scene in SCENES if scene.name == "plan").steps
     return [
         PlanProposal.model_validate(call.args)
@@ -73,8 +74,9 @@ def stage(tmp_path: Path) -> Stage:
     return Stage(tmp_path)
 
 
-@pytest.mark.parametrize("order", [("words", "sentences"), ("sentences", "words")])
-@pytest.mark.parametrize("syllables_first", [True, False])
+@pytest.mark.parametrize(
+    ("order", "syllables_first"), [(("words", "sentences"), True), (("sentences", "words"), False)]
+)
 def test_the_goal_is_reached_in_either_order_of_merging(
     stage: Stage, order: tuple[str, str], syllables_first: bool
 ) -> None:
@@ -142,9 +144,18 @@ def test_after_any_other_reason_a_node_is_played_as_at_first(key: str, reason: s
     assert scene_of(briefing(key, reason)) == scene_of(briefing(key)) == key
 
 
-def test_evidence_that_quotes_other_nodes_does_not_change_the_scene() -> None:
-    told = briefing("syllables") + "\n## At work beside you\n- `words` Words\n  # Node `words`: quoted\n"
-    assert scene_of(told) == "syllables"
+@pytest.mark.parametrize(("key", "other"), [("words", "sentences"), ("sentences", "words")])
+def test_evidence_that_quotes_another_briefing_does_not_change_the_scene(key: str, other: str) -> None:
+    quoted = briefing(other, "check_failed")
+    assert scene_of(briefing(key, "merge_conflict") + quoted) == f"{key}-conflict"
+    assert scene_of(briefing(key) + quoted) == key
+
+
+def test_a_remark_on_the_last_plan_is_answered_with_the_same_right_plan() -> None:
+    told = f"{PLAN_BRIEFING}\n\n## What a person says about the last plan\nToo many nodes."
+    (step,) = next(scene for scene in SCENES if scene.name == scene_of(told)).steps
+    assert "rehearsal" in step.say
+    assert PlanProposal.model_validate(step.call[0].args) == PLAN
 
 
 def test_the_first_proposal_has_one_fault_and_the_second_none() -> None:
