@@ -3,6 +3,7 @@
 import fcntl
 import signal
 import subprocess
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ SERVICES: dict[str, tuple[ModuleType, str, signal.Signals]] = {
     "valkey": (valkey, "REDIS_URL", signal.SIGTERM),
 }
 TRIES = 3
+BUSY_SECONDS = 40
 
 # Handles of what this process started, so that it also collects what ended.
 _children: dict[int, "subprocess.Popen[bytes]"] = {}
@@ -38,26 +40,31 @@ def ensure(
     with _locked(layout):
         record = read_json(layout.services)
         for name in only:
-            if not Mark.parse(record.get(name)).alive():
+            if not _runs(layout, name, record):
                 record.update(_start(layout, name, bound))
                 write_json(layout.services, record)
     return {SERVICES[name][1]: record[SERVICES[name][1]] for name in only}
 
 
-def stop(root: Path | str) -> None:
-    """Stop the embedded services of a data folder, Valkey first; nothing happens where none runs."""
+def stop(root: Path | str, *, only_bound: bool = False) -> None:
+    """Stop the embedded services of a data folder, Valkey first; nothing happens where none runs.
+
+    With `only_bound`, those that `manage.py services start` or a test started go on.
+    """
     layout = Layout(Path(root).expanduser().resolve())
     if not layout.services.exists():
         return
     with _locked(layout):
         record = read_json(layout.services)
         for name in reversed(SERVICES):
-            mark = Mark.parse(record.get(name))
+            if name not in record or (only_bound and not record[name]["bound"]):
+                continue
+            mark = Mark.parse(record.pop(name))
             SERVICES[name][0].stop(mark)
             child = _children.pop(mark.pid, None)
             if child is not None:
                 child.wait()
-        layout.services.unlink(missing_ok=True)
+        write_json(layout.services, record)
 
 
 def marks(root: Path | str) -> dict[str, Mark]:
@@ -65,6 +72,26 @@ def marks(root: Path | str) -> dict[str, Mark]:
     record = read_json(Layout(Path(root).expanduser().resolve()).services)
     found = {name: Mark.parse(record.get(name)) for name in SERVICES}
     return {name: mark for name, mark in found.items() if mark.alive()}
+
+
+def _runs(layout: Layout, name: str, record: dict[str, Any]) -> bool:
+    """Whether the recorded service works. One that is on its way down is waited for.
+
+    Raises StartFailed when it lives but does not answer.
+    """
+    service, variable, _ = SERVICES[name]
+    mark = Mark.parse(record.get(name))
+    deadline = time.monotonic() + BUSY_SECONDS
+    while mark.alive():
+        if service.answers(str(record[variable])):
+            return True
+        if time.monotonic() > deadline:
+            raise StartFailed(
+                f"{name} (pid {mark.pid}) runs but gives no answer. See {layout.log / name}.log, "
+                f"or stop it: kill {mark.pid}"
+            )
+        time.sleep(0.05)
+    return False
 
 
 def _start(layout: Layout, name: str, bound: bool) -> dict[str, Any]:
@@ -81,7 +108,7 @@ def _start(layout: Layout, name: str, bound: bool) -> dict[str, Any]:
         for gone in [pid for pid, old in _children.items() if old.poll() is not None]:
             del _children[gone]
         _children[mark.pid] = child
-        return {name: mark.record() | {"port": port}, variable: service.address(layout, port)}
+        return {name: mark.record() | {"port": port, "bound": bound}, variable: service.address(layout, port)}
     raise AssertionError("the last attempt returns or raises")
 
 

@@ -11,7 +11,7 @@ import secrets
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -27,6 +27,12 @@ class Layout:
     """Names of the files in one data folder."""
 
     root: Path
+
+    NAMES: ClassVar = (
+        "postgres", "postgres.new", "postgres.new.password", "valkey", "repos", "runner", "artifacts",
+        "log", "run", "secrets", "ports.json", "prepared.json",
+    )  # fmt: skip
+    """Everything that a reset deletes; other files in the folder are not ours."""
 
     @property
     def postgres(self) -> Path:

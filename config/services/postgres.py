@@ -40,6 +40,15 @@ def address(layout: Layout, port: int, database: str = NAME) -> str:
     return f"postgresql://{NAME}:{password}@127.0.0.1:{port}/{database}"
 
 
+def answers(url: str) -> bool:
+    """Whether the database of this address lets us in now."""
+    try:
+        psycopg.connect(url, connect_timeout=5).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
 def start(
     layout: Layout, port: int, *, dies_with_us: signal.Signals | None = None
 ) -> "tuple[Mark, subprocess.Popen[bytes]]":

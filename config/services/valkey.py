@@ -19,6 +19,15 @@ def address(layout: Layout, port: int) -> str:
     return f"redis://:{local_secret(layout.root, 'valkey.password')}@127.0.0.1:{port}"
 
 
+def answers(url: str) -> bool:
+    """Whether the server of this address lets us in now."""
+    try:
+        with redis.Redis.from_url(url, socket_timeout=5) as client:
+            return bool(client.ping())
+    except (redis.ConnectionError, redis.TimeoutError):
+        return False  # not listening yet, or still loading its file (BusyLoadingError is a ConnectionError)
+
+
 def start(
     layout: Layout, port: int, *, dies_with_us: signal.Signals | None = None
 ) -> "tuple[Mark, subprocess.Popen[bytes]]":
@@ -42,10 +51,9 @@ def start(
     ]
     write_private(config, "\n".join(lines) + "\n")
     process = Footing().spawn([get_binary_path(), config], log, dies_with_us=dies_with_us)
-    client = redis.Redis.from_url(address(layout, port), socket_timeout=5)
     deadline = time.monotonic() + START_SECONDS
     try:
-        while not _answers(client):
+        while not answers(address(layout, port)):
             if process.poll() is not None:
                 raise StartFailed(f"Valkey ended at once. The end of {log}:\n{tail(log)}")
             if time.monotonic() > deadline:
@@ -57,18 +65,9 @@ def start(
         process.kill()
         process.wait()
         raise
-    finally:
-        client.close()
     return Mark.of(process.pid), process
 
 
 def stop(mark: Mark) -> None:
     """Let it write down what it holds and end; killed after 15 s."""
     stop_all([mark], signal.SIGTERM, STOP_SECONDS)
-
-
-def _answers(client: redis.Redis) -> bool:
-    try:
-        return bool(client.ping())
-    except (redis.ConnectionError, redis.TimeoutError):
-        return False  # not listening yet, or still loading its file (BusyLoadingError is a ConnectionError)
