@@ -39,6 +39,9 @@ ALLOWED_HOSTS = [
     urlsplit(INTERNAL_URL).hostname or "localhost",
 ]
 
+# Whether folders of this server may be projects' sources: right on a laptop, wrong where teams don't trust each other.
+LOCAL_SOURCES = env_bool("WAGGLE_LOCAL_SOURCES", False)
+
 # The model that the gateway asks. The supervisor points it at the rehearsal when none is set.
 MODEL_BASE_URL = env_url("WAGGLE_MODEL_BASE_URL", ["http", "https"], "https://api.example/v1", "").rstrip("/")
 MODEL_API_KEY = env_secret("WAGGLE_MODEL_API_KEY", "")
@@ -120,9 +123,7 @@ DATABASES = {
         "PASSWORD": unquote(_database.password or ""),
         "NAME": _database.path.lstrip("/"),
         "CONN_MAX_AGE": 0,  # anything else keeps a connection per request thread under ASGI
-        "OPTIONS": {
-            "pool": {"min_size": 1, "max_size": env_int("WAGGLE_DATABASE_POOL", 20, minimum=2), "timeout": 15}
-        },
+        "OPTIONS": {"pool": {"min_size": 1, "max_size": env_int("WAGGLE_DATABASE_POOL", 20, minimum=2), "timeout": 15}},
     }
 }
 ORIGINAL_BACKEND = "django_prometheus.db.backends.postgresql"
@@ -171,9 +172,7 @@ CSRF_COOKIE_HTTPONLY = True
 _https = PUBLIC_URL.startswith("https://")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _https
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL, PUBLIC_URL.replace("://", "://*.", 1)]
-SECURE_PROXY_SSL_HEADER = (
-    ("HTTP_X_FORWARDED_PROTO", "https") if env_bool("WAGGLE_BEHIND_PROXY", False) else None
-)
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env_bool("WAGGLE_BEHIND_PROXY", False) else None
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"

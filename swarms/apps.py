@@ -8,6 +8,9 @@ class SwarmsConfig(AppConfig):
 
     def ready(self) -> None:
         from agents import ports
+        from swarms import hints
         from swarms.settlement import Settlement
+        from tenants.hints import room_on_a_runner
 
         ports.bind(Settlement())
+        room_on_a_runner.connect(lambda **kwargs: hints.dispatch(), weak=False, dispatch_uid="swarms.dispatch")

@@ -65,3 +65,8 @@ def renew(subject: str, life: timedelta = ATTEMPT_LIFE) -> None:
 def revoke(subject: str) -> None:
     """End all tokens of a subject, in the transaction of whatever ended it."""
     Token.objects.filter(subject=subject, revoked_at=None).update(revoked_at=timezone.now())
+
+
+def was_issued(secret: str, *, team: Team, subject: str) -> bool:
+    """Whether this secret ever stood for the subject, revoked or not."""
+    return Token.objects.filter(hash=digest(secret), team=team, subject=subject).exists()

@@ -26,7 +26,9 @@ class Plan(models.Model):
     because = models.TextField(blank=True)
     source = models.CharField(max_length=12, choices=[("coordinator", "coordinator"), ("yaml", "yaml")])
     document = models.JSONField(null=True, blank=True, help_text="A PlanProposal.")
-    digest = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the document; approvals are bound to it.")
+    digest = models.CharField(
+        max_length=64, blank=True, help_text="SHA-256 of the document; approvals are bound to it."
+    )
     faults = models.JSONField(default=list)
     warnings = models.JSONField(default=list)
     rounds = models.PositiveSmallIntegerField(default=0, help_text="Proposals of the coordinator so far.")
@@ -104,5 +106,3 @@ class Edge(models.Model):
             models.UniqueConstraint(fields=["parent", "child"], name="edge_once"),
             models.CheckConstraint(condition=~Q(parent=F("child")), name="edge_not_to_itself"),
         ]
-
-

@@ -20,7 +20,9 @@ class Project(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     slug = models.SlugField(max_length=40, unique=True)
     name = models.CharField(max_length=80)
-    source = models.CharField(max_length=500, help_text="Where the repository comes from: a URL, or a path on this server.")
+    source = models.CharField(
+        max_length=500, help_text="Where the repository comes from: a URL, or a path on this server."
+    )
     target_branch = models.CharField(max_length=200, default="main")
     state = models.CharField(max_length=12, default=ProjectState.FETCHING, choices=[(s, s) for s in ProjectState])
     because = models.TextField(blank=True)

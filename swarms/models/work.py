@@ -123,7 +123,9 @@ class CheckRun(models.Model):
     results = models.JSONField(default=list, help_text="A CheckResult for each.")
     state = models.CharField(max_length=12, default=CheckRunState.WAITING, choices=[(s, s) for s in CheckRunState])
     because = models.TextField(blank=True)
-    tries = models.PositiveSmallIntegerField(default=0, help_text="Executions so far; more than one when runners were lost.")
+    tries = models.PositiveSmallIntegerField(
+        default=0, help_text="Executions so far; more than one when runners were lost."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     ended_at = models.DateTimeField(null=True, blank=True)
 

@@ -1,0 +1,93 @@
+"""The websocket of a runner."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import structlog
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.conf import settings
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from agents import runners
+from agents.contracts.link import Accepted, Assign, Ended, FromRunner, Heartbeat, Hello, Verdicts, Welcome
+from tenants.hints import capacity_freed
+
+logger = structlog.get_logger(__name__)
+MESSAGES: TypeAdapter[FromRunner] = TypeAdapter(FromRunner)
+LOOK_SECONDS = 2.0
+"""How often a websocket looks for placements by itself, should a nudge get lost."""
+BAD_MESSAGE, NOT_ALLOWED = 4400, 4401
+
+
+class RunnerConsumer(AsyncWebsocketConsumer):
+    """Hands out assignments and answers heartbeats. All state is in Postgres: any web process will do."""
+
+    runner: UUID | None = None
+    looking: asyncio.Task[None] | None = None
+
+    async def connect(self) -> None:
+        """Only holders of a runner token get in."""
+        headers = dict(self.scope["headers"])
+        secret = headers.get(b"authorization", b"").decode("latin-1").removeprefix("Bearer ").strip()
+        self.runner = await self._ask(runners.authenticate, secret) if secret else None
+        if self.runner is None:
+            await self.close(NOT_ALLOWED)
+            return
+        await self.accept()
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """One message of the runner; nonsense closes the connection with the reason in the log."""
+        try:
+            message = MESSAGES.validate_json(text_data or bytes_data or b"")
+        except ValidationError as error:
+            logger.warning("a runner sent nonsense", runner=str(self.runner), error=str(error))
+            await self.close(BAD_MESSAGE)
+            return
+        match message:
+            case Hello():
+                await self._hello(message)
+            case Accepted():
+                verdict = await self._ask(runners.accepted, self.runner, message.execution, message.fence)
+                await self._say(Verdicts.model_validate({"executions": {message.execution: verdict}}))
+            case Heartbeat():
+                verdicts = await self._ask(runners.beats, self.runner, message.executions)
+                await self._say(Verdicts.model_validate({"executions": verdicts}))
+            case Ended():
+                await self.placed({})
+
+    async def _hello(self, message: Hello) -> None:
+        assert self.runner is not None
+        await self._ask(runners.connect, self.runner, message, self.channel_name)
+        await self._say(Welcome(runner=self.runner, heartbeat_seconds=settings.HEARTBEAT_SECONDS))
+        await self._ask(capacity_freed)
+        if self.looking is None:
+            self.looking = asyncio.create_task(self._look())
+
+    async def _look(self) -> None:
+        while True:
+            try:
+                await self.placed({})
+            except Exception:
+                logger.exception("looking for placements failed", runner=str(self.runner))
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def placed(self, event: dict[str, Any]) -> None:
+        """Something was placed on this runner: give it."""
+        for assignment in await self._ask(runners.pending, self.runner):
+            await self._say(Assign(assignment=assignment))
+
+    async def disconnect(self, code: int) -> None:
+        if self.looking:
+            self.looking.cancel()
+        if self.runner is not None:
+            await self._ask(runners.disconnect, self.runner, self.channel_name)
+
+    async def _say(self, message: BaseModel) -> None:
+        await self.send(text_data=message.model_dump_json())
+
+    async def _ask(self, verb: Callable[..., Any], *args: Any) -> Any:
+        """Scope and query sit inside one synchronous call (see tenants.context)."""
+        return await database_sync_to_async(verb)(*args)

@@ -1,0 +1,252 @@
+"""An execution's life: open, deliver, accept, heartbeat, settle, reap. Every write carries the fence."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from agents.contracts import Assignment, FailureOutcome, FailureReason, Outcome
+from agents.models import Execution
+from agents.ports import settlement
+from agents.states import LIVE, ExecutionState
+from sessions import transcript
+from sessions.events import acting
+from sessions.models import Session
+from sessions.transitions import move
+from tenants import tokens, turns
+from tenants.models import Domain, Placement, Runner, Team
+from tenants.trace import current_trace
+
+logger = structlog.get_logger(__name__)
+
+LOST, CANCELLED = ExecutionState.LOST, ExecutionState.CANCELLED
+_FAILED_AS = {FailureReason.TIMED_OUT: ExecutionState.TIMED_OUT, FailureReason.CANCELLED: CANCELLED}
+
+
+class Stale(Exception):
+    """The fence is not the live one: somebody else has the work, or nobody wants it any more."""
+
+
+def lease() -> timedelta:
+    """How long a runner may be silent."""
+    return timedelta(seconds=settings.LEASE_SECONDS)
+
+
+def open_execution(
+    *, kind: str, subject: str, swarm: UUID, runner: Runner, agent: str, title: str, assignment: dict[str, Any]
+) -> Execution:
+    """Place an assignment on a runner: a live lease, in the caller's transaction.
+
+    `assignment` holds what agents.contracts.Assignment asks for beside what is known here.
+    """
+    session = Session.objects.create(subject=f"swarm:{swarm}", title=title, agent=agent)
+    execution = Execution.objects.create(
+        kind=kind,
+        subject=subject,
+        swarm=swarm,
+        runner=runner,
+        agent=agent,
+        session=session,
+        assignment=assignment | {"title": title},
+        lease_until=timezone.now() + lease(),
+        trace=current_trace(),
+    )
+    Placement.objects.create(execution=execution.id, team_id=turns.current_team_id(), runner=runner, kind=kind)
+    turns.due("lease", execution.id, after=lease())
+    return execution
+
+
+def next_agent(role: str) -> str:
+    """A free name for an agent of this role: developer-1, developer-2 …"""
+    taken = set(Execution.objects.filter(state__in=LIVE, agent__startswith=f"{role}-").values_list("agent", flat=True))
+    number = 1
+    while f"{role}-{number}" in taken:
+        number += 1
+    return f"{role}-{number}"
+
+
+def assignment_of(execution: Execution, *, team: Team, token: str) -> Assignment:
+    """The whole assignment of an execution, with its secrets."""
+    slug = Domain.objects.get(tenant=team, is_primary=True).slug
+    root = f"{settings.INTERNAL_URL}/t/{slug}"
+    stored = dict(execution.assignment)
+    if repository := stored.get("repository"):
+        stored["repository"] = repository | {"url": f"{root}/git/{repository['url']}.git"}
+    model = None
+    if execution.kind != "check":
+        model = {
+            "base_url": f"{root}/model/v1",
+            "name": settings.MODEL_NAME,
+            "rehearsal": settings.MODEL_REHEARSAL,
+        }
+    return Assignment.model_validate(
+        stored
+        | {
+            "execution": execution.id,
+            "fence": execution.fence,
+            "team": slug,
+            "kind": execution.kind,
+            "subject": execution.subject,
+            "model": model,
+            "session": execution.session_id,
+            "token": token,
+            "url": f"{root}/runner/{execution.id}",
+            "lease_seconds": settings.LEASE_SECONDS,
+            "heartbeat_seconds": settings.HEARTBEAT_SECONDS,
+            "trace": execution.trace,
+        }
+    )
+
+
+def deliver(execution_id: UUID, team: Team) -> Assignment | None:
+    """Hand an execution to its runner: a fresh attempt token and a full lease. None when it is no longer wanted."""
+    with transaction.atomic():
+        execution = Execution.objects.select_for_update().get(pk=execution_id)
+        if execution.state != ExecutionState.LEASED:
+            return None
+        name = _token_subject(execution.id)
+        tokens.revoke(name)
+        _, secret = tokens.issue("attempt", team=team, subject=name, life=tokens.ATTEMPT_LIFE)
+        _extend(execution)
+        Placement.objects.filter(execution=execution.id).update(delivered_at=Now())
+    return assignment_of(execution, team=team, token=secret)
+
+
+def _token_subject(execution: UUID) -> str:
+    return f"execution:{execution}"
+
+
+def _extend(execution: Execution) -> None:
+    Execution.objects.filter(pk=execution.pk).update(lease_until=Now() + lease())
+    turns.postpone("lease", execution.id, after=lease())
+
+
+def _live(execution_id: UUID, fence: UUID) -> Execution:
+    execution = Execution.objects.select_related("session").filter(pk=execution_id).first()
+    if execution is None or execution.fence != fence or not execution.is_live:
+        raise Stale(str(execution_id))
+    return execution
+
+
+def accept(execution_id: UUID, fence: UUID) -> str:
+    """The runner began. Answers what to do: continue, cancel or stale."""
+    try:
+        execution = _live(execution_id, fence)
+    except Stale:
+        return "stale"
+    with transaction.atomic():
+        settlement().lock(execution.swarm)
+        if execution.state == ExecutionState.LEASED and move(
+            execution,
+            ExecutionState.RUNNING,
+            because=f"{execution.runner.name} began",
+            guard=Q(fence=fence),
+            started_at=timezone.now(),
+        ):
+            settlement().started(execution)
+        _extend(execution)
+    return "cancel" if execution.cancel_at else "continue"
+
+
+def heartbeat(execution_id: UUID, fence: UUID, progress: int) -> str:
+    """Keep the lease. Answers what to do: continue, cancel or stale. The database's clock decides."""
+    kept = Execution.objects.filter(pk=execution_id, fence=fence, state__in=LIVE).update(
+        lease_until=Now() + lease(), progress=progress
+    )
+    if not kept:
+        return "stale"
+    turns.postpone("lease", execution_id, after=lease())
+    tokens.renew(_token_subject(execution_id))
+    asked = Execution.objects.filter(pk=execution_id, cancel_at__isnull=False).exists()
+    return "cancel" if asked else "continue"
+
+
+def settle(execution_id: UUID, fence: UUID, outcome: Outcome) -> list[str]:
+    """Accept an outcome once. Returns its faults, if it has any: then nothing is over and the agent tries again.
+
+    The same report a second time changes nothing. Raises Stale.
+    """
+    first = Execution.objects.get(pk=execution_id)
+    if first.fence == fence and first.outcome == outcome.model_dump(mode="json"):
+        return []
+    execution = _live(execution_id, fence)
+    faults, facts = settlement().examine(execution, outcome)
+    with transaction.atomic(), acting(f"agent:{execution.agent}"):
+        settlement().lock(execution.swarm)
+        execution = _live(execution_id, fence)
+        if faults:
+            settlement().refused(execution, outcome, faults)
+            return faults
+        if not _end(execution, *_verdict(outcome), outcome=outcome.model_dump(mode="json")):
+            raise Stale(str(execution_id))
+        settlement().settled(execution, outcome, facts)
+    return []
+
+
+def _verdict(outcome: Outcome) -> tuple[ExecutionState, str, str]:
+    if isinstance(outcome, FailureOutcome):
+        return _FAILED_AS.get(outcome.reason, ExecutionState.FAILED), outcome.reason, outcome.message
+    return ExecutionState.DONE, "", "an outcome was accepted"
+
+
+def _end(execution: Execution, to: str, reason: str, because: str, **fields: Any) -> bool:
+    """Move to a terminal state and let go of everything that the execution held, in one transaction."""
+    moved = move(
+        execution,
+        to,
+        because=because,
+        guard=Q(fence=execution.fence),
+        reason=reason,
+        ended_at=timezone.now(),
+        **fields,
+    )
+    if moved:
+        Placement.objects.filter(execution=execution.id).delete()
+        turns.settled("lease", execution.id)
+        tokens.revoke(_token_subject(execution.id))
+        transcript.close(execution.session)
+    return moved
+
+
+def end(execution_id: UUID, to: str, *, reason: str, because: str, guard: Q | None = None) -> bool:
+    """End a live execution without an outcome, if `guard` still holds."""
+    with transaction.atomic():
+        row = Execution.objects.select_related("session").filter(guard or Q(), pk=execution_id, state__in=LIVE).first()
+        if row is None:
+            return False
+        settlement().lock(row.swarm)
+        execution = Execution.objects.select_related("session").select_for_update(of=("self",)).get(pk=execution_id)
+        if not execution.is_live or not Execution.objects.filter(guard or Q(), pk=execution_id).exists():
+            return False
+        if not _end(execution, to, reason, because):
+            return False
+        settlement().ended(execution)
+    logger.info("execution ended", execution=str(execution_id), state=to, because=because)
+    return True
+
+
+def reap(execution_id: UUID) -> bool:
+    """The lease may have run out: if so, the execution is lost and its work goes to somebody else."""
+    expired = Q(lease_until__lt=Now())
+    asked = Execution.objects.filter(pk=execution_id, cancel_at__isnull=False).exists()
+    if asked:
+        return end(
+            execution_id, CANCELLED, reason="cancelled", because="asked to stop, and silent since", guard=expired
+        )
+    return end(execution_id, LOST, reason="lost", because="its runner was silent for a whole lease", guard=expired)
+
+
+def request_cancel(executions: Iterable[Execution]) -> None:
+    """Ask live executions to stop; their runners hear it with the next heartbeat."""
+    ids = [execution.pk for execution in executions]
+    Execution.objects.filter(pk__in=ids, state__in=LIVE, cancel_at=None).update(cancel_at=Now())
+    undelivered = Placement.objects.filter(execution__in=ids, delivered_at=None).values_list("execution", flat=True)
+    for execution_id in list(undelivered):
+        end(execution_id, CANCELLED, reason="cancelled", because="cancelled before its runner had it")

@@ -1,0 +1,52 @@
+"""Dramatiq actors: short, idempotent, and only hints make them run. What they lose, the reconciler finds."""
+
+from uuid import UUID
+
+import dramatiq
+import structlog
+
+from swarms import dispatch as turns
+from swarms import engine, landing, merges, projects
+from swarms.models import Swarm
+from tenants.trace import begin_trace
+
+SHORT, GIT = 30_000, 900_000
+"""Time limits in milliseconds: of a decision, and of work with a repository."""
+
+
+def _enter(swarm_id: str) -> UUID:
+    """Bind the swarm and its trace for the log."""
+    swarm = UUID(swarm_id)
+    trace = Swarm.objects.values_list("trace", flat=True).filter(pk=swarm).first()
+    structlog.contextvars.bind_contextvars(swarm=swarm_id, trace=begin_trace(trace or ""))
+    return swarm
+
+
+@dramatiq.actor(max_retries=0, time_limit=SHORT)
+def advance(swarm_id: str) -> None:
+    """Something changed in a swarm."""
+    engine.advance(_enter(swarm_id))
+
+
+@dramatiq.actor(max_retries=0, time_limit=SHORT)
+def dispatch() -> None:
+    """Somebody may go next."""
+    turns.dispatch()
+
+
+@dramatiq.actor(max_retries=0, time_limit=GIT)
+def merge(swarm_id: str) -> None:
+    """Something is in a swarm's merge queue."""
+    merges.process(_enter(swarm_id))
+
+
+@dramatiq.actor(max_retries=0, time_limit=GIT)
+def land(swarm_id: str) -> None:
+    """A swarm may land."""
+    landing.land(_enter(swarm_id))
+
+
+@dramatiq.actor(max_retries=0, time_limit=GIT)
+def fetch(project_id: str) -> None:
+    """A project's repository must be copied."""
+    projects.fetch(UUID(project_id))

@@ -1,0 +1,27 @@
+"""Smart HTTP for one project, with an attempt token."""
+
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_http_methods
+
+from swarms.api.access import execution_of
+from swarms.workspace import http_backend, repos
+
+
+@csrf_exempt
+@require_http_methods(["GET", "POST"])
+def git(request: HttpRequest, team: str, project: UUID, rest: str) -> HttpResponseBase:
+    """Fetch, and push the one branch that the token allows."""
+    execution = execution_of(request)
+    if execution is None:
+        answer = HttpResponse("this token is not, or no longer, good\n", status=401, content_type="text/plain")
+        answer["WWW-Authenticate"] = 'Basic realm="waggle"'
+        return answer
+    repository = execution.assignment.get("repository") or {}
+    if repository.get("url") != str(project):
+        return HttpResponse("not found\n", status=404, content_type="text/plain")
+    branch = repository.get("branch")
+    may_push = f"refs/heads/{branch}" if branch and execution.cancel_at is None else ""
+    return http_backend.serve(request, repos.path_of(project), rest, may_push=may_push)

@@ -1,0 +1,79 @@
+"""What a runner reports of an execution: its transcript as it streams, and its outcome."""
+
+from typing import TypeVar
+from uuid import UUID
+
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+from pydantic import BaseModel, ValidationError
+
+from agents import executions
+from agents.contracts import OutcomeReport, RecordBatch
+from agents.models import Execution
+from sessions import transcript
+from swarms.api.access import execution_of, secret_of
+from tenants import tokens
+
+Body = TypeVar("Body", bound=BaseModel)
+STALE = {"error": "the lease is gone: stop, and push nothing more"}
+
+
+def _parse(model: type[Body], request: HttpRequest) -> Body | JsonResponse:
+    try:
+        return model.model_validate_json(request.body)
+    except ValidationError as error:
+        faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()]
+        return JsonResponse({"faults": faults}, status=422)
+
+
+def _find(request: HttpRequest, execution_id: UUID) -> Execution | JsonResponse:
+    execution = execution_of(request)
+    if execution is not None and execution.pk == execution_id:
+        return execution
+    return JsonResponse(STALE, status=409) if _was_ours(request, execution_id) else _not_found()
+
+
+def _was_ours(request: HttpRequest, execution_id: UUID) -> bool:
+    """Whether the token was once right: then its holder is stale, not a stranger."""
+    return tokens.was_issued(secret_of(request), team=request.team, subject=f"execution:{execution_id}")
+
+
+def _not_found() -> JsonResponse:
+    return JsonResponse({"error": "not found"}, status=404)
+
+
+@csrf_exempt
+@require_POST
+def records(request: HttpRequest, team: str, execution: UUID) -> JsonResponse:
+    """Messages, parts and deltas, in order."""
+    found = _find(request, execution)
+    if isinstance(found, JsonResponse):
+        return found
+    batch = _parse(RecordBatch, request)
+    if isinstance(batch, JsonResponse):
+        return batch
+    if batch.fence != found.fence:
+        return JsonResponse(STALE, status=409)
+    try:
+        count = transcript.record(found.session, batch.records)
+    except transcript.RecordFault as error:
+        return JsonResponse({"faults": [str(error)]}, status=422)
+    return JsonResponse({"accepted": count})
+
+
+@csrf_exempt
+@require_POST
+def outcome(request: HttpRequest, team: str, execution: UUID) -> JsonResponse:
+    """How it ended. A report that comes twice is answered in the same way."""
+    report = _parse(OutcomeReport, request)
+    if isinstance(report, JsonResponse):
+        return report
+    found = _find(request, execution)
+    if isinstance(found, JsonResponse) and not _was_ours(request, execution):
+        return found
+    try:
+        faults = executions.settle(execution, report.fence, report.outcome)
+    except executions.Stale:
+        return JsonResponse(STALE, status=409)
+    return JsonResponse({"faults": faults}, status=422) if faults else JsonResponse({"accepted": True})

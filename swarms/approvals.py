@@ -1,0 +1,178 @@
+"""Asking a person, and what the answer does."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from sessions.events import acting, publish
+from sessions.transitions import move
+from swarms import hints
+from swarms.digests import digest
+from swarms.models import Approval, Node, Plan, Swarm
+from swarms.states import ApprovalState
+from tenants import turns
+from tenants.models import Membership, User
+from tenants.roles import Permission, may
+
+LIFE = timedelta(days=7)
+
+
+class NotDecidable(Exception):
+    """The approval cannot be decided (so), in words for the person who tried."""
+
+
+def ask_plan(plan: Plan) -> Approval:
+    """Ask for the approval of exactly this plan."""
+    return _ask(
+        plan.swarm,
+        kind="plan",
+        title=f"Plan {plan.version} of {plan.swarm}",
+        subject={"plan": str(plan.pk), "version": plan.version, "digest": plan.digest, "document": plan.document},
+        plan=plan,
+        requested_by=plan.created_by or plan.swarm.goal.created_by,
+    )
+
+
+def ask_node(node: Node) -> Approval:
+    """Ask whether a risky node may start."""
+    return _ask(node.swarm, kind="node", title=f"Start {node.key} of {node.swarm}", subject=_node(node), node=node)
+
+
+def _node(node: Node) -> dict[str, Any]:
+    return {
+        "node": str(node.pk),
+        "key": node.key,
+        "title": node.title,
+        "instructions": node.instructions,
+        "writes": node.writes,
+        "checks": node.checks,
+    }
+
+
+def ask_landing(swarm: Swarm, reviews: list[dict[str, Any]]) -> Approval:
+    """Ask whether exactly this commit may land."""
+    return _ask(swarm, kind="landing", title=f"Land {swarm}", subject=_landing(swarm) | {"reviews": reviews})
+
+
+def _landing(swarm: Swarm) -> dict[str, Any]:
+    return {
+        "swarm": str(swarm.pk),
+        "base": swarm.base_commit,
+        "commit": swarm.integration_commit,
+        "branch": swarm.project.target_branch,
+    }
+
+
+def _ask(swarm: Swarm, *, kind: str, title: str, subject: dict[str, Any], **fields: Any) -> Approval:
+    fields.setdefault("requested_by", swarm.goal.created_by)
+    approval = Approval.objects.create(
+        swarm=swarm,
+        kind=kind,
+        title=title,
+        subject=subject,
+        digest=digest(subject),
+        expires_at=timezone.now() + LIFE,
+        **fields,
+    )
+    turns.due("approval", approval.id, after=LIFE)
+    publish(
+        swarm.topic,
+        "approval.asked",
+        approval=str(approval.pk),
+        kind=kind,
+        title=title,
+        node=approval.node.key if approval.node else "",
+    )
+    return approval
+
+
+def current_subject(approval: Approval) -> dict[str, Any]:
+    """What a decision would be about if it were asked for now."""
+    if approval.kind == "plan" and approval.plan:
+        plan = approval.plan
+        return {"plan": str(plan.pk), "version": plan.version, "digest": plan.digest, "document": plan.document}
+    if approval.kind == "node" and approval.node:
+        return _node(approval.node)
+    return _landing(approval.swarm) | {"reviews": approval.subject.get("reviews", [])}
+
+
+def approve(approval: Approval, *, by: User, because: str = "") -> None:
+    """Say yes to exactly what was asked. Raises NotDecidable."""
+    _decide(approval, ApprovalState.APPROVED, by=by, because=because)
+
+
+def reject(approval: Approval, *, by: User, because: str) -> None:
+    """Say no, with the reason. Raises NotDecidable."""
+    if not because.strip():
+        raise NotDecidable("Say why: the reason goes to those who work on it.")
+    _decide(approval, ApprovalState.REJECTED, by=by, because=because)
+
+
+def _decide(approval: Approval, verdict: str, *, by: User, because: str) -> None:
+    member = Membership.objects.filter(team=turns.current_team_id(), user=by).first()
+    if member is None or not may(member.role, Permission.APPROVE):
+        raise NotDecidable("Your role may not decide approvals; ask an owner, admin or approver of the team.")
+    changed = ""
+    with transaction.atomic(), acting(f"user:{by.pk}"):
+        swarm = Swarm.objects.select_for_update(no_key=True, of=("self",)).get(pk=approval.swarm_id)
+        fresh = Approval.objects.select_related("swarm__project", "plan", "node", "decided_by").get(pk=approval.pk)
+        if fresh.state != ApprovalState.PENDING:
+            raise NotDecidable(already(fresh))
+        if fresh.four_eyes and fresh.requested_by_id == by.pk:
+            raise NotDecidable("You asked for this approval; somebody else must decide it (four eyes).")
+        if fresh.expires_at <= timezone.now():
+            raise NotDecidable("This approval has expired.")
+        if digest(current_subject(fresh)) != fresh.digest:
+            changed = "What was asked about has changed since; the approval is void, and a new one is asked for."
+            _void(fresh, because="its subject changed")
+        elif move(fresh, verdict, because=because, decided_by=by, decided_at=timezone.now()):
+            turns.settled("approval", fresh.pk)
+            publish(
+                fresh.event_subject,
+                "approval.decided",
+                approval=str(fresh.pk),
+                kind=fresh.kind,
+                title=fresh.title,
+                verdict=verdict,
+                by=str(by),
+                automatic=member.is_automatic,
+                because=because,
+            )
+        hints.advance(swarm.pk)
+    if changed:
+        raise NotDecidable(changed)
+
+
+def already(approval: Approval) -> str:
+    """Who decided a settled approval, and when, in one sentence."""
+    if approval.decided_by:
+        when = f"{approval.decided_at:%Y-%m-%d %H:%M} UTC"
+        return f"Already {approval.state} by {approval.decided_by} at {when}."
+    return f"Nothing to decide: the approval is {approval.state} ({approval.because or 'no reason given'})."
+
+
+def void(swarm: Swarm, *, because: str, kind: str | None = None, node: Node | None = None) -> None:
+    """Nobody needs these answers any more."""
+    pending = Approval.objects.filter(swarm=swarm, state=ApprovalState.PENDING)
+    narrowed = pending.filter(Q(kind=kind) if kind else Q(), Q(node=node) if node else Q())
+    for approval in narrowed:
+        _void(approval, because=because)
+
+
+def _void(approval: Approval, *, because: str) -> None:
+    if move(approval, ApprovalState.VOID, because=because):
+        turns.settled("approval", approval.pk)
+
+
+def expire(approval_id: Any) -> None:
+    """The time to answer is over, if it is."""
+    with transaction.atomic():
+        approval = Approval.objects.filter(pk=approval_id, expires_at__lte=Now()).first()
+        if approval and approval.state == ApprovalState.PENDING:
+            if move(approval, ApprovalState.EXPIRED, because="nobody decided in time"):
+                turns.settled("approval", approval.pk)
+            hints.advance(approval.swarm_id)

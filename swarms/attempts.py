@@ -1,0 +1,198 @@
+"""Tries of a node: begin, verify, succeed, fail and try again."""
+
+import random
+from datetime import timedelta
+from uuid import UUID
+
+from django.db.models import F
+from django.utils import timezone
+
+from agents import executions
+from agents.contracts import ReviewOutcome, WorkOutcome
+from agents.models import Execution
+from sessions.events import publish
+from sessions.transitions import move
+from swarms import briefing, checks, hints
+from swarms.decide import GiveUp, after_failure
+from swarms.models import Attempt, CheckRun, Merge, Node, Swarm
+from swarms.overlap import outside
+from swarms.states import AttemptState, MergeState, NodeState, SwarmState
+from swarms.workspace import repos
+from tenants import turns
+from tenants.models import Runner
+
+ENDED_AS = {
+    "lost": AttemptState.LOST,
+    "timed_out": AttemptState.TIMED_OUT,
+    "stalled": AttemptState.STALLED,
+    "cancelled": AttemptState.CANCELLED,
+}
+
+
+def begin(node_id: UUID, runner: Runner) -> Execution | None:
+    """A node's turn has come: open its next attempt on this runner. None when it does not run now."""
+    swarm_id = Node.objects.values_list("swarm", flat=True).get(pk=node_id)
+    swarm = (
+        Swarm.objects.select_for_update(no_key=True, of=("self",)).select_related("project", "goal").get(pk=swarm_id)
+    )
+    node = Node.objects.get(pk=node_id)
+    node.swarm = swarm
+    if node.state != NodeState.READY or swarm.state != SwarmState.RUNNING:
+        return None
+    number = node.attempts_made + 1
+    started = {} if node.started_at else {"started_at": timezone.now()}
+    if not move(node, NodeState.RUNNING, because=f"attempt {number} on {runner.name}", attempts_made=number, **started):
+        return None
+    attempt = Attempt(node=node, number=number, base_commit=swarm.integration_commit)
+    last = node.attempts.order_by("-number").first()
+    kind = "review" if node.role == "reviewer" else "work"
+    repository = {"url": str(swarm.project_id), "commit": swarm.integration_commit}
+    agent = executions.next_agent(node.role)
+    if kind == "work":
+        repository |= {"branch": attempt.branch, "author": f"{agent} <{agent}@waggle.invalid>"}
+    attempt.execution = executions.open_execution(
+        kind=kind,
+        subject=f"node:{node.id}",
+        swarm=swarm.id,
+        runner=runner,
+        agent=agent,
+        title=f"{node.title} (attempt {number})",
+        assignment={
+            "role": node.role,
+            "attempt": number,
+            "briefing": briefing.for_node(node, number=number, last=last),
+            "writes": node.writes,
+            "checks": node.checks,
+            "repository": repository,
+        },
+    )
+    attempt.save(force_insert=True)
+    publish(
+        swarm.topic,
+        "attempt.started",
+        node=node.key,
+        attempt=number,
+        agent=agent,
+        runner=runner.name,
+        session=str(attempt.execution.session_id),
+    )
+    return attempt.execution
+
+
+def started(attempt: Attempt) -> None:
+    """Its runner began."""
+    move(attempt, AttemptState.RUNNING, because=f"{attempt.execution.agent} began")
+
+
+def examine(attempt: Attempt, outcome: WorkOutcome) -> tuple[list[str], list[str]]:
+    """Faults of a work outcome, and the paths that it changed."""
+    project_id = attempt.node.swarm.project_id
+    head = repos.commit_of(project_id, f"refs/heads/{attempt.branch}")
+    if head != outcome.commit:
+        return [f"commit {outcome.commit[:12]} is not the head of {attempt.branch}: push it, then report it"], []
+    if not repos.is_ancestor(project_id, attempt.base_commit, head):
+        return [f"{attempt.branch} does not contain {attempt.base_commit[:12]}, from which the workspace started"], []
+    return [], repos.changed_files(project_id, attempt.base_commit, head)
+
+
+def worked(attempt: Attempt, outcome: WorkOutcome, changed: list[str]) -> None:
+    """An agent reported its work: have it verified, unless it left its scope."""
+    node, swarm = attempt.node, attempt.node.swarm
+    Attempt.objects.filter(pk=attempt.pk).update(commit=outcome.commit, summary=outcome.summary)
+    attempt.commit, attempt.summary = outcome.commit, outcome.summary
+    if strays := outside(changed, node.writes):
+        fail(
+            attempt,
+            reason="out_of_scope",
+            because=f"changed {', '.join(strays[:5])}, which it had not declared",
+            evidence=f"You changed {', '.join(strays)}. You may only change {', '.join(node.writes)}.",
+        )
+        return
+    if move(node, NodeState.VERIFYING, because="the agent reports that it is done", summary=outcome.summary):
+        checks.ask(swarm, "exact", outcome.commit, node.checks or swarm.project.checks, attempt=attempt)
+
+
+def reviewed(attempt: Attempt, outcome: ReviewOutcome) -> None:
+    """A review is an answer by itself: its verdict stands beside the landing's approval."""
+    node = attempt.node
+    places = "\n".join(f"- {f.path}:{f.line} ({f.severity}) {f.text}" for f in outcome.findings)
+    summary = f"{outcome.verdict}: {outcome.summary}" + (f"\n{places}" if places else "")
+    move(attempt, AttemptState.SUCCEEDED, because=outcome.verdict, summary=summary, ended_at=timezone.now())
+    move(node, NodeState.VERIFYING, because="the review is in", summary=summary)
+    _succeed(node, because=f"reviewed: {outcome.verdict}", commit=attempt.base_commit)
+
+
+def verified(run: CheckRun) -> None:
+    """The checks passed on the exact commit: into the merge queue."""
+    attempt = run.attempt
+    assert attempt is not None
+    if move(attempt.node, NodeState.MERGING, because=run.because):
+        Merge.objects.create(swarm=run.swarm, attempt=attempt)
+        hints.merge(run.swarm_id)
+
+
+def merged(merge: Merge) -> None:
+    """The work is on the integration branch: attempt and node have succeeded."""
+    attempt = merge.attempt
+    move(attempt, AttemptState.SUCCEEDED, because="merged", ended_at=timezone.now())
+    _succeed(attempt.node, because="merged", commit=merge.commit)
+    publish(merge.event_subject, "node.merged", node=attempt.node.key, commit=merge.commit)
+
+
+def _succeed(node: Node, *, because: str, commit: str) -> None:
+    if move(node, NodeState.SUCCEEDED, because=because, commit=commit, ended_at=timezone.now()):
+        Node.objects.filter(edges_in__parent=node, state=NodeState.BLOCKED).update(deps_left=F("deps_left") - 1)
+
+
+def fail(attempt: Attempt, *, reason: str, because: str, evidence: str = "") -> None:
+    """An attempt did not succeed: again, with what it taught, or the node has failed. With the swarm locked."""
+    node = attempt.node
+    ended = move(
+        attempt,
+        ENDED_AS.get(reason, AttemptState.FAILED),
+        because=because,
+        reason=reason,
+        evidence=evidence,
+        ended_at=timezone.now(),
+    )
+    if not ended:
+        return
+    for merge in Merge.objects.filter(attempt=attempt, state__in=[MergeState.QUEUED, MergeState.CHECKING]):
+        move(merge, MergeState.VOID, because=because, ended_at=timezone.now())
+    checks.void(node.swarm, because, attempt=attempt)
+    swarm = Swarm.objects.get(pk=node.swarm_id)
+    if swarm.state in (SwarmState.CANCELLING, SwarmState.FAILING) or reason == "cancelled":
+        move(node, NodeState.CANCELLED, because=because, ended_at=timezone.now())
+        return
+    lost = reason == "lost"
+    failures, losses = node.failures + (not lost), node.losses + 1 if lost else 0
+    verdict = after_failure(
+        reason,
+        because,
+        failures=failures,
+        losses=losses,
+        max_attempts=node.max_attempts,
+        jitter=random.random(),
+    )
+    if isinstance(verdict, GiveUp):
+        move(node, NodeState.FAILED, because=verdict.why, failures=failures, losses=losses, ended_at=timezone.now())
+        what, why = f"give up {node.key}", verdict.why
+    else:
+        _again(node, verdict.delay, reason, because, failures=failures, losses=losses)
+        what, why = f"try {node.key} again", f"{reason}: {because}"
+    publish(node.event_subject, "decision.made", by="engine", what=what, why=why, node=node.key)
+
+
+def _again(node: Node, delay: timedelta, reason: str, because: str, *, failures: int, losses: int) -> None:
+    now = timezone.now()
+    if move(
+        node,
+        NodeState.READY,
+        because=f"{reason}: {because}",
+        failures=failures,
+        losses=losses,
+        not_before=now + delay,
+        ready_at=now + delay,
+    ):
+        turns.queue("node", node.id, priority=node.priority, delay=delay)
+        hints.dispatch()

@@ -1,0 +1,116 @@
+"""Proof, not claims: the control plane runs checks on exact commits, on trusted runners, in fresh clones."""
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from django.utils import timezone
+
+from agents import executions
+from agents.contracts import CheckOutcome
+from agents.models import Execution
+from sessions.events import publish
+from sessions.transitions import move
+from swarms import hints
+from swarms.models import Attempt, CheckRun, Merge, Swarm
+from swarms.states import CheckRunState
+from tenants import turns
+from tenants.models import Runner
+
+MAX_TRIES = 5
+"""Executions of one check run, should its runners be lost."""
+PRIORITY = 500
+"""Checks go before new work: something waits for them."""
+
+
+def ask(
+    swarm: Swarm,
+    purpose: str,
+    commit: str,
+    checks: Iterable[dict[str, Any]],
+    *,
+    attempt: Attempt | None = None,
+    merge: Merge | None = None,
+) -> CheckRun:
+    """Have checks run on a commit. Without any check the run has passed already, and says so."""
+    unique = list({check["command"]: check for check in checks}.values())
+    run = CheckRun.objects.create(
+        swarm=swarm, purpose=purpose, commit=commit, checks=unique, attempt=attempt, merge=merge
+    )
+    turns.queue("checks", run.id, priority=PRIORITY, cost=0.2)
+    hints.dispatch()
+    return run
+
+
+def begin(run_id: UUID, runner: Runner) -> Execution | None:
+    """The turn of a check run has come: place it."""
+    run = CheckRun.objects.select_related("swarm__project", "attempt__node").get(pk=run_id)
+    if not move(run, CheckRunState.RUNNING, because=f"on {runner.name}", tries=run.tries + 1):
+        return None
+    node = run.attempt.node.key if run.attempt else ""
+    return executions.open_execution(
+        kind="check",
+        subject=f"checks:{run.id}",
+        swarm=run.swarm_id,
+        runner=runner,
+        agent=executions.next_agent("checks"),
+        title=f"Checks {dict(CheckRun.PURPOSES)[run.purpose]}" + (f" of {node}" if node else ""),
+        assignment={
+            "role": "checks",
+            "attempt": run.tries,
+            "checks": run.checks,
+            "repository": {"url": str(run.swarm.project_id), "commit": run.commit},
+        },
+    )
+
+
+def finished(run: CheckRun, outcome: CheckOutcome) -> bool:
+    """Keep the results. Returns whether this call settled the run."""
+    results = [result.model_dump(mode="json") for result in outcome.results]
+    failed = [result.name for result in outcome.results if not result.ok]
+    to = CheckRunState.FAILED if failed else CheckRunState.PASSED
+    because = f"failed: {', '.join(failed)}" if failed else f"{len(results)} passed"
+    if not move(run, to, because=because, results=results, ended_at=timezone.now()):
+        return False
+    publish(
+        run.event_subject,
+        "checks.finished",
+        purpose=run.purpose,
+        commit=run.commit,
+        passed=len(results) - len(failed),
+        total=len(results),
+        node=run.attempt.node.key if run.attempt else "",
+        failed=failed,
+    )
+    return True
+
+
+def lost(run: CheckRun, because: str) -> bool:
+    """Its runner brought no result: again, or the run is broken. Returns whether it is broken."""
+    if run.tries < MAX_TRIES:
+        if move(run, CheckRunState.WAITING, because=because):
+            turns.queue("checks", run.id, priority=PRIORITY, cost=0.2)
+            hints.dispatch()
+        return False
+    return move(run, CheckRunState.BROKEN, because=because, ended_at=timezone.now())
+
+
+def void(swarm: Swarm, because: str, *, attempt: Attempt | None = None) -> None:
+    """Nobody needs these results any more."""
+    open_runs = CheckRun.objects.filter(swarm=swarm, state__in=[CheckRunState.WAITING, CheckRunState.RUNNING])
+    if attempt:
+        open_runs = open_runs.filter(attempt=attempt)
+    for run in open_runs.select_related("swarm"):
+        if move(run, CheckRunState.VOID, because=because, ended_at=timezone.now()):
+            turns.unqueue("checks", run.id)
+            executions.request_cancel(Execution.objects.filter(subject=f"checks:{run.id}", ended_at=None))
+
+
+def evidence(results: Iterable[dict[str, Any]], where: str) -> str:
+    """What the next attempt is told of failed checks."""
+    return "\n\n".join(
+        f"`{result['command']}` ended with {result['exit_code']} {where} {result['commit'][:10]}:\n\n"
+        f"```\n{result['output'].strip()[-4000:]}\n```"
+        for result in results
+        if result["exit_code"] != 0
+    )

@@ -1,0 +1,62 @@
+"""Giving out turns: the next ticket in fair order to a runner with a free slot."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+
+from agents.models import Execution
+from agents.runners import nudge
+from swarms import attempts, checks, planner
+from swarms.models import CheckRun, Node, Plan
+from tenants import turns
+from tenants.context import PUBLIC, in_schema
+from tenants.models import Runner
+from tenants.trace import begin_trace
+
+logger = structlog.get_logger(__name__)
+BEGIN: dict[str, Callable[[UUID, Runner], Execution | None]] = {
+    "plan": planner.begin,
+    "node": attempts.begin,
+    "checks": checks.begin,
+}
+SUBJECTS = {"plan": Plan, "node": Node, "checks": CheckRun}
+AT_ONCE = 100
+MISSED_BEATS = 3
+
+
+def dispatch() -> int:
+    """Give out turns while there are tickets and slots. Returns how many were given."""
+    given = 0
+    runners: dict[UUID, Runner] = {}
+    with in_schema(PUBLIC):
+        while given < AT_ONCE and (runner := _one_turn()) is not None:
+            runners[runner.pk] = runner
+            given += 1
+    for runner in runners.values():
+        nudge(runner)
+    return given
+
+
+def _one_turn() -> Runner | None:
+    """One ticket becomes one execution, in one transaction. None when nobody can go."""
+    with transaction.atomic():
+        runner = turns.free_runner(seen_within=timedelta(seconds=settings.HEARTBEAT_SECONDS * MISSED_BEATS))
+        ticket = turns.next_ticket(runner) if runner else None
+        if runner is None or ticket is None:
+            return None
+        with in_schema(ticket.team.schema_name):
+            begin_trace(_trace_of(ticket.kind, ticket.subject))
+            execution = BEGIN[ticket.kind](ticket.subject, runner)
+        if execution is not None:
+            turns.charge(ticket)
+        ticket.delete()
+    return runner
+
+
+def _trace_of(kind: str, subject: UUID) -> str:
+    """The trace of the swarm that a ticket belongs to."""
+    return SUBJECTS[kind].objects.values_list("swarm__trace", flat=True).filter(pk=subject).first() or ""

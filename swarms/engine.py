@@ -1,0 +1,205 @@
+"""Carrying out what `decide` decides: one locked swarm, one transaction, compare-and-swap for every move."""
+
+from uuid import UUID
+
+import structlog
+from django.db import transaction
+from django.utils import timezone
+
+from agents import executions
+from agents.models import Execution
+from agents.states import LIVE
+from sessions.events import publish
+from sessions.transitions import move
+from swarms import approvals, attempts, checks, conditions, hints, landing, planner
+from swarms.decide import (
+    Action,
+    AdoptPlan,
+    AskForLanding,
+    AskForNode,
+    AskForPlan,
+    CancelNodes,
+    CheckIntegration,
+    FailNode,
+    Land,
+    MakeReady,
+    MoveSwarm,
+    NodeView,
+    RejectPlan,
+    Snapshot,
+    decide,
+)
+from swarms.models import Approval, Edge, Node, Plan, Swarm
+from swarms.states import SWARM_ENDED, NodeState, PlanState, SwarmState
+from tenants import turns
+
+logger = structlog.get_logger(__name__)
+MAX_ROUNDS = 50
+"""Decisions follow from each other only a few times; more is an error of ours, and the tick goes on."""
+
+
+def advance(swarm_id: UUID) -> None:
+    """Decide and act until the swarm waits for something outside. Safe at any time, by several at once."""
+    for _ in range(MAX_ROUNDS):
+        with transaction.atomic():
+            swarm = (
+                Swarm.objects.select_for_update(no_key=True, of=("self",))
+                .select_related("project", "goal__created_by")
+                .get(pk=swarm_id)
+            )
+            turns.settled("advance", swarm_id)
+            actions = decide(snapshot(swarm))
+            for action in actions:
+                apply(swarm, action)
+            if not actions:
+                conditions.refresh(swarm)
+                return
+    logger.error("a swarm does not come to rest", swarm=str(swarm_id), rounds=MAX_ROUNDS)
+    turns.due("advance", swarm_id, after=hints.LOST_HINT)
+
+
+def snapshot(swarm: Swarm) -> Snapshot:
+    """What the decision needs to know of a locked swarm."""
+    nodes = list(swarm.nodes.order_by("key"))
+    parents: dict[UUID, list[str]] = {}
+    for parent, child in Edge.objects.filter(child__swarm=swarm).values_list("parent__key", "child_id"):
+        parents.setdefault(child, []).append(parent)
+    asked = dict(
+        Approval.objects.filter(swarm=swarm, kind="node").order_by("requested_at").values_list("node_id", "state")
+    )
+    plan = swarm.plans.order_by("-version").first()
+    plan_gate = Approval.objects.filter(swarm=swarm, kind="plan", plan=plan).order_by("-requested_at").first()
+    gate = Approval.objects.filter(swarm=swarm, kind="landing").order_by("-requested_at").first()
+    whole = (
+        swarm.check_runs.filter(purpose="integration", commit=swarm.integration_commit).order_by("-created_at").first()
+    )
+    landing_run = swarm.check_runs.filter(purpose="landing").order_by("-created_at").first()
+    return Snapshot(
+        state=swarm.state,
+        nodes=tuple(
+            NodeView(
+                key=node.key,
+                state=node.state,
+                parents=tuple(sorted(parents.get(node.pk, ()))),
+                risky=node.risk == "high",
+                approval=asked.get(node.pk, ""),
+                because=node.because,
+            )
+            for node in nodes
+        ),
+        live_executions=Execution.objects.filter(swarm=swarm.pk, state__in=LIVE).count(),
+        integration_check=whole.state if whole else "",
+        plan=plan.state if plan else "",
+        plan_needs_approval=swarm.project.approve_plan,
+        plan_approval=plan_gate.state if plan_gate else "",
+        plan_because=plan_gate.because if plan_gate else "",
+        landing_needs_approval=swarm.project.approve_landing or _worries(swarm),
+        landing_approval=gate.state if gate else "",
+        landing_check=landing_run.state if landing_run else "",
+    )
+
+
+def _worries(swarm: Swarm) -> bool:
+    """A reviewer asked for changes: then a person looks at the landing, whatever the policy is."""
+    return any(review["summary"].startswith("request_changes") for review in landing.reviews(swarm))
+
+
+def apply(swarm: Swarm, action: Action) -> None:
+    """Carry out one action on a locked swarm."""
+    match action:
+        case AskForPlan():
+            approvals.ask_plan(_plan(swarm))
+        case AdoptPlan():
+            planner.adopt(swarm, _plan(swarm), because=action.why)
+            checks.ask(swarm, "before", swarm.base_commit, landing.acceptance(swarm))
+            move(swarm, SwarmState.RUNNING, because=action.why, started_at=timezone.now())
+        case RejectPlan():
+            planner.reject(swarm, _plan(swarm), because=action.why)
+        case MakeReady():
+            _make_ready(swarm, action)
+        case AskForNode():
+            node = swarm.nodes.get(key=action.node)
+            if node.state == NodeState.AWAITING_APPROVAL or move(node, NodeState.AWAITING_APPROVAL, because=action.why):
+                approvals.ask_node(node)
+        case FailNode():
+            move(swarm.nodes.get(key=action.node), NodeState.FAILED, because=action.why, ended_at=timezone.now())
+        case CancelNodes():
+            _cancel_nodes(swarm, action)
+        case CheckIntegration():
+            checks.ask(swarm, "integration", swarm.integration_commit, landing.acceptance(swarm))
+        case AskForLanding():
+            approvals.ask_landing(swarm, landing.reviews(swarm))
+        case Land():
+            hints.land(swarm.pk)
+        case MoveSwarm():
+            _move_swarm(swarm, action)
+    publish(
+        swarm.topic,
+        "decision.made",
+        by="engine",
+        what=_words(action),
+        why=action.why,
+        node=getattr(action, "node", ""),
+    )
+
+
+def _words(action: Action) -> str:
+    """What an action does, for the event that tells of it."""
+    return {
+        AskForPlan: "ask a person about the plan",
+        AdoptPlan: "start the swarm",
+        RejectPlan: "plan again",
+        MakeReady: "make the node ready",
+        AskForNode: "ask a person about the node",
+        FailNode: "fail the node",
+        CancelNodes: "cancel what has not started",
+        CheckIntegration: "check the whole result",
+        AskForLanding: "ask a person about the landing",
+        Land: "land",
+        MoveSwarm: f"move the swarm to {getattr(action, 'to', '')}",
+    }[type(action)]
+
+
+def _plan(swarm: Swarm) -> Plan:
+    return swarm.plans.select_related("swarm__project", "swarm__goal__created_by", "created_by").order_by("-version")[0]
+
+
+def _make_ready(swarm: Swarm, action: MakeReady) -> None:
+    node = swarm.nodes.get(key=action.node)
+    if move(node, NodeState.READY, because=action.why, ready_at=timezone.now()) and swarm.state == SwarmState.RUNNING:
+        turns.queue("node", node.pk, priority=node.priority)
+        hints.dispatch()
+
+
+def _cancel_nodes(swarm: Swarm, action: CancelNodes) -> None:
+    for node in swarm.nodes.filter(key__in=action.nodes):
+        if move(node, NodeState.CANCELLED, because=action.why, ended_at=timezone.now()):
+            turns.unqueue("node", node.pk)
+
+
+def _move_swarm(swarm: Swarm, action: MoveSwarm) -> None:
+    ended = {"ended_at": timezone.now()} if action.to in SWARM_ENDED else {}
+    if not move(swarm, action.to, because=swarm.because if action.to in SWARM_ENDED else action.why, **ended):
+        return
+    if action.to in (SwarmState.CANCELLING, SwarmState.FAILING):
+        stop_work(swarm, because=action.why)
+
+
+def stop_work(swarm: Swarm, *, because: str) -> None:
+    """A swarm is cancelling or failing: let nothing new start, and ask everything live to stop."""
+    approvals.void(swarm, because=because)
+    open_plans = swarm.plans.filter(state__in=[PlanState.DRAFTING, PlanState.PROPOSED, PlanState.INVALID])
+    for plan in open_plans.select_related("swarm"):
+        move(plan, PlanState.SUPERSEDED, because=because)
+        turns.unqueue("plan", plan.pk)
+    checks.void(swarm, because)
+    waiting = Node.objects.filter(swarm=swarm, state__in=[NodeState.VERIFYING, NodeState.MERGING])
+    for node in waiting.select_related("swarm"):
+        _cancel_waiting(node, because)
+    executions.request_cancel(Execution.objects.filter(swarm=swarm.pk, state__in=LIVE))
+
+
+def _cancel_waiting(node: Node, because: str) -> None:
+    """A node whose agent is done, and whose commit waits for checks or its merge."""
+    for attempt in node.attempts.filter(ended_at=None):
+        attempts.fail(attempt, reason="cancelled", because=because)

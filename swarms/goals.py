@@ -1,0 +1,65 @@
+"""Stating a goal, and helping its plan along."""
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import F
+
+from sessions.events import acting, publish
+from sessions.transitions import move
+from swarms import planner
+from swarms.models import Goal, Plan, Project, Swarm
+from swarms.states import ProjectState, SwarmState
+from tenants.models import User
+from tenants.trace import begin_trace, current_trace
+
+MAX_GOAL = 20_000
+
+
+def state_goal(project: Project, text: str, *, by: User) -> Swarm:
+    """State a goal: its swarm begins to plan. Raises ValidationError."""
+    if not text.strip():
+        raise ValidationError({"text": "Say what you want, in a sentence or more."})
+    if len(text) > MAX_GOAL:
+        raise ValidationError({"text": f"A goal has at most {MAX_GOAL} characters; this one has {len(text)}."})
+    if project.state != ProjectState.READY:
+        raise ValidationError({"text": f"The project's repository is not ready ({project.state}): {project.because}"})
+    if not current_trace():
+        begin_trace()
+    with transaction.atomic(), acting(f"user:{by.pk}"):
+        Project.objects.filter(pk=project.pk).update(last_number=F("last_number") + 1)
+        project.refresh_from_db(fields=["last_number", "head"])
+        goal = Goal.objects.create(project=project, number=project.last_number, text=text, created_by=by)
+        swarm = Swarm.objects.create(
+            project=project,
+            goal=goal,
+            number=goal.number,
+            base_commit=project.head,
+            integration_commit=project.head,
+            trace=current_trace(),
+        )
+        for subject in (project.topic, swarm.topic):
+            publish(subject, "goal.stated", goal=str(goal.pk), number=goal.number, text=text[:500])
+        planner.draft(swarm)
+    return swarm
+
+
+def give_plan(swarm: Swarm, text: str, *, by: User) -> Plan:
+    """Give a plan as YAML instead of the coordinator's. Raises planner.PlanFaults, or ValidationError when too late."""
+    with transaction.atomic(), acting(f"user:{by.pk}"):
+        return planner.give(_planning(swarm), text, by=by)
+
+
+def plan_again(swarm: Swarm, *, by: User, note: str = "") -> Plan:
+    """Ask the coordinator for another plan; `note` is what it should know. Raises ValidationError when too late."""
+    with transaction.atomic(), acting(f"user:{by.pk}"):
+        locked = _planning(swarm)
+        if locked.state == SwarmState.PROPOSED:
+            move(locked, SwarmState.PLANNING, because=note or f"{by} asked for another plan")
+        return planner.draft(locked, note=note)
+
+
+def _planning(swarm: Swarm) -> Swarm:
+    locked = Swarm.objects.select_for_update(no_key=True, of=("self",)).select_related("project").get(pk=swarm.pk)
+    if locked.state not in (SwarmState.PLANNING, SwarmState.PROPOSED):
+        raise ValidationError(f"The swarm is {locked.state}: its plan can no longer be changed.")
+    return locked

@@ -1,0 +1,78 @@
+"""The clock: reconciler, turns and the relay of events. One leader; others wait for it to end."""
+
+import signal
+import threading
+import time
+from typing import Any
+
+import psycopg
+import structlog
+from django.conf import settings
+from django.core.management.base import BaseCommand
+from django.db import OperationalError, close_old_connections, connection
+
+from sessions.relay import Relay
+from swarms import reconcile
+
+logger = structlog.get_logger(__name__)
+LEADER_LOCK = 0x77616767
+"""Key of the advisory lock that makes one ticker the leader ("wagg")."""
+
+
+class Command(BaseCommand):
+    help = "Run the clock: look for lost work, give out turns, publish events."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Tick until SIGTERM."""
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        while not stop.is_set():
+            try:
+                with psycopg.connect(**_parameters(), autocommit=True) as leader:
+                    self._lead(leader, stop)
+            except (psycopg.OperationalError, OperationalError) as error:
+                logger.warning("no database; trying again", error=str(error))
+                stop.wait(1)
+
+    def _lead(self, leader: psycopg.Connection[Any], stop: threading.Event) -> None:
+        while not stop.is_set():
+            row = leader.execute("SELECT pg_try_advisory_lock(%s)", [LEADER_LOCK]).fetchone()
+            if row and row[0]:
+                break
+            stop.wait(settings.TICK_SECONDS)
+        logger.info("ticker leads")
+        relay = threading.Thread(target=_relay, args=[stop], name="relay", daemon=True)
+        relay.start()
+        while not stop.is_set():
+            started = time.monotonic()
+            leader.execute("SELECT 1")  # the lock is gone with its connection
+            close_old_connections()
+            reconcile.tick()
+            stop.wait(max(0.01, settings.TICK_SECONDS - (time.monotonic() - started)))
+        relay.join(timeout=5)
+
+
+def _relay(stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            relay = Relay()
+            while not stop.is_set():
+                relay.run_once()
+                relay.wait(0.25)
+        except Exception:
+            # Rows stay in the outbox: nothing is lost by trying again.
+            logger.exception("relay stopped; starting it again")
+            connection.close()
+            stop.wait(1)
+
+
+def _parameters() -> dict[str, Any]:
+    database = settings.DATABASES["default"]
+    return {
+        "host": database["HOST"],
+        "port": database["PORT"],
+        "user": database["USER"],
+        "password": database["PASSWORD"],
+        "dbname": database["NAME"],
+    }

@@ -1,0 +1,68 @@
+"""Looking for the lost: whatever is due is looked at, whether or not a hint arrived."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+from django.db.models.functions import Now
+from dramatiq import get_broker
+from dramatiq.errors import ConnectionError as BrokerDown
+from redis.exceptions import RedisError
+
+from agents import executions
+from swarms import approvals, dispatch, engine
+from tenants import turns
+from tenants.context import PUBLIC, in_schema
+from tenants.models import Due
+
+logger = structlog.get_logger(__name__)
+BATCH = 200
+AGAIN = timedelta(seconds=3)
+"""When something that was handed to an actor is looked at next."""
+
+
+def _hand_over(actor: str) -> Callable[[UUID], None]:
+    """Work with a repository is for the workers; here it is only hinted again."""
+
+    def hint(subject: UUID) -> None:
+        turns.postpone(actor, subject, after=AGAIN)
+        try:
+            get_broker().get_actor(actor).send(str(subject))
+        except (RedisError, BrokerDown) as error:
+            logger.warning("hint not sent", actor=actor, error=str(error))
+
+    return hint
+
+
+def _reap(subject: UUID) -> None:
+    if not executions.reap(subject):
+        # Renewed, or ended by somebody else: the row that ended it removed this one too.
+        turns.postpone("lease", subject, after=timedelta(seconds=1))
+
+
+LOOK: dict[str, Callable[[UUID], object]] = {
+    "lease": _reap,
+    "advance": engine.advance,
+    "approval": approvals.expire,
+    "merge": _hand_over("merge"),
+    "land": _hand_over("land"),
+    "fetch": _hand_over("fetch"),
+}
+
+
+def tick() -> int:
+    """Look at everything that is due, and give out turns. Returns how many were looked at."""
+    with in_schema(PUBLIC):
+        rows = list(Due.objects.filter(due_at__lte=Now()).select_related("team").order_by("due_at")[:BATCH])
+    for row in rows:
+        try:
+            with in_schema(row.team.schema_name):
+                LOOK[row.kind](row.subject)
+        except Exception:
+            # One broken row must not stop the others; it stays due, later.
+            logger.exception("a due row could not be handled", kind=row.kind, subject=str(row.subject))
+            with in_schema(PUBLIC):
+                Due.objects.filter(pk=row.pk).update(due_at=Now() + 10 * AGAIN)
+    dispatch.dispatch()
+    return len(rows)

@@ -1,0 +1,132 @@
+"""What an execution's start and end mean for the plan: the upward side of agents.ports."""
+
+from typing import Any
+from uuid import UUID
+
+from agents.contracts import (
+    CheckOutcome,
+    FailureOutcome,
+    Outcome,
+    PlanOutcome,
+    ReviewOutcome,
+    WorkOutcome,
+)
+from agents.models import Execution
+from swarms import attempts, checks, hints, merges, planner
+from swarms.models import Attempt, CheckRun, Swarm
+from swarms.states import CheckRunState
+
+WANTED: dict[str, type] = {
+    "plan": PlanOutcome,
+    "work": WorkOutcome,
+    "review": ReviewOutcome,
+    "check": CheckOutcome,
+}
+
+
+class Settlement:
+    """Implements agents.ports.Settlement."""
+
+    def lock(self, swarm: UUID) -> None:
+        """See the protocol."""
+        Swarm.objects.select_for_update(no_key=True).get(pk=swarm)
+
+    def examine(self, execution: Execution, outcome: Outcome) -> tuple[list[str], Any]:
+        """See the protocol."""
+        if isinstance(outcome, FailureOutcome):
+            return [], None
+        if not isinstance(outcome, WANTED[execution.kind]):
+            return [f"an execution of kind {execution.kind} does not end with an outcome of kind {outcome.kind}"], None
+        match outcome:
+            case PlanOutcome():
+                return planner.examine(_id(execution), outcome.plan), None
+            case WorkOutcome():
+                return attempts.examine(_attempt(execution), outcome)
+            case CheckOutcome():
+                return self._examine_checks(execution, outcome), None
+        return [], None
+
+    def _examine_checks(self, execution: Execution, outcome: CheckOutcome) -> list[str]:
+        run = CheckRun.objects.get(pk=_id(execution))
+        wanted = [(check["command"], run.commit) for check in run.checks]
+        given = [(result.command, result.commit) for result in outcome.results]
+        return [] if wanted == given else ["the results are not those of the checks that were asked for"]
+
+    def refused(self, execution: Execution, outcome: Outcome, faults: list[str]) -> None:
+        """See the protocol."""
+        if isinstance(outcome, PlanOutcome):
+            planner.refused(_id(execution), faults)
+
+    def started(self, execution: Execution) -> None:
+        """See the protocol."""
+        if execution.kind in ("work", "review"):
+            attempts.started(_attempt(execution))
+
+    def settled(self, execution: Execution, outcome: Outcome, facts: Any) -> None:
+        """See the protocol."""
+        match outcome:
+            case FailureOutcome():
+                self._failed(execution, str(outcome.reason), outcome.message, outcome.detail)
+            case PlanOutcome():
+                planner.proposed(_id(execution), outcome.plan)
+            case WorkOutcome():
+                attempts.worked(_attempt(execution), outcome, facts)
+            case ReviewOutcome():
+                attempts.reviewed(_attempt(execution), outcome)
+            case CheckOutcome():
+                self._checked(_run(execution), outcome)
+        self._wake(execution)
+
+    def ended(self, execution: Execution) -> None:
+        """See the protocol."""
+        self._failed(execution, execution.reason, execution.because, "")
+        self._wake(execution)
+
+    def _wake(self, execution: Execution) -> None:
+        hints.advance(execution.swarm)
+        hints.dispatch()
+
+    def _failed(self, execution: Execution, reason: str, because: str, detail: str) -> None:
+        match execution.kind:
+            case "plan":
+                planner.gave_up(_id(execution), reason, because)
+            case "check":
+                run = _run(execution)
+                if run.state == CheckRunState.RUNNING and checks.lost(run, f"{reason}: {because}"):
+                    self._follow(run)
+            case _:
+                attempts.fail(_attempt(execution), reason=reason, because=because, evidence=detail)
+
+    def _checked(self, run: CheckRun, outcome: CheckOutcome) -> None:
+        if run.state == CheckRunState.RUNNING and checks.finished(run, outcome):
+            self._follow(run)
+
+    def _follow(self, run: CheckRun) -> None:
+        """A check run is settled: whoever waited for it goes on."""
+        match run.purpose:
+            case "exact" if run.state == CheckRunState.PASSED:
+                attempts.verified(run)
+            case "exact":
+                assert run.attempt is not None
+                attempts.fail(
+                    run.attempt,
+                    reason="check_failed",
+                    because=run.because,
+                    evidence=checks.evidence(run.results, "on your commit"),
+                )
+            case "merged":
+                merges.checked(run)
+
+
+def _id(execution: Execution) -> UUID:
+    return UUID(execution.subject.partition(":")[2])
+
+
+def _attempt(execution: Execution) -> Attempt:
+    return Attempt.objects.select_related("node__swarm__project", "execution__runner").get(execution=execution)
+
+
+def _run(execution: Execution) -> CheckRun:
+    return CheckRun.objects.select_related(
+        "swarm__project", "attempt__node__swarm__project", "merge__attempt__node"
+    ).get(pk=_id(execution))

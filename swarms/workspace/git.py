@@ -1,0 +1,59 @@
+"""Running git on the control plane: no hooks, no foreign configuration, few protocols."""
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+TIMEOUT = 120
+PROTOCOLS = "file:http:https:ssh:git"
+
+
+class GitError(RuntimeError):
+    """git ended with an error; the message is what it said."""
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """What every git of ours sees: a PATH, and nothing that a user or an agent may have written."""
+    return {
+        "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+        "HOME": "/nonexistent",
+        "LANG": "C.UTF-8",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ALLOW_PROTOCOL": PROTOCOLS,
+        "GIT_AUTHOR_NAME": "Waggle",
+        "GIT_AUTHOR_EMAIL": "waggle@waggle.invalid",
+        "GIT_COMMITTER_NAME": "Waggle",
+        "GIT_COMMITTER_EMAIL": "waggle@waggle.invalid",
+    } | extra
+
+
+def git(
+    repository: Path | None,
+    *args: str,
+    env: Mapping[str, str] | None = None,
+    allow: Sequence[int] = (0,),
+    timeout: int = TIMEOUT,
+) -> subprocess.CompletedProcess[str]:
+    """Run git in a bare repository. Raises GitError when it ends with a code that is not allowed."""
+    place = ["--git-dir", str(repository)] if repository else []
+    # safe.directory: the repository may belong to the uid that the embedded services run as.
+    command = ["git", "-c", "core.hooksPath=/dev/null", "-c", "safe.directory=*", *place, *args]
+    try:
+        done = subprocess.run(
+            command,
+            env=environment(**(env or {})),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise GitError(f"git {args[0]} did not end within {timeout} s") from error
+    if done.returncode not in allow:
+        raise GitError((done.stderr or done.stdout).strip()[-2000:] or f"git {args[0]} ended with {done.returncode}")
+    return done

@@ -1,0 +1,179 @@
+"""The bare repository that the control plane keeps of each project."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from django.conf import settings
+
+from swarms.models import Project
+from swarms.workspace.git import GitError, git
+from tenants.context import current_schema
+
+HOOK = """#!/bin/sh
+# Only the ref of the attempt whose token was shown may be pushed; never by force onto others.
+while read -r old new ref; do
+  if [ -z "$WAGGLE_MAY_PUSH" ] || [ "$ref" != "$WAGGLE_MAY_PUSH" ]; then
+    echo "this token may push ${WAGGLE_MAY_PUSH:-nothing}, not $ref" >&2
+    exit 1
+  fi
+done
+"""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What merging two commits gives: a commit, or the paths in conflict."""
+
+    commit: str
+    conflicts: tuple[str, ...] = ()
+
+
+def path_of(project_id: UUID) -> Path:
+    """Where the repository of one of this team's projects lies."""
+    return Path(settings.DATA_DIR) / "repos" / current_schema() / f"{project_id}.git"
+
+
+def fetch(project: Project) -> str:
+    """Copy the source's branches into our repository. Returns the head of the target branch. Raises GitError."""
+    path = path_of(project.id)
+    if not (path / "HEAD").exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(path, ignore_errors=True)
+        git(None, "init", "--quiet", "--bare", f"--initial-branch={project.target_branch}", str(path))
+    hook = path / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(HOOK)
+    hook.chmod(0o755)
+    for name, value in (
+        ("http.receivepack", "true"),
+        ("uploadpack.allowAnySHA1InWant", "true"),
+        ("receive.fsckObjects", "true"),
+        ("gc.auto", "0"),
+    ):
+        git(path, "config", name, value)
+    git(
+        path,
+        "fetch",
+        "--quiet",
+        "--prune",
+        "--no-tags",
+        project.source,
+        "+refs/heads/*:refs/remotes/source/*",
+        timeout=600,
+    )
+    head = commit_of(project.id, f"refs/remotes/source/{project.target_branch}")
+    if not head:
+        names = git(path, "for-each-ref", "--format=%(refname:lstrip=3)", "refs/remotes/source").stdout.split()
+        raise GitError(
+            f"there is no branch '{project.target_branch}' in {shown(project.source)}; "
+            + (f"it has {', '.join(names[:10])}" if names else "it has no branches at all: make a first commit")
+        )
+    set_ref(project.id, f"refs/heads/{project.target_branch}", head)
+    return head
+
+
+def shown(source: str) -> str:
+    """A source without the password that its URL may hold."""
+    parts = urlsplit(source)
+    if parts.password:
+        return parts._replace(netloc=f"{parts.username}:…@{parts.hostname}").geturl()
+    return source
+
+
+def commit_of(project_id: UUID, ref: str) -> str:
+    """The commit of a ref; empty when there is none."""
+    done = git(
+        path_of(project_id),
+        "rev-parse",
+        "--verify",
+        "--quiet",
+        "--end-of-options",
+        f"{ref}^{{commit}}",
+        allow=(0, 1, 128),
+    )
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def set_ref(project_id: UUID, ref: str, commit: str, *, was: str | None = None) -> bool:
+    """Point a ref at a commit, if it is where `was` says. Returns whether it is there now."""
+    args = [ref, commit] if was is None else [ref, commit, was]
+    return git(path_of(project_id), "update-ref", *args, allow=(0, 1, 128)).returncode == 0
+
+
+def delete_refs(project_id: UUID, prefix: str) -> None:
+    """Forget all refs below a prefix."""
+    path = path_of(project_id)
+    for ref in git(path, "for-each-ref", "--format=%(refname)", prefix).stdout.split():
+        git(path, "update-ref", "-d", ref)
+
+
+def changed_files(project_id: UUID, base: str, head: str) -> list[str]:
+    """Paths that differ between two commits; both sides of a rename."""
+    done = git(path_of(project_id), "diff", "--name-only", "--no-renames", "-z", base, head)
+    return [name for name in done.stdout.split("\0") if name]
+
+
+def diff(project: Project, base: str, head: str, *, context: int = 3) -> str:
+    """Unified diff of two commits; empty when one is unknown."""
+    if not base or not head:
+        return ""
+    return git(path_of(project.id), "diff", "--no-color", "--no-ext-diff", f"-U{context}", base, head).stdout
+
+
+def merge_base(project_id: UUID, one: str, other: str) -> str:
+    """The best common ancestor; empty when there is none."""
+    return git(path_of(project_id), "merge-base", one, other, allow=(0, 1)).stdout.strip()
+
+
+def file_list(project: Project, commit: str, *, limit: int = 400) -> list[str]:
+    """Paths in a commit, at most `limit`."""
+    done = git(path_of(project.id), "ls-tree", "-r", "--name-only", "-z", commit)
+    return [name for name in done.stdout.split("\0") if name][:limit]
+
+
+def is_ancestor(project_id: UUID, ancestor: str, commit: str) -> bool:
+    """Whether `commit` contains `ancestor`."""
+    return git(path_of(project_id), "merge-base", "--is-ancestor", ancestor, commit, allow=(0, 1, 128)).returncode == 0
+
+
+def log(project_id: UUID, base: str, head: str) -> list[str]:
+    """One line for each commit in `head` that is not in `base`, newest first."""
+    return git(path_of(project_id), "log", "--format=%h %s", f"{base}..{head}").stdout.splitlines()
+
+
+def merge(project_id: UUID, onto: str, commit: str, message: str) -> Merged:
+    """Merge `commit` onto `onto` without a work tree (git merge-tree); nothing but objects is written."""
+    path = path_of(project_id)
+    done = git(path, "merge-tree", "--write-tree", "--name-only", "--no-messages", "-z", onto, commit, allow=(0, 1))
+    tree, *names = [part for part in done.stdout.split("\0") if part]
+    if done.returncode == 1:
+        return Merged("", tuple(sorted(set(names))))
+    # The same inputs give the same commit: a merge that is made again after a crash changes nothing.
+    when = git(path, "show", "-s", "--format=%ct", commit).stdout.strip()
+    dates = {"GIT_AUTHOR_DATE": f"{when} +0000", "GIT_COMMITTER_DATE": f"{when} +0000"}
+    made = git(path, "commit-tree", tree, "-p", onto, "-p", commit, "-m", message, env=dates)
+    return Merged(made.stdout.strip())
+
+
+def push(project: Project, commit: str) -> str:
+    """Bring a landed commit to the project's source. Returns what happened, in words; empty words mean success."""
+    extra = []
+    if "://" not in project.source:
+        # A source that is a checked-out folder on this machine: let its work tree follow, if it is clean.
+        extra = ["--receive-pack=git -c receive.denyCurrentBranch=updateInstead receive-pack"]
+    try:
+        git(
+            path_of(project.id),
+            "push",
+            "--quiet",
+            *extra,
+            project.source,
+            f"{commit}:refs/heads/{project.target_branch}",
+            timeout=300,
+        )
+    except GitError as error:
+        return f"not pushed to {shown(project.source)}: {error}"
+    return ""

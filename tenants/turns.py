@@ -1,0 +1,116 @@
+"""Tickets and due times: who goes next over all teams, and what must be looked at when."""
+
+from base64 import b32decode
+from datetime import timedelta
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import F
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from tenants.context import current_schema
+from tenants.models import Due, Placement, Runner, TeamShare, Ticket
+
+
+def current_team_id() -> UUID:
+    """The team of the current schema, whose name is made of its id."""
+    letters = current_schema().removeprefix("t_").upper()
+    return UUID(bytes=b32decode(letters + "=" * (-len(letters) % 8)))
+
+
+def queue(kind: str, subject: UUID, *, priority: int = 0, delay: timedelta = timedelta(0), cost: float = 1.0) -> None:
+    """Give a subject of this team a ticket; one that has a ticket keeps it."""
+    team = current_team_id()
+    if not Ticket.objects.filter(team=team).exists():
+        _wake_share(team)
+    Ticket.objects.bulk_create(
+        [
+            Ticket(
+                team_id=team,
+                kind=kind,
+                subject=subject,
+                priority=priority,
+                not_before=timezone.now() + delay,
+                cost=cost,
+            )
+        ],
+        ignore_conflicts=True,
+    )
+
+
+def unqueue(kind: str, *subjects: UUID) -> None:
+    """Take tickets back."""
+    Ticket.objects.filter(kind=kind, subject__in=subjects).delete()
+
+
+def _wake_share(team: UUID) -> None:
+    """A team that was idle starts where the others are: idleness earns no credit (start-time fair queueing)."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE public.tenants_teamshare SET virtual_time = greatest(virtual_time, coalesce((SELECT min(virtual_time)"
+            " FROM public.tenants_teamshare WHERE team_id IN (SELECT team_id FROM public.tenants_ticket)), 0))"
+            " WHERE team_id = %s",
+            [team],
+        )
+
+
+_NEXT = """
+SELECT t.id FROM public.tenants_ticket t
+JOIN public.tenants_teamshare s ON s.team_id = t.team_id
+WHERE t.not_before <= now()
+  AND (%(team)s::uuid IS NULL OR t.team_id = %(team)s)
+  AND (%(trusted)s OR t.kind <> 'checks')
+  AND s.cap > (SELECT count(*) FROM public.tenants_placement p WHERE p.team_id = t.team_id)
+ORDER BY s.virtual_time, t.priority DESC, t.created_at, t.id
+LIMIT 1
+FOR UPDATE OF t SKIP LOCKED
+"""
+
+
+def next_ticket(runner: Runner) -> Ticket | None:
+    """The ticket that goes next on this runner, locked. Teams at their cap are left out before the choice."""
+    with connection.cursor() as cursor:
+        cursor.execute(_NEXT, {"team": runner.team_id, "trusted": runner.trusted})
+        row = cursor.fetchone()
+    return Ticket.objects.select_related("team").get(pk=row[0]) if row else None
+
+
+def charge(ticket: Ticket) -> None:
+    """A turn was taken: the team's virtual time moves on by what the turn costs."""
+    TeamShare.objects.filter(team=ticket.team_id).update(virtual_time=F("virtual_time") + ticket.cost / F("weight"))
+
+
+def free_runner(*, seen_within: timedelta) -> Runner | None:
+    """A connected runner with a free slot, locked, the emptiest first."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT r.id FROM public.tenants_runner r WHERE r.channel <> '' AND r.seen_at > now() - %s::interval"
+            " AND r.capacity > (SELECT count(*) FROM public.tenants_placement p WHERE p.runner_id = r.id)"
+            " ORDER BY (SELECT count(*) FROM public.tenants_placement p WHERE p.runner_id = r.id)::float / r.capacity"
+            " LIMIT 1 FOR UPDATE OF r",
+            [f"{seen_within.total_seconds()} seconds"],
+        )
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    runner = Runner.objects.get(pk=row[0])
+    # The count above may be older than the lock.
+    return runner if Placement.objects.filter(runner=runner).count() < runner.capacity else None
+
+
+def due(kind: str, subject: UUID, *, after: timedelta) -> None:
+    """Have the reconciler look at a subject of this team later; an earlier time that is set already stays."""
+    Due.objects.bulk_create(
+        [Due(team_id=current_team_id(), kind=kind, subject=subject, due_at=Now() + after)], ignore_conflicts=True
+    )
+
+
+def postpone(kind: str, subject: UUID, *, after: timedelta) -> None:
+    """Move the time at which a subject is looked at."""
+    Due.objects.filter(kind=kind, subject=subject).update(due_at=Now() + after)
+
+
+def settled(kind: str, *subjects: UUID) -> None:
+    """Nothing is due for these subjects any more."""
+    Due.objects.filter(kind=kind, subject__in=subjects).delete()
