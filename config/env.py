@@ -58,9 +58,7 @@ def env_bool(name: str, default: bool | Required = REQUIRED) -> bool:
     def convert(raw: str) -> bool:
         word = raw.lower()
         if word not in TRUE_WORDS | FALSE_WORDS:
-            raise ImproperlyConfigured(
-                f"{name} must be yes or no, not {raw!r}. For example {name}=1 or {name}=0."
-            )
+            raise ImproperlyConfigured(f"{name} must be yes or no, not {raw!r}. For example {name}=1 or {name}=0.")
         return word in TRUE_WORDS
 
     return _read(name, default, convert, f"for example {name}=1")
@@ -97,9 +95,7 @@ def _number(
         try:
             value = kind(raw)
         except ValueError:
-            raise ImproperlyConfigured(
-                f"{name} must be {words}, not {raw!r}. For example {name}={example}."
-            ) from None
+            raise ImproperlyConfigured(f"{name} must be {words}, not {raw!r}. For example {name}={example}.") from None
         number = float(raw)
         # "not (x >= limit)" also refuses nan, which compares false with everything.
         if (minimum is not None and not number >= minimum) or (maximum is not None and not number <= maximum):

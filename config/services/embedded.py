@@ -27,9 +27,7 @@ BUSY_SECONDS = 40
 _children: dict[int, "subprocess.Popen[bytes]"] = {}
 
 
-def ensure(
-    root: Path | str, *, only: Iterable[str] = ("postgres", "valkey"), bound: bool = False
-) -> dict[str, str]:
+def ensure(root: Path | str, *, only: Iterable[str] = ("postgres", "valkey"), bound: bool = False) -> dict[str, str]:
     """Start the embedded services of a data folder that do not run yet, and give their addresses.
 
     `only` names the services wanted. With `bound`, what is started here ends with the calling thread,

@@ -114,9 +114,7 @@ def check_owner(root: Path) -> None:
         # Root without user namespaces lets an ordinary account own the database's files.
         if owner != os.geteuid() and not (path == layout.postgres and os.geteuid() == 0):
             you = account_name(os.geteuid())
-            raise ImproperlyConfigured(
-                f"{path} belongs to {account_name(owner)}, but you are {you}. {_remedy(root)}"
-            )
+            raise ImproperlyConfigured(f"{path} belongs to {account_name(owner)}, but you are {you}. {_remedy(root)}")
     existing = next(parent for parent in [root, *root.parents] if os.path.lexists(parent))
     if not os.access(existing, os.W_OK | os.X_OK):
         raise ImproperlyConfigured(f"{existing} cannot be written by this user. {_remedy(root)}")

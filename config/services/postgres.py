@@ -135,9 +135,7 @@ def _wait(layout: Layout, port: int, process: "subprocess.Popen[bytes]", log: Pa
             if process.poll() is not None:
                 raise StartFailed(f"Postgres ended at once. The end of {log}:\n{tail(log)}") from error
             if time.monotonic() > deadline:
-                raise StartFailed(
-                    f"Postgres did not answer in {START_SECONDS} s: {error}. Log: {log}"
-                ) from error
+                raise StartFailed(f"Postgres did not answer in {START_SECONDS} s: {error}. Log: {log}") from error
         time.sleep(0.02)
 
 

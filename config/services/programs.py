@@ -106,9 +106,7 @@ def programs(site: Site, environ: Mapping[str, str]) -> list[Program]:
     found = []
     if site.rehearsal_port is not None:
         command = _module("uvicorn", "agents.rehearsal.app:application", *loopback)
-        found.append(
-            Program("rehearsal", (*command, "--port", str(site.rehearsal_port)), common(site, environ))
-        )
+        found.append(Program("rehearsal", (*command, "--port", str(site.rehearsal_port)), common(site, environ)))
     web = _module("uvicorn", "config.asgi:application", *loopback, "--port", str(site.port))
     worker = _module("dramatiq", "config.worker", "--processes", "1", "--threads", "4")
     return [

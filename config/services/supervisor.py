@@ -46,9 +46,7 @@ class Platform:
     What `start` starts is bound to the calling thread: when that ends, however it ends, they end too.
     """
 
-    def __init__(
-        self, root: Path | None = None, *, port: int | None = None, sink: Sink | None = None
-    ) -> None:
+    def __init__(self, root: Path | None = None, *, port: int | None = None, sink: Sink | None = None) -> None:
         self.layout = Layout(root or data_dir())
         self.joined = False
         self._port = port or env_int("WAGGLE_PORT", 8000, minimum=1, maximum=65535)
@@ -191,9 +189,8 @@ class Platform:
         except BlockingIOError:
             lock.close()
             record = read_json(self.layout.platform)
-            where = (
-                f"at {record['url']}, pid {record['pid']}" if record else "and is just starting or stopping"
-            )
+            mark = Mark.parse(record.get("supervisor"))
+            where = f"at {record['url']} (pid {mark.pid})" if mark.alive() else "and starts or stops just now"
             raise AlreadyRuns(
                 f"Waggle already runs in {self.layout.root} {where}. Stop it with Ctrl-C there."
             ) from None

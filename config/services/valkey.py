@@ -57,9 +57,7 @@ def start(
             if process.poll() is not None:
                 raise StartFailed(f"Valkey ended at once. The end of {log}:\n{tail(log)}")
             if time.monotonic() > deadline:
-                raise StartFailed(
-                    f"Valkey gave no answer in {START_SECONDS} s. The end of {log}:\n{tail(log)}"
-                )
+                raise StartFailed(f"Valkey gave no answer in {START_SECONDS} s. The end of {log}:\n{tail(log)}")
             time.sleep(0.02)
     except BaseException:
         process.kill()

@@ -34,10 +34,7 @@ class Command(BaseCommand):
             self.stdout.write("The database that DATABASE_URL names is left as it is.")
         if not found:
             return
-        if (
-            not yes
-            and input("Delete all of this, with all teams and projects? [y/N] ").strip().lower() != "y"
-        ):
+        if not yes and input("Delete all of this, with all teams and projects? [y/N] ").strip().lower() != "y":
             raise CommandError("Nothing was deleted.")
         platform = Platform(root)
         try:
@@ -51,3 +48,9 @@ class Command(BaseCommand):
             else:
                 path.unlink()
         self.stdout.write("deleted")
+
+    def _agreed(self) -> bool:
+        try:
+            return input("Delete all of this, with all teams and projects? [y/N] ").strip().lower() == "y"
+        except EOFError:
+            return False

@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
 from config.services import StartFailed, embedded
@@ -34,7 +35,7 @@ class Command(BaseCommand):
             )
             check_reachable(site)
             prepare(layout, site, os.environ, self.stdout.write)
-        except StartFailed as error:
+        except (StartFailed, ImproperlyConfigured) as error:
             raise CommandError(str(error)) from error
         finally:
             embedded.stop(layout.root, only_bound=True)

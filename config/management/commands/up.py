@@ -10,6 +10,7 @@ from argparse import ArgumentParser
 from types import FrameType
 from typing import Any, TextIO
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
 from config.services import StartFailed
@@ -74,7 +75,7 @@ class Command(BaseCommand):
             code = self._wait(platform, once_ready)
         except Stop:
             lines("up", "stopping")
-        except StartFailed as error:
+        except (StartFailed, ImproperlyConfigured) as error:
             raise CommandError(str(error)) from error
         finally:
             for number in SIGNALS:
@@ -96,10 +97,9 @@ class Command(BaseCommand):
         lines("up", f"Waggle runs at {platform.url} (Ctrl-C stops it; logs are in {platform.layout.log})")
         try:
             link = django("signin_link", "--team", team, environment=platform.environment()).strip()
-        except StartFailed:
-            lines(
-                "up", f"There is no team {team!r} yet: sign up at {platform.url}/signup/, or run `make demo`"
-            )
+        except StartFailed as error:
+            lines("up", f"No sign-in link for team {team!r}: {str(error).splitlines()[-1]}")
+            lines("up", f"Sign up at {platform.url}/signup/, or run `make demo` for a team with a project")
             return
         lines("up", f"Sign in to team {team} (works once): {link}")
 
