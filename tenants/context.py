@@ -12,6 +12,7 @@ from typing import Any
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
+from django_tenants.signals import schema_migrated, schema_pre_migration
 
 PUBLIC = "public"
 _scope: ContextVar[str] = ContextVar("team_scope", default=PUBLIC)
@@ -27,11 +28,14 @@ def current_schema() -> str:
 
 
 @contextmanager
-def in_schema(name: str) -> Iterator[None]:
-    """Work for one team (or `public`); the scope before comes back at the end, whatever happens."""
+def in_schema(name: str, *, alone: bool = False) -> Iterator[None]:
+    """Work for one team (or `public`); the scope before comes back at the end, whatever happens.
+
+    With `alone` the tables of `public` are out of sight: for looking at what the schema itself holds.
+    """
     before = getattr(connection, "tenant", None)
     marker = _scope.set(name)
-    connection.set_schema(name)
+    connection.set_schema(name, include_public=not alone)
     try:
         yield
     finally:
@@ -65,6 +69,15 @@ def each_team() -> Iterator[str]:
     yield from names
 
 
+def _follow_migrations(schema_name: str, **kwargs: Any) -> None:
+    """`migrate_schemas` switches by itself, one schema after the other; the scope goes with it."""
+    _scope.set(schema_name)
+
+
+def _after_migrations(**kwargs: Any) -> None:
+    _scope.set(connection.schema_name)
+
+
 def _guard(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
     schema = context["connection"].schema_name
     if schema != _scope.get():
@@ -80,3 +93,5 @@ def _add_guard(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
 def install_guard() -> None:
     """Watch every query of every connection made from now on."""
     connection_created.connect(_add_guard, dispatch_uid="tenants.context.guard")
+    schema_pre_migration.connect(_follow_migrations, dispatch_uid="tenants.context.migrations")
+    schema_migrated.connect(_after_migrations, dispatch_uid="tenants.context.migrated")

@@ -169,13 +169,9 @@ def logging_config(fmt: str = "json", process: str = "", level: str = "INFO") ->
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": {"()": "tenants.logs.formatter", "fmt": fmt, "process": process}},
-        "handlers": {
-            "stderr": {"class": "logging.StreamHandler", "stream": "ext://sys.stderr", "formatter": "line"}
-        },
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "stream": "ext://sys.stderr", "formatter": "line"}},
         "root": {"handlers": ["stderr"], "level": level},
-        "loggers": {
-            name: {"handlers": [], "level": least, "propagate": True} for name, least in _LOGGERS.items()
-        },
+        "loggers": {name: {"handlers": [], "level": least, "propagate": True} for name, least in _LOGGERS.items()},
     }
 
 

@@ -2,106 +2,121 @@
 
 import re
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlencode
 
 import structlog
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
+from django.urls import resolve
 from django.views.defaults import page_not_found
+from django_htmx.http import HttpResponseClientRedirect
 
 from tenants import context
+from tenants.hosts import public_url
 from tenants.models import Domain, Membership, Team
 from tenants.states import TeamState
 from tenants.trace import begin_trace
 
 _PATH_FORM = re.compile(r"^/t/(?P<slug>[^/]+)/")
-_PROBES = ("/livez", "/readyz")
-_OPEN = ("/static/",)
+_PROBES = ("/livez", "/readyz", "/metrics")
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 Next = Callable[[HttpRequest], HttpResponse]
 
 
 class TeamMiddleware:
-    """Finds the team by the path form or by the host, and enters its schema for the length of the request.
+    """Finds the team by the path form or by the host, and works in its schema for the length of the request.
 
-    An unknown team answers 404 like any missing object. Sets `request.team` (None on the public host).
+    Sets `request.team` (None on the public host and where there is no such team) and `request.on_team_host`.
     """
 
     def __init__(self, get_response: Next) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        context.leave()
         structlog.contextvars.clear_contextvars()
-        trace = begin_trace()
-        structlog.contextvars.bind_contextvars(trace=trace)
-        request.team = None
-        try:
+        structlog.contextvars.bind_contextvars(trace=begin_trace())
+        request.team, request.membership, request.on_team_host = None, None, False  # type: ignore[attr-defined]
+        with context.in_schema(context.PUBLIC):
             return self._answer(request)
-        finally:
-            context.leave()
 
     def _answer(self, request: HttpRequest) -> HttpResponse:
         if request.path in _PROBES:
-            request.urlconf = "config.urls_health"
-            return self.get_response(request)
+            # Probes name whatever host they like, so nothing that looks at the host may see them.
+            view, args, kwargs = resolve(request.path, "config.urls_health")
+            return view(request, *args, **kwargs)
         if by_path := _PATH_FORM.match(request.path):
-            request.urlconf = settings.PROGRAMS_URLCONF
-            team = find_team(slug=by_path["slug"])
-            if team is None or team.state != TeamState.READY:
-                return JsonResponse({"error": "not found"}, status=404)
-            # Programs bring a token with each request; a browser's cookies mean nothing here.
-            request.COOKIES.clear()
-            request._dont_enforce_csrf_checks = True
-            return self._inside(request, team)
+            return self._program(request, by_path["slug"])
+        request.urlconf = settings.PUBLIC_SCHEMA_URLCONF  # type: ignore[attr-defined]
         host = request.get_host().rsplit(":", 1)[0].lower()
-        if host in (settings.WAGGLE_HOST, "127.0.0.1", "localhost"):
-            request.urlconf = settings.PUBLIC_SCHEMA_URLCONF
+        if host == settings.WAGGLE_HOST:
             return self.get_response(request)
+        if host in _LOOPBACK:
+            # The session's cookie belongs to the public host: nobody could stay signed in here.
+            return HttpResponseRedirect(public_url(request.get_full_path()))
+        request.on_team_host = True  # type: ignore[attr-defined]
         team = find_team(domain=host)
         if team is None:
-            request.urlconf = settings.PUBLIC_SCHEMA_URLCONF
-            return page_not_found(request, Http404())
-        if team.state != TeamState.READY:
-            request.urlconf = settings.PUBLIC_SCHEMA_URLCONF
-            return render(request, "tenants/not_ready.html", {"unready_team": team}, status=503)
+            return self.get_response(request)
+        request.urlconf = settings.ROOT_URLCONF  # type: ignore[attr-defined]
+        return self._inside(request, team)
+
+    def _program(self, request: HttpRequest, slug: str) -> HttpResponse:
+        request.urlconf = settings.PROGRAMS_URLCONF  # type: ignore[attr-defined]
+        team = find_team(slug=slug)
+        if team is None or team.state != TeamState.READY:
+            return JsonResponse({"error": "not found"}, status=404)
+        # Programs bring a token with each request; a browser's cookies mean nothing here.
+        request.COOKIES.clear()
+        request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]
         return self._inside(request, team)
 
     def _inside(self, request: HttpRequest, team: Team) -> HttpResponse:
-        request.team = team
+        request.team = team  # type: ignore[attr-defined]
         structlog.contextvars.bind_contextvars(team=team.schema_name)
-        context.enter(team.schema_name)
-        return self.get_response(request)
+        with context.in_schema(team.schema_name):
+            return self.get_response(request)
 
 
 class MembershipRequired:
-    """On a team's host: strangers get the 404 of a missing page, visitors are asked to sign in.
+    """On a team's host: visitors are asked to sign in, strangers get the 404 of a missing page.
 
-    Sets `request.membership` (None on the public host and in the path form).
+    Both whether or not there is such a team, so that nobody can find out which teams exist. Comes last, so that its
+    answers pass all other middleware like those of views. Sets `request.membership`.
     """
 
     def __init__(self, get_response: Next) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        request.membership = None
-        team = request.team
-        if team is None or _PATH_FORM.match(request.path) or request.path.startswith(_OPEN):
+        asked: Any = request
+        if not asked.on_team_host:
             return self.get_response(request)
         if not request.user.is_authenticated:
-            back = request.build_absolute_uri() if request.method == "GET" else request.build_absolute_uri("/")
-            return HttpResponseRedirect(f"{settings.PUBLIC_URL}/login/?{urlencode({'next': back})}")
-        request.membership = (
-            Membership.objects.filter(team=team, user=request.user, user__is_active=True).select_related("user").first()
-        )
-        if request.membership is None:
+            return _sign_in_first(asked)
+        member = Membership.objects.filter(team=asked.team, user=request.user) if asked.team else None
+        asked.membership = member.select_related("user").first() if member else None
+        if asked.membership is None:
             return page_not_found(request, Http404())
+        if asked.team.state != TeamState.READY:
+            asked.urlconf = settings.PUBLIC_SCHEMA_URLCONF
+            return render(request, "tenants/not_ready.html", {"unready": asked.team}, status=503)
         return self.get_response(request)
+
+
+def _sign_in_first(request: Any) -> HttpResponse:
+    back = request.build_absolute_uri() if request.method == "GET" else request.build_absolute_uri("/")
+    if request.htmx:
+        # The fragment's address is no page: come back to the page that asked for it.
+        back = request.htmx.current_url or request.build_absolute_uri("/")
+        return HttpResponseClientRedirect(public_url(f"/login/?{urlencode({'next': back})}"))
+    return HttpResponseRedirect(public_url(f"/login/?{urlencode({'next': back})}"))
 
 
 def find_team(*, slug: str = "", domain: str = "") -> Team | None:
     """The team of a path's slug or of a host name."""
     found = Domain.objects.select_related("tenant")
-    domain_row = found.filter(slug=slug).first() if slug else found.filter(domain=domain).first()
-    return domain_row.tenant if domain_row else None
+    row = found.filter(slug=slug).first() if slug else found.filter(domain=domain).first()
+    return row.tenant if row else None

@@ -16,13 +16,29 @@ class Role(StrEnum):
 
 
 class Permission(StrEnum):
-    VIEW = "view"  # see everything of the team
-    STATE_GOAL = "state_goal"  # state goals, give plans, pause, resume and cancel swarms
-    EDIT_PROJECT = "edit_project"  # add and change projects
-    APPROVE = "approve"  # decide approvals
-    ENROL = "enrol"  # trust servers found on the network, add runners
-    INVITE = "invite"  # invite and remove members, change roles below owner
-    ADMINISTER = "administer"  # rename the team, hand out ownership
+    VIEW = "view"
+    STATE_GOAL = "state_goal"
+    EDIT_PROJECT = "edit_project"
+    APPROVE = "approve"
+    ENROL = "enrol"
+    INVITE = "invite"
+    ADMINISTER = "administer"
+
+    @property
+    def words(self) -> str:
+        """What it allows, as it follows "may …"."""
+        return _WORDS[self]
+
+
+_WORDS = {
+    Permission.VIEW: "see everything of the team",
+    Permission.STATE_GOAL: "state goals, give plans, pause, resume and cancel swarms",
+    Permission.EDIT_PROJECT: "add and change projects",
+    Permission.APPROVE: "decide approvals",
+    Permission.ENROL: "trust servers found on the network and add runners",
+    Permission.INVITE: "invite and remove members and change roles below owner",
+    Permission.ADMINISTER: "rename the team and hand out ownership",
+}
 
 
 _VIEWER = frozenset({Permission.VIEW})
@@ -42,3 +58,8 @@ MAY: dict[Role, frozenset[Permission]] = {
 def may(role: str, permission: Permission) -> bool:
     """Whether a member with this role may do that."""
     return permission in MAY[Role(role)]
+
+
+def roles_table() -> list[tuple[str, list[bool]]]:
+    """What each role may do: one row per permission, one cell per role in the order of `Role`."""
+    return [(permission.words, [permission in MAY[role] for role in Role]) for permission in Permission]

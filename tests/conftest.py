@@ -1,0 +1,171 @@
+"""Two teams, always: acme and globex, each with alice (owner), bob (developer) and vera (viewer); charlie has neither."""
+
+from collections.abc import Callable, Iterator
+
+import dramatiq
+import pytest
+from django.conf import settings
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from dramatiq import Message
+from dramatiq.broker import MessageProxy
+from dramatiq.brokers.stub import StubBroker
+from dramatiq.middleware import SkipMessage
+
+from tenants import provisioning, signup
+from tenants.context import current_schema, in_schema
+from tenants.members import add_member
+from tenants.models import Membership, Team, User
+from tenants.roles import Role
+
+PASSWORD = "correct horse battery"
+CAST = {"alice": Role.OWNER, "bob": Role.DEVELOPER, "vera": Role.VIEWER}
+
+
+def user_of(name: str, team: str = "") -> User:
+    """One of the cast: `user_of("alice", "acme")`, `user_of("charlie")`."""
+    return User.objects.get(email=f"{name}@{team or 'nowhere'}.example")
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: pytest.FixtureRequest) -> None:
+    """Both schemas are migrated once per run; tests only roll back rows."""
+    with django_db_blocker.unblock():  # type: ignore[attr-defined]
+        if not User.objects.filter(email="charlie@nowhere.example").exists():
+            User.objects.create_user("charlie@nowhere.example", PASSWORD, name="Charlie")
+        for slug in ("acme", "globex"):
+            if not Team.objects.filter(domains__slug=slug).exists():
+                _found(slug)
+
+
+def _found(slug: str) -> None:
+    people = {name: User.objects.create_user(f"{name}@{slug}.example", PASSWORD, name=name.title()) for name in CAST}
+    team = signup.make_team(name=slug.title(), slug=slug, owner=people["alice"])
+    provisioning.build(team)
+    for name, role in CAST.items():
+        if role != Role.OWNER:
+            add_member(team, people[name], role)
+
+
+@pytest.fixture
+def acme(db: None) -> Team:
+    return Team.objects.get(domains__slug="acme")
+
+
+@pytest.fixture
+def globex(db: None) -> Team:
+    return Team.objects.get(domains__slug="globex")
+
+
+@pytest.fixture
+def team(acme: Team) -> Iterator[Team]:
+    """Work inside acme's schema; all rows are rolled back."""
+    with in_schema(acme.schema_name):
+        yield acme
+
+
+@pytest.fixture
+def committed_team(django_db_setup: None, django_db_blocker: pytest.FixtureRequest) -> Iterator[Team]:
+    """Acme for tests with threads, workers or runners: rows really commit, and all tables are emptied after.
+
+    pytest-django's `transaction=True` cannot be used: its flush truncates public tables that tables of teams point
+    at, and Postgres refuses.
+    """
+    with django_db_blocker.unblock():  # type: ignore[attr-defined]
+        found = Team.objects.get(domains__slug="acme")
+        known = set(User.objects.values_list("pk", flat=True))
+        try:
+            with in_schema(found.schema_name):
+                yield found
+        finally:
+            _empty(found.schema_name)
+            Membership.objects.exclude(user__in=known).delete()
+            User.objects.exclude(pk__in=known).delete()
+            connection.close()
+
+
+_QUEUES = ("ticket", "due", "outbox", "placement", "runner", "token", "invitation")
+
+
+def _empty(schema: str) -> None:
+    with in_schema(schema), connection.cursor() as cursor:
+        cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [schema])
+        tables = [f'"{schema}"."{row[0]}"' for row in cursor.fetchall() if row[0] != "django_migrations"]
+        tables += [f"public.tenants_{name}" for name in _QUEUES]
+        cursor.execute(f"TRUNCATE {', '.join(tables)} RESTART IDENTITY CASCADE")
+        cursor.execute("UPDATE public.tenants_teamshare SET virtual_time = 0")
+
+
+@pytest.fixture
+def client_for() -> Callable[..., Client]:
+    """A browser: `client_for(user, team)` on the team's host, `client_for(user)` on the public one."""
+
+    def make(user: User | None = None, team: Team | None = None, host: str = "", **options: bool) -> Client:
+        domain = host or (team.get_primary_domain().domain if team else settings.WAGGLE_HOST)
+        client = Client(headers={"host": f"{domain}:{settings.WAGGLE_PORT}"}, **options)
+        if user is not None:
+            client.force_login(user)
+        return client
+
+    return make
+
+
+@pytest.fixture
+def drain(broker: StubBroker) -> Callable[[], int]:
+    """Run all queued messages in this thread with every hook, in the test's transaction; says how many ran."""
+
+    def run() -> int:
+        done = 0
+        with in_schema(current_schema()):
+            while queue := next((queue for queue in broker.queues.values() if not queue.empty()), None):
+                message = MessageProxy(Message.decode(queue.get()))
+                queue.task_done()
+                _run(broker, message)
+                done += 1
+        return done
+
+    return run
+
+
+def _run(broker: StubBroker, message: MessageProxy) -> None:
+    try:
+        broker.emit_before("process_message", message)
+        result = broker.get_actor(message.actor_name)(*message.args, **message.kwargs)
+    except SkipMessage:
+        broker.emit_after("skip_message", message)
+    except Exception as error:
+        broker.emit_after("process_message", message, exception=error)
+        raise
+    else:
+        broker.emit_after("process_message", message, result=result)
+
+
+@pytest.fixture
+def broker() -> Iterator[StubBroker]:
+    """The stub broker, empty before and after."""
+    stub = dramatiq.get_broker()
+    assert isinstance(stub, StubBroker)
+    stub.flush_all()
+    yield stub
+    stub.flush_all()
+
+
+@pytest.fixture
+def content_queries() -> Callable[[], CaptureQueriesContext]:
+    """Count queries without the `SET search_path` that goes before each."""
+
+    class Captured(CaptureQueriesContext):
+        @property
+        def captured_queries(self) -> list[dict[str, str]]:  # type: ignore[override]
+            return [query for query in super().captured_queries if not query["sql"].startswith("SET search_path")]
+
+    return lambda: Captured(connection)
+
+
+@pytest.fixture(autouse=True)
+def keep_the_connection(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Channels and Dramatiq close idle connections after each call; in a rolled-back test that is the test's own."""
+    if "committed_team" not in request.fixturenames:
+        monkeypatch.setattr("channels.db.close_old_connections", lambda **kwargs: None)
+        monkeypatch.setattr("django.db.close_old_connections", lambda **kwargs: None)

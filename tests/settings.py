@@ -1,0 +1,52 @@
+"""Settings of the tests: databases of their own (unless DATABASE_URL, REDIS_URL name others), no real broker."""
+
+import atexit
+import fcntl
+import os
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import IO
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+def _slots() -> Iterator[Path]:
+    """Data folders, so that runs at the same time do not meet."""
+    for number in count():
+        yield _ROOT / "var" / "test" / str(number)
+
+
+def _claim() -> tuple[Path, IO[str]]:
+    for folder in _slots():
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "claimed").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        return folder, lock
+    raise AssertionError("there is always a next number")
+
+
+# This module is read before any conftest.py, and config.settings reads these variables when it is imported.
+DATA_FOLDER, _lock = _claim()
+os.environ["WAGGLE_DATA_DIR"] = str(DATA_FOLDER)
+for _name in ("WAGGLE_MODEL_BASE_URL", "WAGGLE_MODEL_API_KEY", "WAGGLE_MODEL_NAME", "WAGGLE_PUBLIC_URL"):
+    # A developer's .env must not reach the tests: they would talk to a real model.
+    os.environ[_name] = ""
+os.environ["WAGGLE_HOST"], os.environ["WAGGLE_PORT"] = "waggle.localhost", "8000"
+
+from config.services import ensure, stop  # noqa: E402
+
+_missing = {"DATABASE_URL": "postgres", "REDIS_URL": "valkey"}
+if _own := tuple(service for name, service in _missing.items() if not os.environ.get(name)):
+    os.environ |= ensure(DATA_FOLDER, only=_own, bound=True)
+    atexit.register(stop, DATA_FOLDER)
+
+from config.settings import *  # noqa: E402, F403
+from config.settings import DRAMATIQ_BROKER  # noqa: E402
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+DRAMATIQ_BROKER = DRAMATIQ_BROKER | {"BROKER": "dramatiq.brokers.stub.StubBroker", "OPTIONS": {}}
