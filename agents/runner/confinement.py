@@ -76,9 +76,7 @@ def environment(home: str = "/tmp") -> dict[str, str]:
     """The environment of a confined command: where programs are, and nothing of ours."""
     own = [f"{interpreter()}/bin"] if interpreter() else []
     return {
-        "PATH": ":".join(
-            [*own, "/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin"]
-        ),
+        "PATH": ":".join([*own, "/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin"]),
         "HOME": home,
         "TMPDIR": home,
         "LANG": "C.UTF-8",

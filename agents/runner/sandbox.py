@@ -171,9 +171,7 @@ class Clipped:
         """What is kept, with a mark where something is missing."""
         gap = f"\n[… {self.left_out} bytes left out …]\n".encode() if self.truncated else b""
         return (
-            bytes(self.head + gap + self.tail)
-            .decode("utf-8", "replace")
-            .replace("\x00", "\N{REPLACEMENT CHARACTER}")
+            bytes(self.head + gap + self.tail).decode("utf-8", "replace").replace("\x00", "\N{REPLACEMENT CHARACTER}")
         )
 
 

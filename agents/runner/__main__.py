@@ -1,0 +1,88 @@
+"""`python -m agents.runner`: carries out assignments beside the agents, without any database."""
+
+import asyncio
+import fcntl
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import TextIO
+
+import structlog
+
+from agents.runner.link import Link
+from agents.runner.sandbox import detect
+from agents.runner.settings import RunnerSettings, SettingsError, read
+from tenants.logs import configure
+
+log = structlog.get_logger("agents.runner")
+
+SECRETS = ("WAGGLE_RUNNER_TOKEN", "WAGGLE_RUNNER_TOKEN_FILE", "DATABASE_URL", "REDIS_URL", "WAGGLE_SECRET_KEY")
+"""Nothing that a child, or what it starts, should find in its environment."""
+
+
+def main() -> int:
+    """Runs until SIGTERM or SIGINT. Returns the exit code: 2 for wrong settings."""
+    try:
+        settings = read(os.environ)
+        lock = _claim(settings.folder)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    for name in list(os.environ):
+        if name in SECRETS or name.startswith("OPENAI_"):
+            del os.environ[name]
+    configure("runner", settings.log_format)
+    with lock:
+        asyncio.run(_serve(settings))
+    return 0
+
+
+def _claim(folder: Path) -> TextIO:
+    """Makes the folder ours alone and clears what a killed runner left. Raises SettingsError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (folder / "lock").open("w")
+    except OSError as error:
+        raise SettingsError(
+            f"WAGGLE_RUNNER_DIR is {str(folder)!r}, which cannot be written ({error.strerror}); name another folder."
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise SettingsError(
+            f"WAGGLE_RUNNER_DIR is {str(folder)!r}, which another runner uses; name another folder."
+        ) from error
+    for left in folder.iterdir():
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+    return lock
+
+
+async def _serve(settings: RunnerSettings) -> None:
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stopped.set)
+    sandbox = detect()
+    link = Link(settings, sandbox)
+    log.info("runner starts", name=settings.name, capacity=settings.capacity, sandbox=sandbox)
+    if sandbox == "none":
+        log.warning("no sandbox works here: only the rehearsal may run commands; install bubblewrap")
+    await link.pool.warm()
+    linking = asyncio.create_task(link.run())
+    stopping = asyncio.create_task(stopped.wait())
+    await asyncio.wait({linking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if linking.done():
+        linking.result()
+    log.info("runner stops")
+    await link.pool.close()
+    linking.cancel()
+    stopping.cancel()
+    await asyncio.gather(linking, stopping, return_exceptions=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

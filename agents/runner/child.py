@@ -1,0 +1,146 @@
+"""One execution in a process of its own, forked warm. It ends when its runner does, however that ends."""
+
+import asyncio
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from agents.contracts import Assignment, FailureOutcome, FailureReason, Outcome
+from agents.runner.processes import kill_tree
+from agents.runner.reports import Faults, Reports, Stale
+from agents.runner.sandbox import Sandbox, SandboxMissing
+from agents.runner.workspace import WorkspaceError
+from agents.runtimes import runtime_of
+from agents.runtimes.context import Context
+from tenants.logs import bind, configure
+
+log = structlog.get_logger(__name__)
+
+STOP_MESSAGES = {
+    FailureReason.CANCELLED: "It was cancelled.",
+    FailureReason.TIMED_OUT: "It reached its time limit.",
+}
+PROGRESS_SECONDS = 0.25
+
+
+def main(text: str, folder: Path, sandbox: Sandbox, log_format: str, control: Connection, errors: Connection) -> None:
+    """Body of the process: carries out the assignment given as JSON.
+
+    Over `control` it sends ("progress", n) and at the end ("ended",), and takes ("stop", reason).
+    `errors` becomes its standard error.
+    """
+    os.setsid()
+    os.umask(0o077)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.dup2(errors.fileno(), 2)
+    configure("runner", log_format)
+    assignment = Assignment.model_validate_json(text)
+    bind(
+        team=assignment.team,
+        subject=assignment.subject,
+        attempt=assignment.attempt,
+        execution=str(assignment.execution),
+        trace=assignment.trace,
+    )
+    asyncio.run(_carry_out(assignment, folder, sandbox, control))
+    control.send(("ended",))
+
+
+async def _carry_out(assignment: Assignment, folder: Path, sandbox: Sandbox, control: Connection) -> None:
+    loop = asyncio.get_running_loop()
+    stopping: asyncio.Future[FailureReason] = loop.create_future()
+    thread = threading.Thread(target=_obey, args=(control, loop, stopping), daemon=True)
+    thread.start()
+    reports = Reports(assignment, _progress(control))
+    try:
+        outcome = await _work(assignment, Context(folder, sandbox, reports), stopping)
+        if not reports.accepted:
+            await _report(reports, outcome)
+    except Stale as error:
+        log.info("nobody waits for this any more", because=str(error))
+    finally:
+        await reports.close()
+
+
+async def _work(assignment: Assignment, context: Context, stopping: asyncio.Future[FailureReason]) -> Outcome:
+    """Lets the runtime work until it ends, until it is stopped, or until its reports are not wanted."""
+    running = asyncio.create_task(_run(assignment, context))
+    sending = asyncio.create_task(context.reports.run())
+    try:
+        ends: set[asyncio.Future[Any]] = {running, sending, stopping}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            return running.result()
+        running.cancel()
+        await asyncio.wait({running}, timeout=3)
+        if stopping.done():
+            return FailureOutcome(reason=stopping.result(), message=STOP_MESSAGES[stopping.result()])
+        sending.result()
+        raise AssertionError("records are sent for ever")
+    finally:
+        sending.cancel()
+        running.cancel()
+        await asyncio.gather(sending, running, return_exceptions=True)
+
+
+async def _run(assignment: Assignment, context: Context) -> Outcome:
+    """The runtime's outcome; whatever breaks in it becomes a failure with a name."""
+    log.info("begins", kind=assignment.kind, role=assignment.role)
+    try:
+        return await runtime_of(assignment).run(assignment, context)
+    except Stale:
+        raise
+    except WorkspaceError as error:
+        return FailureOutcome(reason=FailureReason.WORKSPACE_ERROR, message=str(error))
+    except SandboxMissing as error:
+        return FailureOutcome(reason=FailureReason.SANDBOX_MISSING, message=str(error))
+    except Exception as error:
+        log.exception("the runtime broke")
+        trace = "".join(traceback.format_exception(error))[-4000:]
+        message = f"{type(error).__name__}: {error}"
+        return FailureOutcome(reason=FailureReason.AGENT_ERROR, message=message, detail=trace)
+
+
+async def _report(reports: Reports, outcome: Outcome) -> None:
+    try:
+        await reports.outcome(outcome)
+    except Faults as error:
+        message = f"The outcome breaks its contract: {error}"
+        detail = outcome.model_dump_json(indent=1)
+        await reports.outcome(FailureOutcome(reason=FailureReason.INVALID_OUTPUT, message=message, detail=detail))
+
+
+def _progress(control: Connection) -> Callable[[int], None]:
+    """Tells the runner the count of records, a few times a second at most."""
+    told = 0.0
+
+    def tell(count: int) -> None:
+        nonlocal told
+        if (now := time.monotonic()) - told >= PROGRESS_SECONDS:
+            told = now
+            control.send(("progress", count))
+
+    return tell
+
+
+def _obey(control: Connection, loop: asyncio.AbstractEventLoop, stopping: asyncio.Future[FailureReason]) -> None:
+    """Waits for the runner's word; the end of the line means that the runner is gone, and so are we."""
+
+    def stop(reason: FailureReason) -> None:
+        if not stopping.done():
+            stopping.set_result(reason)
+
+    try:
+        while True:
+            _, reason = control.recv()
+            loop.call_soon_threadsafe(stop, FailureReason(reason))
+    except (EOFError, OSError):
+        kill_tree(os.getpid())

@@ -1,0 +1,108 @@
+"""The runner's websocket to the control plane: asks for work, says what goes on, is told what to stop."""
+
+import asyncio
+import random
+from uuid import UUID, uuid4
+
+import structlog
+from pydantic import TypeAdapter, ValidationError
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+
+from agents.contracts.assignment import Frozen
+from agents.contracts.link import Assign, Heartbeat, Hello, ToRunner, Verdicts, Welcome
+from agents.runner.pool import Pool
+from agents.runner.sandbox import Sandbox
+from agents.runner.settings import RunnerSettings
+
+log = structlog.get_logger(__name__)
+
+VERSION = "1"
+LONGEST_PAUSE = 5.0
+MESSAGE_BYTES = 16 << 20
+_messages: TypeAdapter[ToRunner] = TypeAdapter(ToRunner)
+
+
+class Link:
+    """Keeps the connection for ever; work goes on while it is down."""
+
+    def __init__(self, settings: RunnerSettings, sandbox: Sandbox) -> None:
+        self._settings = settings
+        self._sandbox = sandbox
+        self._boot: UUID = uuid4()
+        self._connection: ClientConnection | None = None
+        self.pool = Pool(settings.folder, settings.capacity, sandbox, settings.log_format, self.send)
+
+    async def send(self, message: Frozen) -> None:
+        """Sends a message if there is a connection; after the next one, Hello and heartbeats say the same."""
+        if (connection := self._connection) is None:
+            return
+        try:
+            await connection.send(message.model_dump_json())
+        except ConnectionClosed:
+            log.info("message not sent: the link is down", type=getattr(message, "type", ""))
+
+    async def run(self) -> None:
+        """Connects, and connects again whenever the connection ends, for ever."""
+        pause = 0.1
+        while True:
+            try:
+                async with connect(
+                    self._settings.link_url,
+                    additional_headers={"Authorization": f"Bearer {self._settings.token}"},
+                    max_size=MESSAGE_BYTES,
+                    open_timeout=10,
+                    proxy=None,
+                ) as connection:
+                    await self._talk(connection)
+                pause = 0.1
+            except InvalidStatus as error:
+                status = error.response.status_code
+                hint = " Check the runner's token." if status in (401, 403) else ""
+                log.warning(f"The control plane answered HTTP {status}.{hint}", url=self._settings.url)
+            except (ConnectionClosed, InvalidHandshake, OSError, TimeoutError) as error:
+                log.warning("no link to the control plane", url=self._settings.url, because=str(error))
+            await asyncio.sleep(pause * random.uniform(0.5, 1))
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _talk(self, connection: ClientConnection) -> None:
+        hello = Hello(
+            name=self._settings.name,
+            boot=self._boot,
+            version=VERSION,
+            capacity=self._settings.capacity,
+            sandbox=self._sandbox,
+            holding=self.pool.holding,
+        )
+        await connection.send(hello.model_dump_json())
+        beating: asyncio.Task[None] | None = None
+        try:
+            async for text in connection:
+                try:
+                    message = _messages.validate_json(text)
+                except ValidationError as error:
+                    log.error(
+                        "a message that this runner does not understand", errors=error.errors(include_input=False)
+                    )
+                    continue
+                if isinstance(message, Welcome):
+                    log.info("linked to the control plane", url=self._settings.url, runner=str(message.runner))
+                    self._connection = connection
+                    beating = beating or asyncio.create_task(self._beat(message.heartbeat_seconds))
+                else:
+                    self._follow(message)
+        finally:
+            self._connection = None
+            if beating is not None:
+                beating.cancel()
+
+    def _follow(self, message: Assign | Verdicts) -> None:
+        if isinstance(message, Assign):
+            self.pool.take(message.assignment)
+        else:
+            self.pool.obey(message.executions)
+
+    async def _beat(self, seconds: float) -> None:
+        while True:
+            await self.send(Heartbeat(executions=self.pool.beats()))
+            await asyncio.sleep(min(seconds, self.pool.heartbeat_seconds))

@@ -1,0 +1,143 @@
+"""The executions that this runner carries out, each in a child process of its own."""
+
+import asyncio
+import multiprocessing
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Literal
+from uuid import UUID
+
+import structlog
+
+from agents.contracts import Assignment, FailureOutcome, FailureReason
+from agents.contracts.assignment import Frozen
+from agents.contracts.link import Accepted, Beat, Ended
+from agents.runner import child
+from agents.runner.execution import Execution
+from agents.runner.reports import Faults, Refused, Reports, Stale
+from agents.runner.sandbox import Sandbox
+
+log = structlog.get_logger(__name__)
+
+Verdict = Literal["continue", "cancel", "stale"]
+Send = Callable[[Frozen], Awaitable[None]]
+
+
+class Pool:
+    """Takes assignments up to a capacity. `send` brings messages to the control plane, when it is there."""
+
+    def __init__(self, folder: Path, capacity: int, sandbox: Sandbox, log_format: str, send: Send) -> None:
+        self.capacity = capacity
+        self._folder = folder
+        self._sandbox = sandbox
+        self._log_format = log_format
+        self._send = send
+        self._closing = False
+        self._executions: dict[UUID, Execution] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._processes = multiprocessing.get_context("forkserver")
+        self._processes.set_forkserver_preload([child.__name__])
+        self._starting = asyncio.Lock()
+
+    async def warm(self) -> None:
+        """Starts the process that children are forked from, with everything imported."""
+        process = self._processes.Process(target=int)
+        await asyncio.to_thread(process.start)
+        await asyncio.to_thread(process.join)
+
+    @property
+    def holding(self) -> tuple[UUID, ...]:
+        """The executions that go on here."""
+        return tuple(self._executions)
+
+    @property
+    def heartbeat_seconds(self) -> float:
+        """The shortest interval that an assignment asks for."""
+        return min((one.assignment.heartbeat_seconds for one in self._executions.values()), default=10)
+
+    def beats(self) -> tuple[Beat, ...]:
+        """What the heartbeat says about each execution."""
+        return tuple(
+            Beat(execution=one.assignment.execution, fence=one.assignment.fence, progress=one.progress)
+            for one in self._executions.values()
+        )
+
+    def take(self, assignment: Assignment) -> None:
+        """Begins with an assignment, in the background; one that it holds already is only confirmed."""
+        held = self._executions.get(assignment.execution)
+        if held is None and not self._closing and len(self._executions) < self.capacity:
+            folder = self._folder / str(assignment.execution)
+            self._executions[assignment.execution] = Execution(assignment, folder)
+            self._spawn(self._carry(self._executions[assignment.execution]))
+        elif held is None:
+            log.warning("no room for an assignment", execution=str(assignment.execution))
+            self._spawn(self._send(Ended(execution=assignment.execution)))
+        else:
+            self._spawn(self._send(Accepted(execution=assignment.execution, fence=held.assignment.fence)))
+
+    def obey(self, verdicts: dict[UUID, Verdict]) -> None:
+        """Does what the control plane says about each execution."""
+        for execution, verdict in verdicts.items():
+            if (one := self._executions.get(execution)) is None or verdict == "continue":
+                continue
+            if verdict == "stale":
+                one.kill()
+            else:
+                one.stop(FailureReason.CANCELLED)
+
+    async def close(self) -> None:
+        """Ends all executions without an outcome: nobody asked for their end, so others shall take them over."""
+        self._closing = True
+        for one in self._executions.values():
+            one.kill()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=6)
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _carry(self, one: Execution) -> None:
+        """From the child's start to the removal of its folder."""
+        assignment = one.assignment
+        words = {"execution": str(assignment.execution), "subject": assignment.subject, "trace": assignment.trace}
+        log.info("assignment accepted", kind=assignment.kind, **words)
+        try:
+            await self._send(Accepted(execution=assignment.execution, fence=assignment.fence))
+            failure = await self._watch(one)
+            if failure is not None:
+                log.warning("a child left no outcome", reason=failure.reason, message=failure.message, **words)
+                await _report(assignment, failure)
+        except Exception:
+            log.exception("an assignment could not be carried out", **words)
+        finally:
+            del self._executions[assignment.execution]
+            await asyncio.to_thread(shutil.rmtree, one.folder, ignore_errors=True)
+            log.info("assignment ended", **words)
+            await self._send(Ended(execution=assignment.execution))
+
+    async def _watch(self, one: Execution) -> FailureOutcome | None:
+        """Runs the child to its end; what must be reported in its place, if anything."""
+        async with self._starting:
+            if one.killed:
+                return None
+            await one.start(self._processes, self._sandbox, self._log_format)
+        try:
+            async with asyncio.timeout(one.assignment.time_limit):
+                await one.ended.wait()
+        except TimeoutError:
+            one.stop(FailureReason.TIMED_OUT)
+            await one.ended.wait()
+        return one.verdict()
+
+
+async def _report(assignment: Assignment, failure: FailureOutcome) -> None:
+    reports = Reports(assignment)
+    try:
+        await reports.outcome(failure)
+    except (Stale, Faults, Refused) as error:
+        log.info("a failure was not taken", execution=str(assignment.execution), because=str(error))
+    finally:
+        await reports.close()

@@ -1,0 +1,155 @@
+"""What an execution tells the control plane over HTTP: its transcript as it streams, and its outcome."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+
+import httpx
+import structlog
+from pydantic import BaseModel
+
+from agents.contracts import Assignment, Delta, Outcome, OutcomeReport, PartRecord, Record, RecordBatch
+
+log = structlog.get_logger(__name__)
+
+FLUSH_SECONDS = 0.05
+BATCH_RECORDS = 100
+BATCH_BYTES = 1_000_000
+
+
+class Stale(Exception):
+    """The lease is gone: nobody wants anything from this execution any more."""
+
+
+class Faults(Exception):
+    """The outcome breaks its contract; `faults` says how."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
+class Refused(Exception):
+    """The control plane did not take a report for a reason that trying again does not mend."""
+
+
+class Reports:
+    """Reports of one execution. Records keep their order; `run()` must be running to send them by itself."""
+
+    def __init__(self, assignment: Assignment, on_progress: Callable[[int], None] = lambda count: None) -> None:
+        self.assignment = assignment
+        self.accepted = False
+        """The control plane has taken an outcome; nothing can follow it."""
+        self._patience = 3 * assignment.lease_seconds
+        self._on_progress = on_progress
+        self._count = 0
+        self._pending: list[Record] = []
+        self._sending = 0
+        self._lock = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._client = httpx.AsyncClient(
+            headers={"Authorization": f"Bearer {assignment.token}", "X-Waggle-Trace": assignment.trace},
+            timeout=httpx.Timeout(30, connect=5),
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Closes the connections; what is still pending is dropped."""
+        await self._client.aclose()
+
+    def record(self, *records: Record) -> None:
+        """Takes records to be sent soon. What follows on what is still waiting is merged with it."""
+        for record in records:
+            self._count += 1
+            last = self._pending[-1] if len(self._pending) > self._sending else None
+            if (merged := _merged(last, record)) is not None:
+                self._pending[-1] = merged
+            else:
+                self._pending.append(record)
+        self._on_progress(self._count)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Sends records as they come, for ever. Raises Stale or Refused."""
+        while True:
+            await self._wake.wait()
+            if len(self._pending) < BATCH_RECORDS:
+                await asyncio.sleep(FLUSH_SECONDS)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Sends everything that waits. Raises Stale or Refused."""
+        async with self._lock:
+            self._wake.clear()
+            while self._pending:
+                batch = _batch(self._pending)
+                self._sending = len(batch)
+                try:
+                    await self._post("records", RecordBatch(fence=self.assignment.fence, records=tuple(batch)))
+                    del self._pending[: len(batch)]
+                finally:
+                    self._sending = 0
+
+    async def outcome(self, outcome: Outcome) -> None:
+        """Reports how the execution ended, after all records. Raises Stale, Faults or Refused."""
+        await self.flush()
+        await self._post("outcome", OutcomeReport(fence=self.assignment.fence, outcome=outcome))
+        self.accepted = True
+
+    async def _post(self, path: str, body: BaseModel) -> None:
+        """Posts until it is answered; gives up when the lease would surely be gone."""
+        deadline = time.monotonic() + self._patience
+        pause = 0.1
+        content = body.model_dump_json()
+        while True:
+            try:
+                response = await self._client.post(
+                    f"{self.assignment.url}/{path}",
+                    content=content,
+                    headers={"Content-Type": "application/json"},
+                )
+            except httpx.TransportError as error:
+                trouble = f"{type(error).__name__}: {error}"
+            else:
+                if response.status_code < 500 and response.status_code != 429:
+                    return _judge(response, path)
+                trouble = f"HTTP {response.status_code}"
+            if time.monotonic() > deadline:
+                raise Stale(f"The control plane could not be reached for {self._patience:.0f} s: {trouble}")
+            log.warning("report not taken yet", path=path, trouble=trouble)
+            await asyncio.sleep(pause * random.uniform(0.5, 1))
+            pause = min(pause * 2, 3)
+
+
+def _judge(response: httpx.Response, path: str) -> None:
+    status = response.status_code
+    if response.is_success:
+        return
+    if status in (401, 403, 409):
+        raise Stale(f"The control plane answered {status}: the lease is gone.")
+    if status == 422 and path == "outcome":
+        raise Faults([str(fault) for fault in response.json()["faults"]])
+    raise Refused(f"The control plane refused {path} with HTTP {status}: {response.text[:500]}")
+
+
+def _merged(last: Record | None, new: Record) -> Record | None:
+    """One record for two where the second continues or replaces the first."""
+    if isinstance(last, Delta) and isinstance(new, Delta):
+        if last.part == new.part and last.offset + len(last.text) == new.offset:
+            return last.model_copy(update={"text": last.text + new.text})
+    elif isinstance(last, PartRecord) and isinstance(new, PartRecord) and last.id == new.id:
+        return new
+    return None
+
+
+def _batch(pending: list[Record]) -> list[Record]:
+    """The first records that make a body of reasonable size; at least one."""
+    size = 0
+    for count, record in enumerate(pending[:BATCH_RECORDS]):
+        size += 300 + sum(len(getattr(record, name, "")) for name in ("text", "output"))
+        if isinstance(record, PartRecord):
+            size += sum(len(str(value)) for value in record.input.values())
+        if size > BATCH_BYTES and count:
+            return pending[:count]
+    return pending[:BATCH_RECORDS]

@@ -1,0 +1,71 @@
+"""What the runner reads from its environment. It gets no address of a database, and needs none."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from socket import gethostname
+from urllib.parse import urlsplit
+
+
+class SettingsError(Exception):
+    """A variable is missing or wrong; the message names it and gives an example."""
+
+
+@dataclass(frozen=True)
+class RunnerSettings:
+    """Where the control plane is, who we are, how much we take on."""
+
+    url: str
+    token: str
+    name: str
+    capacity: int
+    folder: Path
+    log_format: str
+
+    @property
+    def link_url(self) -> str:
+        """Address of the websocket to the control plane."""
+        return self.url.replace("http", "ws", 1) + "/runner/"
+
+
+def read(environment: Mapping[str, str]) -> RunnerSettings:
+    """Reads and checks the settings. Raises SettingsError."""
+    url = environment.get("WAGGLE_URL", "").rstrip("/")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingsError(f"WAGGLE_URL is {url!r}; set it to the control plane's address, e.g. http://127.0.0.1:8000")
+    log_format = environment.get("WAGGLE_LOG_FORMAT") or "json"
+    if log_format not in ("json", "console"):
+        raise SettingsError(f"WAGGLE_LOG_FORMAT is {log_format!r}; set it to json or console.")
+    return RunnerSettings(
+        url=url,
+        token=_token(environment),
+        name=(environment.get("WAGGLE_RUNNER_NAME") or gethostname())[:80],
+        capacity=_capacity(environment.get("WAGGLE_RUNNER_CAPACITY") or "4"),
+        folder=Path(environment.get("WAGGLE_RUNNER_DIR") or "var/runner").absolute(),
+        log_format=log_format,
+    )
+
+
+def _token(environment: Mapping[str, str]) -> str:
+    if token := environment.get("WAGGLE_RUNNER_TOKEN", "").strip():
+        return token
+    name = environment.get("WAGGLE_RUNNER_TOKEN_FILE", "")
+    if not name:
+        raise SettingsError(
+            "WAGGLE_RUNNER_TOKEN_FILE is not set; point it to a file with the runner's token, "
+            "made with `manage.py runner_token`, or set WAGGLE_RUNNER_TOKEN."
+        )
+    try:
+        token = Path(name).read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"WAGGLE_RUNNER_TOKEN_FILE is {name!r}, which cannot be read: {error.strerror}.") from error
+    if not token:
+        raise SettingsError(f"WAGGLE_RUNNER_TOKEN_FILE is {name!r}, which is empty; write a runner token to it.")
+    return token
+
+
+def _capacity(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise SettingsError(f"WAGGLE_RUNNER_CAPACITY is {text!r}; set it to a number from 1 to 1000, e.g. 4.")
+    return int(text)

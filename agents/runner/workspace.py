@@ -1,0 +1,179 @@
+"""The clone in which one execution works.
+
+The git directory lies outside the work tree that commands see, so that nothing an agent writes there is
+ever configuration or a hook to a git that we run.
+"""
+
+import asyncio
+import os
+import random
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from agents.contracts import Repository
+
+NETWORK_TROUBLE = (
+    "Could not resolve host",
+    "Failed to connect",
+    "Connection refused",
+    "Connection reset",
+    "Couldn't connect",
+    "Empty reply from server",
+    "Recv failure",
+    "early EOF",
+    "timed out",
+    "unexpected disconnect",
+    "The requested URL returned error: 5",
+)
+DIFF_BYTES = 400_000
+CONFIG = {
+    "core.hooksPath": "/dev/null",
+    "core.fsmonitor": "false",
+    "core.symlinks": "true",
+    "core.autocrlf": "false",
+    "core.quotePath": "false",
+    "commit.gpgSign": "false",
+    "credential.helper": "",
+    "diff.ignoreSubmodules": "all",
+    "fetch.recurseSubmodules": "false",
+    "gc.auto": "0",
+    "http.followRedirects": "false",
+    "maintenance.auto": "false",
+    "protocol.allow": "never",
+    "protocol.http.allow": "always",
+    "protocol.https.allow": "always",
+    "push.recurseSubmodules": "no",
+    "submodule.recurse": "false",
+}
+
+
+class WorkspaceError(Exception):
+    """Git said no; the message is what it said."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a commit changed against the commit that the workspace started from."""
+
+    commit: str
+    files: tuple[str, ...]
+    diff: str
+
+
+class Workspace:
+    """A clone of one repository at one commit. Make it with `await Workspace.clone(...)`."""
+
+    def __init__(self, folder: Path, repository: Repository, token: str, patience: float) -> None:
+        self.work = folder / "work"
+        self.git_dir = folder / "repo.git"
+        self.repository = repository
+        self._patience = patience
+        self._environment = _environment(token)
+
+    @classmethod
+    async def clone(cls, folder: Path, repository: Repository, token: str, patience: float = 60) -> "Workspace":
+        """Fetches a commit with its history and checks it out in `folder`/work.
+
+        `patience`: seconds for which an unreachable control plane is tried again. Raises WorkspaceError.
+        """
+        self = cls(folder, repository, token, patience)
+        self.work.mkdir(parents=True, exist_ok=True)
+        await self._git("init", "--quiet", "--bare", "--template=", "--initial-branch=work", str(self.git_dir))
+        await self._git("fetch", "--quiet", "--no-tags", repository.url, repository.commit, network=True)
+        await self._git("update-ref", "refs/heads/work", repository.commit)
+        await self._git("reset", "--quiet", "--hard")
+        return self
+
+    async def commit_all(self, message: str) -> Change | None:
+        """Commits everything that changed in the work tree; None when nothing did. Raises WorkspaceError."""
+        await asyncio.to_thread(_remove_nested_repositories, self.work)
+        await self._git("add", "--all", "--", ".")
+        if not await self._git("diff", "--cached", "--name-only", "-z", self.repository.commit):
+            return None
+        name, _, mail = self.repository.author.partition("<")
+        who = {"NAME": name.strip() or "Waggle agent", "EMAIL": mail.rstrip("> ") or "agent@waggle.invalid"}
+        people = {f"GIT_{part}_{key}": value for part in ("AUTHOR", "COMMITTER") for key, value in who.items()}
+        await self._git("commit", "--quiet", "--no-verify", "--allow-empty", "--file=-", text=message, extra=people)
+        commit = (await self._git("rev-parse", "HEAD")).strip()
+        names = await self._git("diff", "--name-only", "-z", self.repository.commit, commit)
+        return Change(commit, tuple(filter(None, names.split("\0"))), await self.diff())
+
+    async def diff(self) -> str:
+        """The patch from the starting commit to HEAD, cut off when it is very long."""
+        patch = await self._git("diff", "--no-ext-diff", "--no-textconv", "--no-color", self.repository.commit, "HEAD")
+        return patch if len(patch) <= DIFF_BYTES else patch[:DIFF_BYTES] + "\n[… the patch is longer …]\n"
+
+    async def push(self) -> None:
+        """Pushes HEAD to the branch of the assignment. Raises WorkspaceError."""
+        branch = self.repository.branch
+        if not branch:
+            raise WorkspaceError("The assignment names no branch to push to.")
+        ref = branch if branch.startswith("refs/") else f"refs/heads/{branch}"
+        await self._git("push", "--quiet", self.repository.url, f"HEAD:{ref}", network=True)
+
+    async def _git(
+        self, *arguments: str, text: str = "", extra: dict[str, str] | None = None, network: bool = False
+    ) -> str:
+        """Runs git on this workspace; network trouble is waited out for as long as the patience lasts."""
+        deadline = time.monotonic() + self._patience
+        pause = 0.25
+        while True:
+            process = await asyncio.create_subprocess_exec(
+                "git",
+                *(() if arguments[0] == "init" else (f"--git-dir={self.git_dir}", f"--work-tree={self.work}")),
+                *arguments,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                cwd=self.work,
+                env=self._environment | (extra or {}),
+            )
+            try:
+                output, errors = await process.communicate(text.encode())
+            finally:
+                if process.returncode is None:
+                    process.kill()
+            if process.returncode == 0:
+                return output.decode("utf-8", "replace")
+            said = errors.decode("utf-8", "replace").strip()
+            if not (network and any(sign in said for sign in NETWORK_TROUBLE)) or time.monotonic() > deadline:
+                raise WorkspaceError(f"git {arguments[0]} failed: {said or f'exit code {process.returncode}'}")
+            await asyncio.sleep(pause * random.uniform(0.5, 1))
+            pause = min(pause * 2, 3)
+
+
+def _environment(token: str) -> dict[str, str]:
+    """Git's whole environment. The token travels here, never on a command line or in a file."""
+    config = CONFIG | {"http.extraHeader": f"Authorization: Bearer {token}"}
+    environment = {
+        "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+        "HOME": "/nonexistent",
+        "LANG": "C.UTF-8",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ASKPASS": "/bin/false",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_CONFIG_COUNT": str(len(config)),
+    }
+    for index, (key, value) in enumerate(config.items()):
+        environment[f"GIT_CONFIG_KEY_{index}"] = key
+        environment[f"GIT_CONFIG_VALUE_{index}"] = value
+    return environment
+
+
+def _remove_nested_repositories(work: Path) -> None:
+    """Removes every .git that a command made in the work tree: `git add` would read its configuration."""
+    for folder, names, files in os.walk(work):
+        if ".git" in names:
+            names.remove(".git")
+            nested = Path(folder, ".git")
+            if nested.is_symlink():
+                nested.unlink()
+            else:
+                shutil.rmtree(nested)
+        if ".git" in files:
+            Path(folder, ".git").unlink()

@@ -1,0 +1,242 @@
+"""The built-in runtime: an agent of ours, on any OpenAI-compatible model, with tools in the workspace."""
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import structlog
+from openai import AsyncOpenAI
+from pydantic import BaseModel, Field
+from pydantic_ai import Agent, ModelRetry, RunContext, Tool, UsageLimits
+from pydantic_ai.exceptions import (
+    ModelAPIError,
+    ModelConnectionError,
+    ModelHTTPError,
+    UnexpectedModelBehavior,
+    UsageLimitExceeded,
+)
+from pydantic_ai.messages import ModelMessage, ModelRequest
+from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.providers.openai import OpenAIProvider
+from pydantic_ai.run import AgentRun
+from pydantic_ai.usage import RunUsage
+
+from agents.contracts import (
+    Assignment,
+    FailureOutcome,
+    FailureReason,
+    Finding,
+    ModelAccess,
+    Outcome,
+    PlanOutcome,
+    PlanProposal,
+    ReviewOutcome,
+    WorkOutcome,
+)
+from agents.runner.reports import Faults
+from agents.runner.workspace import Workspace
+from agents.runtimes.context import Context
+from agents.runtimes.prompts import instructions
+from agents.runtimes.recording import Transcript, listed
+from agents.runtimes.tools import READING, WRITING, Desk, run_command
+
+log = structlog.get_logger(__name__)
+
+MODEL_CALLS = 60
+ROUNDS = 3
+"""How often an answer that breaks its contract goes back to the agent."""
+RECONNECTS = 5
+HTTP_RETRIES = 8
+FINAL = "final_result"
+
+
+class Summary(BaseModel):
+    """What was done."""
+
+    summary: str = Field(min_length=1, description="One to three sentences.")
+
+
+class Review(BaseModel):
+    """The judgement of a reviewer."""
+
+    verdict: Literal["approve", "request_changes"]
+    summary: str = Field(min_length=1)
+    findings: list[Finding] = []
+
+
+Answer = PlanProposal | Summary | Review
+
+
+class NoChanges(Exception):
+    """The agent says that it is done, and its work tree is as it was."""
+
+
+@dataclass
+class Run:
+    """One agent at work on one assignment."""
+
+    assignment: Assignment
+    context: Context
+    workspace: Workspace
+    transcript: Transcript
+    last_answer: str = ""
+    faults: tuple[str, ...] = ()
+    outcome: Outcome | None = None
+
+    async def deliver(self, answer: Answer) -> None:
+        """Reports the agent's answer. Raises ModelRetry with the faults that the control plane found."""
+        self.last_answer = answer.model_dump_json(indent=1)
+        outcome = await self._outcome(answer)
+        self.transcript.settle(FINAL, why="Not run: the agent had finished.")
+        try:
+            await self.context.reports.outcome(outcome)
+        except Faults as error:
+            self.faults = tuple(error.faults)
+            raise ModelRetry(f"This breaks the contract:\n{listed(error.faults)}\nMend all of it.") from error
+        self.outcome = outcome
+
+    async def _outcome(self, answer: Answer) -> Outcome:
+        if isinstance(answer, PlanProposal):
+            return PlanOutcome(plan=answer)
+        if isinstance(answer, Review):
+            return ReviewOutcome(verdict=answer.verdict, summary=answer.summary, findings=tuple(answer.findings))
+        self.transcript.doing("committing and pushing its changes")
+        change = await self.workspace.commit_all(f"{self.assignment.title}\n\n{answer.summary}\n")
+        if change is None:
+            raise NoChanges
+        await self.workspace.push()
+        self.transcript.note("patch", text=change.diff)
+        return WorkOutcome(commit=change.commit, summary=answer.summary, files=change.files)
+
+
+async def run(assignment: Assignment, context: Context) -> Outcome:
+    """Lets an agent of the assignment's role work until it delivers or fails."""
+    if assignment.model is None:
+        return FailureOutcome(reason=FailureReason.MODEL_ERROR, message="The assignment names no model.")
+    transcript = Transcript(context.reports)
+    transcript.doing("preparing its workspace")
+    workspace = await context.workspace(assignment)
+    transcript.say("system", instructions(assignment.role))
+    transcript.say("user", assignment.briefing)
+    transcript.doing("thinking")
+    work = Run(assignment, context, workspace, transcript)
+    desk = Desk(workspace.work, context.confined(assignment, workspace))
+    model = _model(assignment.model, assignment.token)
+    try:
+        await _converse(_agent(work), model, desk, work)
+    except (ModelAPIError, UnexpectedModelBehavior, UsageLimitExceeded, NoChanges) as error:
+        return _failure(error, work)
+    assert work.outcome is not None
+    return work.outcome
+
+
+async def _converse(agent: Agent[Desk, Any], model: OpenAIChatModel, desk: Desk, work: Run) -> None:
+    """Runs the agent to its end; a stream that breaks off is asked for again from the last request."""
+    history: list[ModelMessage] = []
+    usage = RunUsage()
+    for attempt in range(RECONNECTS + 1):
+        async with agent.iter(
+            None if history else work.assignment.briefing,
+            message_history=history or None,
+            model=model,
+            deps=desk,
+            usage=usage,
+            usage_limits=UsageLimits(request_limit=MODEL_CALLS),
+        ) as agent_run:
+            try:
+                await _follow(agent_run, work.transcript)
+                return
+            except ModelConnectionError as error:
+                history = agent_run.all_messages()
+                while history and not isinstance(history[-1], ModelRequest):
+                    history.pop()
+                if attempt == RECONNECTS or not history:
+                    raise
+                log.warning("the model's answer broke off", error=str(error))
+                work.transcript.settle(why="The connection to the model broke off; it is asked again.")
+
+
+async def _follow(agent_run: AgentRun[Desk, Any], transcript: Transcript) -> None:
+    """Drives a run and records each event as it streams."""
+    async for node in agent_run:
+        if Agent.is_model_request_node(node):
+            transcript.begin_answer()
+            async with node.stream(agent_run.ctx) as answer:
+                async for event in answer:
+                    transcript.take(event, answer.response.model_name or "")
+            transcript.end_answer(answer.response)
+        elif Agent.is_call_tools_node(node):
+            async with node.stream(agent_run.ctx) as events:
+                async for event in events:
+                    transcript.take(event, node.model_response.model_name or "")
+
+
+def _agent(work: Run) -> Agent[Desk, Any]:
+    """An agent with the tools and the output of the assignment's kind."""
+    functions: tuple[Callable[..., Awaitable[str]], ...]
+    answer: type[Answer]
+    match work.assignment.kind:
+        case "plan":
+            functions, answer = READING, PlanProposal
+        case "review":
+            functions, answer = (*READING, run_command), Review
+        case _:
+            functions, answer = (*READING, *WRITING, run_command), Summary
+    tools: list[Tool[Desk]] = []
+    for function in functions:
+        tools.append(Tool(function, takes_ctx=True, docstring_format="google"))
+    agent: Agent[Desk, Any] = Agent(
+        output_type=answer,
+        deps_type=Desk,
+        name=work.assignment.role,
+        instructions=instructions(work.assignment.role),
+        tools=tools,
+        retries={"tools": 5, "output": ROUNDS},
+    )
+
+    @agent.output_validator
+    async def deliver(ctx: RunContext[Desk], answer: Any) -> Any:
+        async with ctx.deps.one_at_a_time:
+            await work.deliver(answer)
+        return answer
+
+    return agent
+
+
+def _model(access: ModelAccess, token: str) -> OpenAIChatModel:
+    client = AsyncOpenAI(base_url=access.base_url, api_key=token, max_retries=HTTP_RETRIES)
+    return OpenAIChatModel(access.name, provider=OpenAIProvider(openai_client=client))
+
+
+def _failure(error: Exception, work: Run) -> FailureOutcome:
+    """What an agent's failure is called, with what a person needs to understand it."""
+    match error:
+        case NoChanges():
+            message = "The agent said that it is done, but changed nothing."
+            failure = FailureOutcome(reason=FailureReason.NO_CHANGES, message=message, detail=work.last_answer)
+        case ModelHTTPError():
+            message = f"The model's provider answered HTTP {error.status_code}: {_provider_says(error.body)}"
+            failure = FailureOutcome(reason=FailureReason.MODEL_ERROR, message=message, detail=str(error.body or ""))
+        case ModelAPIError():
+            message = f"The model could not be reached: {error.message}"
+            failure = FailureOutcome(reason=FailureReason.MODEL_ERROR, message=message)
+        case UsageLimitExceeded():
+            message = f"The agent used all of its {MODEL_CALLS} model calls without finishing."
+            failure = FailureOutcome(reason=FailureReason.AGENT_ERROR, message=message, detail=str(error))
+        case _:
+            message = f"The agent's answer kept breaking its contract: {'; '.join(work.faults) or error}"
+            detail = json.dumps({"answer": work.last_answer, "faults": work.faults}, indent=1)
+            failure = FailureOutcome(reason=FailureReason.INVALID_OUTPUT, message=message, detail=detail)
+    work.transcript.settle(why=failure.message)
+    work.transcript.note("error", state="failed", text=failure.message)
+    return failure
+
+
+def _provider_says(body: object) -> str:
+    """The readable part of an OpenAI-style error body."""
+    if isinstance(body, dict):
+        inner = body.get("error", body)
+        text = inner.get("message") if isinstance(inner, dict) else inner
+        return str(text or body)
+    return str(body or "no explanation")

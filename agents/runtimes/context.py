@@ -1,0 +1,32 @@
+"""What a runtime finds around it on a runner."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from agents.contracts import Assignment
+from agents.runner.confinement import Places
+from agents.runner.reports import Reports
+from agents.runner.sandbox import Confined, Sandbox
+from agents.runner.workspace import Workspace, WorkspaceError
+
+
+@dataclass(frozen=True)
+class Context:
+    """The folder, the sandbox and the reports of one execution."""
+
+    folder: Path
+    sandbox: Sandbox
+    reports: Reports
+
+    async def workspace(self, assignment: Assignment) -> Workspace:
+        """A clone of the assignment's repository. Raises WorkspaceError."""
+        if assignment.repository is None:
+            raise WorkspaceError("The assignment names no repository.")
+        patience = 2 * assignment.lease_seconds
+        return await Workspace.clone(self.folder, assignment.repository, assignment.token, patience)
+
+    def confined(self, assignment: Assignment, workspace: Workspace) -> Confined:
+        """Runs commands in a workspace, locked in."""
+        rehearsal = assignment.model is not None and assignment.model.rehearsal
+        places = Places(workspace.work, self.folder / "scratch")
+        return Confined(self.sandbox, places, assignment.limits, trusted_model=rehearsal)

@@ -1,0 +1,212 @@
+"""The tools of a built-in agent, confined to the work tree of its workspace."""
+
+import asyncio
+import re
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from pydantic_ai import RunContext
+from pydantic_ai.exceptions import ToolFailed
+
+from agents.runner.sandbox import Confined
+
+MAX_LISTED = 1000
+MAX_FILE_BYTES = 1_000_000
+MAX_READ_CHARS = 40_000
+SEARCH_SECONDS = 20
+
+
+@dataclass
+class Desk:
+    """Where an agent works. One tool at a time: a command must not move files under another tool's feet."""
+
+    work: Path
+    confined: Confined
+    one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def place(self, path: str) -> Path:
+        """The real path of a name in the work tree. Raises ToolFailed for a path that leads elsewhere."""
+        named = Path(path)
+        if named.is_absolute() or ".." in named.parts:
+            raise ToolFailed(f"{path!r} is not a path in the workspace; name it relative to its root, without '..'.")
+        if ".git" in named.parts:
+            raise ToolFailed("The .git folder belongs to the platform; it commits your changes when you are done.")
+        root = self.work.resolve()
+        try:
+            real = (root / named).resolve()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ToolFailed(f"{path!r} cannot be resolved: {error}.") from error
+        if not real.is_relative_to(root):
+            raise ToolFailed(f"{path!r} leads out of the workspace through a symbolic link.")
+        return real
+
+    def file(self, path: str) -> Path:
+        """The real path of an existing, reasonably small file. Raises ToolFailed."""
+        real = self.place(path)
+        if real.is_dir():
+            raise ToolFailed(f"{path!r} is a folder; use list_files.")
+        if not real.is_file():
+            raise ToolFailed(f"There is no file {path!r}; list_files shows what there is.")
+        if real.stat().st_size > MAX_FILE_BYTES:
+            raise ToolFailed(f"{path!r} has {real.stat().st_size} bytes, more than {MAX_FILE_BYTES}; use search.")
+        return real
+
+
+Ctx = RunContext[Desk]
+
+
+async def list_files(ctx: Ctx, path: str = ".", glob: str = "**/*") -> str:
+    """Lists the files under a folder of the workspace, one path a line.
+
+    Args:
+        path: The folder, relative to the workspace's root.
+        glob: Only files that match this pattern, e.g. '**/*.py'.
+    """
+    async with ctx.deps.one_at_a_time:
+        folder = ctx.deps.place(path)
+        if not folder.is_dir():
+            raise ToolFailed(f"{path!r} is not a folder.")
+        if glob.startswith("/") or ".." in Path(glob).parts:
+            raise ToolFailed(f"{glob!r} leads out of the workspace; use a pattern such as '**/*.py'.")
+        names = await asyncio.to_thread(_names, folder, glob or "**/*", ctx.deps.work.resolve())
+    if not names:
+        return "No file matches."
+    more = f"\n[… more than {MAX_LISTED} files; narrow the pattern …]" if len(names) > MAX_LISTED else ""
+    return "\n".join(sorted(names[:MAX_LISTED])) + more
+
+
+async def read_file(ctx: Ctx, path: str, start: int = 1, lines: int = 400) -> str:
+    """Reads a text file, with line numbers.
+
+    Args:
+        path: The file, relative to the workspace's root.
+        start: The first line to show, counted from 1.
+        lines: How many lines to show.
+    """
+    async with ctx.deps.one_at_a_time:
+        text = _text(ctx.deps.file(path), path)
+    everything = text.splitlines()
+    first = max(start, 1)
+    shown = everything[first - 1 : first - 1 + max(lines, 1)]
+    if not shown:
+        return f"[{path} has {len(everything)} lines]"
+    numbered = "\n".join(f"{number:>5}\t{line}" for number, line in enumerate(shown, first))
+    if len(numbered) > MAX_READ_CHARS:
+        return numbered[:MAX_READ_CHARS] + "\n[… too long; read fewer lines …]"
+    left = len(everything) - (first - 1 + len(shown))
+    return numbered + (f"\n[… {left} more lines …]" if left > 0 else "")
+
+
+async def search(ctx: Ctx, pattern: str, path: str = ".") -> str:
+    """Searches files for a regular expression; gives path, line number and line of each match.
+
+    Args:
+        pattern: A Perl-compatible regular expression.
+        path: A file or folder, relative to the workspace's root.
+    """
+    desk = ctx.deps
+    async with desk.one_at_a_time:
+        target = desk.place(path).relative_to(desk.work.resolve())
+        process = await asyncio.create_subprocess_exec(
+            *("grep", "-rnIP", "--exclude-dir=.git", "--max-count=50", "-e", pattern, "--", str(target)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            cwd=desk.work,
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+        )
+        try:
+            output, _ = await asyncio.wait_for(process.communicate(), SEARCH_SECONDS)
+        except TimeoutError as error:
+            raise ToolFailed(f"The search took longer than {SEARCH_SECONDS} s; use a simpler pattern.") from error
+        finally:
+            if process.returncode is None:
+                process.kill()
+    text = output.decode("utf-8", "replace")
+    if process.returncode == 1:
+        return "No match."
+    if process.returncode != 0:
+        raise ToolFailed(f"The search failed: {text.strip()}")
+    found = [line[:400].removeprefix("./") for line in text.splitlines()]
+    more = f"\n[… {len(found) - 200} more matches …]" if len(found) > 200 else ""
+    return "\n".join(found[:200]) + more
+
+
+async def write_file(ctx: Ctx, path: str, content: str) -> str:
+    """Writes a whole file, new or not; folders are made as needed.
+
+    Args:
+        path: The file, relative to the workspace's root.
+        content: All of its text.
+    """
+    async with ctx.deps.one_at_a_time:
+        real = ctx.deps.place(path)
+        if real.is_dir():
+            raise ToolFailed(f"{path!r} is a folder.")
+        _save(real, path, content)
+    return f"Wrote {path}: {len(content.splitlines())} lines."
+
+
+async def edit_file(ctx: Ctx, path: str, old: str, new: str) -> str:
+    """Replaces a piece of a file. The piece must occur exactly once.
+
+    Args:
+        path: The file, relative to the workspace's root.
+        old: The text to replace, exactly as it stands in the file, without line numbers.
+        new: What takes its place.
+    """
+    async with ctx.deps.one_at_a_time:
+        real = ctx.deps.file(path)
+        text = _text(real, path)
+        count = text.count(old) if old else 0
+        if count != 1:
+            found = "does not occur" if count == 0 else f"occurs {count} times"
+            raise ToolFailed(f"The old text {found} in {path}; read the file and give a piece that is there once.")
+        _save(real, path, text.replace(old, new))
+    return f"Edited {path}."
+
+
+async def run_command(ctx: Ctx, command: str) -> str:
+    """Runs a shell command at the workspace's root, sandboxed: no network, no git, limited time and memory.
+
+    Args:
+        command: The command, e.g. 'python3 -m unittest -q tests.test_words'.
+    """
+    async with ctx.deps.one_at_a_time:
+        result = await ctx.deps.confined.run(command)
+    return f"exit code {result.exit_code} after {result.seconds:.1f} s\n{result.output}".rstrip()
+
+
+READING = (list_files, read_file, search)
+WRITING = (write_file, edit_file)
+
+
+def _names(folder: Path, glob: str, root: Path) -> list[str]:
+    try:
+        found = (
+            str(path.relative_to(root))
+            for path in folder.glob(glob)
+            if ".git" not in path.relative_to(root).parts and path.is_file()
+        )
+        return list(islice(found, MAX_LISTED + 1))
+    except (ValueError, re.error) as error:
+        raise ToolFailed(f"{glob!r} is not a usable pattern: {error}.") from error
+
+
+def _text(real: Path, path: str) -> str:
+    try:
+        return real.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise ToolFailed(f"{path!r} is not a text file.") from error
+
+
+def _save(real: Path, path: str, content: str) -> None:
+    data = content.encode("utf-8", "replace")
+    if len(data) > MAX_FILE_BYTES:
+        raise ToolFailed(f"The text has {len(data)} bytes, more than {MAX_FILE_BYTES}; write smaller files.")
+    try:
+        real.parent.mkdir(parents=True, exist_ok=True)
+        real.write_bytes(data)
+    except OSError as error:
+        raise ToolFailed(f"{path!r} cannot be written: {error.strerror}.") from error
