@@ -2,15 +2,20 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from fnmatch import fnmatch
+from inspect import signature
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from agents.contracts import Finding, PlanProposal
 from agents.rehearsal.completions import seconds
 from agents.rehearsal.scenes import Scene, load
 from agents.rehearsal.talk import Refused, Request, Turn, turn
+from agents.runtimes.builtin import Review, Summary
+from agents.runtimes.tools import READING, WRITING, run_command
 from swarms.graph import faults, warnings
 from swarms.sample import ACCEPTANCE, CHECKS, build
 from tests.rehearsal_stage import PLAN_BRIEFING, SCENES, TOOLS, Actor, body, briefing, git, passes
@@ -20,13 +25,15 @@ def proposals() -> list[PlanProposal]:
     """What the coordinator proposes to the briefing of the goal, round by round."""
     steps = next(scene for scene in SCENES if scene.name == "plan").steps
     return [
-        PlanProposal.model_validate(call.args)
-        for step in steps
-        for call in step.call
-        if call.tool == "final_result"
+        PlanProposal.model_validate(call.args) for step in steps for call in step.call if call.tool == "final_result"
     ]
 
 
+TOOLS_OF: dict[str, tuple[tuple[Callable[..., object], ...], type[BaseModel]]] = {
+    "plan": (READING, PlanProposal),
+    "review": ((*READING, run_command), Review),
+    "work": ((*READING, *WRITING, run_command), Summary),
+}
 PLAN = proposals()[-1]
 CHECK = {node.key: " && ".join(check.command for check in node.checks) for node in PLAN.nodes}
 
@@ -200,10 +207,20 @@ def test_calls_of_one_step_do_not_depend_on_each_other(scene: Scene) -> None:
     assert [call.tool for call in scene.steps[-1].call] == ["final_result"]
 
 
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
+def test_calls_fit_the_tools_that_the_builtin_runtime_gives_to_that_role(scene: Scene) -> None:
+    tools, answer = TOOLS_OF.get(scene.name.split("-")[0], TOOLS_OF["work"])
+    functions = {tool.__name__: signature(tool) for tool in tools}
+    for step in scene.steps:
+        for call in step.call:
+            if call.tool == "final_result":
+                answer.model_validate(call.args)
+            else:
+                functions[call.tool].bind(None, **call.args)
+
+
 def test_the_whole_demo_waits_at_most_ten_seconds_for_the_model() -> None:
-    pauses = [
-        seconds(Turn(scene.name, number, step)) for scene in SCENES for number, step in enumerate(scene.steps)
-    ]
+    pauses = [seconds(Turn(scene.name, number, step)) for scene in SCENES for number, step in enumerate(scene.steps)]
     assert 1 < sum(pauses) <= 10
 
 
