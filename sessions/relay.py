@@ -81,7 +81,7 @@ class Relay:
 
     def __init__(self) -> None:
         self._redis = redis.Redis.from_url(
-            settings.STREAM_URL, socket_timeout=2, socket_connect_timeout=1, retry=Retry(NoBackoff(), 1)
+            settings.STREAM_URL, socket_timeout=2, socket_connect_timeout=1, retry=Retry(NoBackoff(), 1), protocol=2
         )
         self._bell: psycopg.Connection | None = None
         self._redis_away_until: float | None = None
@@ -200,13 +200,8 @@ def _add(client: redis.Redis, key: str, events: Sequence[Event]) -> bool:
     """Add events under their positions. Returns whether Redis has a later one already."""
     with client.pipeline(transaction=False) as pipeline:
         for event in events:
-            pipeline.xadd(
-                key,
-                fields(event),
-                id=f"{event.position}-0",
-                maxlen=STREAM_LENGTH,
-                approximate=True,  # type: ignore[arg-type]
-            )
+            entry: Any = fields(event)
+            pipeline.xadd(key, entry, id=f"{event.position}-0", maxlen=STREAM_LENGTH, approximate=True)
         answers = pipeline.execute(raise_on_error=False)
     refused = False
     for answer in answers:

@@ -11,7 +11,7 @@ from django.db.models import F, Max
 from django.utils import timezone
 
 from sessions import deltas
-from sessions.events import publish, publish_all
+from sessions.events import acting, publish, publish_all
 from sessions.models import Message, Part, Session
 from tenants.context import current_schema
 
@@ -68,15 +68,15 @@ def record(session: Session, records: Sequence[Record]) -> int:
     """Add what an agent did to its transcript, inside the team's schema. Returns how many records were taken.
 
     Sending the same again changes nothing. A part only ever grows: a finished one is never open again.
-    New messages and parts are announced on `session:<uuid>`, what the agent does on the subject of the session.
+    New messages and parts are announced on `session:<uuid>`, what the agent does on the session's subject.
     Raises RecordFault when a record names what is not this session's, SessionOver.
     """
     batch = Batch.of(records)
-    with transaction.atomic():
+    with transaction.atomic(), acting(f"agent:{session.agent}"):
         # The subject's row is locked before the session's, as whoever ends a session does.
         if batch.doing is not None:
             _do(session, batch.doing)
-        row = Session.objects.select_for_update().get(pk=session.pk)
+        row = Session.objects.select_for_update(no_key=True).get(pk=session.pk)
         if row.ended_at is not None:
             raise SessionOver(str(row.pk))
         facts = _record_messages(row, batch.messages)
@@ -92,12 +92,10 @@ def record(session: Session, records: Sequence[Record]) -> int:
 def close(session: Session) -> None:
     """The session is over: what is still open has failed. Closing it again changes nothing."""
     with transaction.atomic():
-        row = Session.objects.select_for_update().get(pk=session.pk)
+        row = Session.objects.select_for_update(no_key=True).get(pk=session.pk)
         if row.ended_at is not None:
             return
-        left = list(
-            Part.objects.filter(message__session=row, state=OPEN).order_by("message__number", "index")
-        )
+        left = list(Part.objects.filter(message__session=row, state=OPEN).order_by("message__number", "index"))
         Part.objects.filter(pk__in=[part.pk for part in left]).update(state=FAILED, updated_at=timezone.now())
         for part in left:
             part.state = FAILED
@@ -166,13 +164,9 @@ def _record_parts(session: Session, records: Sequence[Any]) -> list[tuple[str, d
         raise RecordFault("two parts claim the same place in a message") from error
     except DataError as error:
         raise RecordFault(f"a part cannot be stored: {error}") from error
-    Part.objects.bulk_update(
-        changed, ["kind", "state", "text", "tool", "input", "output", "usage", "updated_at"]
-    )
+    Part.objects.bulk_update(changed, ["kind", "state", "text", "tool", "input", "output", "usage", "updated_at"])
     _count_tokens(session, before, after)
-    return [
-        _part_fact(part) for pk, part in after.items() if pk not in before or before[pk].state != part.state
-    ]
+    return [_part_fact(part) for pk, part in after.items() if pk not in before or before[pk].state != part.state]
 
 
 def _refuse_foreign_messages(session: Session, ids: set[UUID]) -> None:

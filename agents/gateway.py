@@ -1,0 +1,299 @@
+"""The model gateway: every model call of every agent goes through here. Bare ASGI, ahead of Django.
+
+An attempt token is the agent's key; only this module uses the provider's. Bytes pass through as they come, and
+while they do, no database connection is held. Prompts and keys are never logged.
+"""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID
+
+import httpx
+import structlog
+from channels.db import database_sync_to_async
+from django.conf import settings
+from django.db import Error as DatabaseError
+
+from agents.metering import BROKEN_OFF, CLIENT_GONE, NOT_REACHED, Caller, Meter, keep
+from agents.models import Execution
+from tenants import tokens
+from tenants.context import in_schema
+from tenants.middleware import find_team
+from tenants.states import TeamState
+
+logger = structlog.get_logger(__name__)
+
+Scope = Any
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+BODY_LIMIT = 20 * 1024 * 1024
+TIMEOUTS = httpx.Timeout(connect=10, read=300, write=60, pool=10)
+_PATH = re.compile(r"^/t/(?P<team>[^/]+)/model/v1/(?P<call>chat/completions|models)$")
+_METHODS = {"chat/completions": "POST", "models": "GET"}
+_PASSED_ON = ("content-type", "retry-after", "x-request-id")
+
+
+class Refused(Exception):
+    """The gateway itself answers: HTTP status, OpenAI's `code`, what to do."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Call:
+    """What goes to the provider."""
+
+    method: str
+    path: str
+    body: bytes | None
+
+
+class _ClientGone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
+    """The ASGI application."""
+    try:
+        path = _PATH.match(scope["path"])
+        if path is None:
+            raise Refused(404, "not_found", "The gateway knows chat/completions and models only.")
+        if scope["method"] != _METHODS[path["call"]]:
+            raise Refused(405, "method_not_allowed", f"Use {_METHODS[path['call']]}.")
+        caller = await _admit(path["team"], _secret(scope))
+        _refuse_without_model()
+        body = await _read(receive) if scope["method"] == "POST" else b""
+        call = Call(scope["method"], path["call"], prepared(body) if scope["method"] == "POST" else None)
+        await _carry(caller, call, receive, send)
+    except Refused as refusal:
+        await _answer(send, refusal)
+    except _ClientGone:
+        return
+    except DatabaseError as error:
+        logger.warning("no model call without the database", error=str(error))
+        await _answer(send, Refused(503, "database_away", "The control plane's database is away. Try again."))
+
+
+def prepared(body: bytes) -> bytes:
+    """The request as the provider gets it: our model's name, and usage at the end of a stream. Raises Refused."""
+    try:
+        asked = json.loads(body)
+    except ValueError as error:
+        raise Refused(400, "invalid_json", f"The body is not JSON: {error}.") from error
+    if not isinstance(asked, dict):
+        raise Refused(400, "invalid_json", "The body must be a JSON object.")
+    asked["model"] = settings.MODEL_NAME
+    if asked.get("stream"):
+        options = asked.get("stream_options")
+        asked["stream_options"] = (options if isinstance(options, dict) else {}) | {"include_usage": True}
+    return json.dumps(asked, ensure_ascii=False).encode()
+
+
+def admit(slug: str, secret: str) -> Caller:
+    """The live execution that the attempt token belongs to. Raises Refused."""
+    token = tokens.find(secret, "attempt") if secret else None
+    noun, _, key = token.subject.partition(":") if token else ("", "", "")
+    if token is None or token.team is None or noun != "execution":
+        raise _unauthorized()
+    team = find_team(slug=slug)
+    if team is None or team.pk != token.team_id or team.state != TeamState.READY:
+        raise _unauthorized()
+    with in_schema(team.schema_name):
+        execution = Execution.objects.filter(pk=UUID(key)).first()
+        if execution is None or not execution.is_live or execution.cancel_at is not None:
+            raise _unauthorized()
+    return Caller(
+        schema=team.schema_name,
+        execution=execution.pk,
+        session=execution.session_id,
+        swarm=execution.swarm,
+        agent=execution.agent,
+        trace=execution.trace,
+    )
+
+
+_admit = database_sync_to_async(admit, thread_sensitive=False)
+_keep = database_sync_to_async(keep, thread_sensitive=False)
+
+
+def _unauthorized() -> Refused:
+    return Refused(401, "invalid_api_key", "Send the live attempt token of a running execution of this team.")
+
+
+def _secret(scope: Scope) -> str:
+    headers = {name.lower(): value for name, value in scope["headers"]}
+    scheme, _, secret = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""
+
+
+def _refuse_without_model() -> None:
+    for value, variable in (
+        (settings.MODEL_BASE_URL, "WAGGLE_MODEL_BASE_URL"),
+        (settings.MODEL_NAME, "WAGGLE_MODEL_NAME"),
+    ):
+        if not value:
+            raise Refused(503, "no_model", f"No model is set. Set {variable} for the web process.")
+
+
+async def _read(receive: Receive) -> bytes:
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _ClientGone
+        body += message.get("body", b"")
+        if len(body) > BODY_LIMIT:
+            raise Refused(413, "request_too_large", f"A request may have {BODY_LIMIT // 2**20} MB.")
+        if not message.get("more_body"):
+            return bytes(body)
+
+
+async def _carry(caller: Caller, call: Call, receive: Receive, send: Send) -> None:
+    """Ask the provider and pass its answer on; whoever hangs up takes the provider's call with him."""
+    meter = Meter()
+    begun = time.monotonic()
+    asking = asyncio.create_task(_ask(call, meter, send))
+    going = asyncio.create_task(_gone(receive))
+    try:
+        await asyncio.wait({asking, going}, return_when=asyncio.FIRST_COMPLETED)
+        answered = asking.done()
+    finally:
+        for task in (asking, going):
+            task.cancel()
+        await asyncio.gather(asking, going, return_exceptions=True)
+    meter.end()
+    problem = asking.exception() if answered else None
+    if call.method == "POST":
+        status = CLIENT_GONE if not answered else NOT_REACHED if problem else asking.result()
+        await _note(caller, meter, status, time.monotonic() - begun)
+    if problem is not None:
+        raise problem
+
+
+async def _ask(call: Call, meter: Meter, send: Send) -> int:
+    """Pass one call on and its answer back. Returns the provider's status. Raises Refused when there is no answer."""
+    client = _client_of_this_loop()
+    headers = {"content-type": "application/json", "accept-encoding": "identity"}
+    if settings.MODEL_API_KEY:
+        headers["authorization"] = f"Bearer {settings.MODEL_API_KEY}"
+    request = client.build_request(
+        call.method, f"{settings.MODEL_BASE_URL}/{call.path}", content=call.body, headers=headers
+    )
+    try:
+        response = await client.send(request, stream=True)
+    except httpx.TransportError as error:
+        raise _unreached(error) from error
+    try:
+        if response.headers.get("content-type", "").startswith("text/event-stream"):
+            return await _pass_stream_on(response, meter, send)
+        return await _pass_whole_on(response, meter, send)
+    finally:
+        await response.aclose()
+
+
+async def _pass_whole_on(response: httpx.Response, meter: Meter, send: Send) -> int:
+    try:
+        body = await response.aread()
+    except httpx.TransportError as error:
+        raise _unreached(error) from error
+    meter.feed(body)
+    await send(_start(response))
+    await send({"type": "http.response.body", "body": body})
+    return response.status_code
+
+
+async def _pass_stream_on(response: httpx.Response, meter: Meter, send: Send) -> int:
+    meter.begin(streamed=True)
+    await send(_start(response))
+    status, last = response.status_code, b""
+    try:
+        async for chunk in response.aiter_bytes():
+            meter.feed(chunk)
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    except httpx.TransportError as error:
+        # The status is sent already: the error goes into the stream, where OpenAI's clients look for it.
+        status, last = BROKEN_OFF, b"\n\ndata: " + _openai_error(_unreached(error)) + b"\n\n"
+    await send({"type": "http.response.body", "body": last})
+    return status
+
+
+def _start(response: httpx.Response) -> dict[str, Any]:
+    headers = [
+        (name.encode(), response.headers[name].encode("latin-1")) for name in _PASSED_ON if name in response.headers
+    ]
+    return {"type": "http.response.start", "status": response.status_code, "headers": headers}
+
+
+def _unreached(error: httpx.TransportError) -> Refused:
+    url = httpx.URL(settings.MODEL_BASE_URL)
+    where = f"{url.scheme}://{url.netloc.decode().rpartition('@')[2]}"
+    if isinstance(error, httpx.ReadTimeout):
+        return Refused(504, "model_timed_out", f"The model at {where} was silent for {TIMEOUTS.read:.0f} s.")
+    return Refused(
+        502,
+        "model_unreachable",
+        f"The model at {where} cannot be reached ({type(error).__name__}). Check WAGGLE_MODEL_BASE_URL.",
+    )
+
+
+_client: httpx.AsyncClient | None = None
+_loop: asyncio.AbstractEventLoop | None = None
+
+
+def _client_of_this_loop() -> httpx.AsyncClient:
+    global _client, _loop
+    if _client is None or _loop is not asyncio.get_running_loop():
+        _loop = asyncio.get_running_loop()
+        _client = httpx.AsyncClient(
+            timeout=TIMEOUTS, limits=httpx.Limits(max_connections=None, max_keepalive_connections=20)
+        )
+    return _client
+
+
+def _openai_error(refusal: Refused) -> bytes:
+    error = {"message": str(refusal), "type": HTTPStatus(refusal.status).phrase, "code": refusal.code}
+    return json.dumps({"error": error}, ensure_ascii=False).encode()
+
+
+async def _answer(send: Send, refusal: Refused) -> None:
+    headers = [(b"content-type", b"application/json")]
+    if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers.append((b"retry-after", b"2"))
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "http.response.body", "body": _openai_error(refusal)})
+
+
+async def _note(caller: Caller, meter: Meter, status: int, seconds: float) -> None:
+    facts = {
+        "team": caller.schema,
+        "execution": str(caller.execution),
+        "trace": caller.trace,
+        "model": meter.model or settings.MODEL_NAME,
+        "rehearsal": settings.MODEL_REHEARSAL,
+        "status": status,
+        "input_tokens": meter.usage.input_tokens,
+        "output_tokens": meter.usage.output_tokens,
+        "seconds": round(seconds, 3),
+    }
+    try:
+        await _keep(caller, meter, status=status, seconds=seconds)
+    except DatabaseError as error:
+        # The answer is out already: this line is the only record of what it cost.
+        logger.error("model called, but not stored", **facts, error=str(error))
+    else:
+        logger.info("model called", **facts)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

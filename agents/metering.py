@@ -1,0 +1,145 @@
+"""Metering of model calls: what an answer says it used, and the row that keeps it."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from prometheus_client import Counter, Histogram
+
+from agents.contracts import Usage
+from agents.models import ModelCall
+from agents.prices import cost_microusd
+from sessions.events import acting, publish
+from tenants.context import in_schema
+from tenants.trace import begin_trace
+
+CALLS = Counter("waggle_model_calls_total", "Model calls through the gateway.", ["model", "status"])
+TOKENS = Counter("waggle_model_tokens_total", "Tokens of model calls.", ["model", "direction"])
+SECONDS = Histogram(
+    "waggle_model_call_seconds", "How long model calls took.", buckets=(0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
+)
+NOT_REACHED = 0
+CLIENT_GONE = 499
+BROKEN_OFF = 502
+MOST_TOKENS = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The execution that a call is for."""
+
+    schema: str
+    execution: UUID
+    session: UUID
+    swarm: UUID
+    agent: str
+    trace: str
+
+
+@dataclass
+class Meter:
+    """Reads usage and model out of an answer's bytes as they pass, whole JSON or server-sent chunks alike."""
+
+    model: str = ""
+    usage: Usage = field(default_factory=Usage)
+    _streamed: bool = False
+    _rest: bytearray = field(default_factory=bytearray)
+
+    def begin(self, *, streamed: bool) -> None:
+        """An answer comes, as a stream of chunks or whole."""
+        self._streamed = streamed
+
+    def feed(self, data: bytes) -> None:
+        """Some more bytes of the answer."""
+        self._rest += data
+        if not self._streamed:
+            return
+        *lines, rest = self._rest.split(b"\n")
+        self._rest = bytearray(rest)
+        for line in lines:
+            self._line(bytes(line))
+
+    def end(self) -> None:
+        """There is no more."""
+        if self._streamed:
+            self._line(bytes(self._rest))
+        else:
+            self._take(bytes(self._rest))
+        self._rest.clear()
+
+    def _line(self, line: bytes) -> None:
+        # Nearly all chunks are text only: they are not parsed.
+        if line.startswith(b"data:") and (not self.model or b'"usage"' in line):
+            self._take(line[len(b"data:") :].strip())
+
+    def _take(self, data: bytes) -> None:
+        try:
+            answer = json.loads(data)
+        except ValueError:
+            return
+        if not isinstance(answer, dict):
+            return
+        if isinstance(answer.get("model"), str):
+            self.model = answer["model"][: ModelCall._meta.get_field("model").max_length]
+        if isinstance(answer.get("usage"), dict):
+            self.usage = usage_of(answer["usage"])
+
+
+def usage_of(told: dict[str, Any]) -> Usage:
+    """Tokens as an OpenAI-compatible answer tells them; what it does not tell is 0."""
+    details = told.get("prompt_tokens_details")
+    return Usage(
+        input_tokens=_count(told.get("prompt_tokens")),
+        output_tokens=_count(told.get("completion_tokens")),
+        cached_tokens=_count(details.get("cached_tokens")) if isinstance(details, dict) else 0,
+    )
+
+
+def _count(told: object) -> int:
+    return min(max(told, 0), MOST_TOKENS) if isinstance(told, int) else 0
+
+
+def keep(caller: Caller, meter: Meter, *, status: int, seconds: float) -> ModelCall:
+    """Store a call and tell its swarm. `status` is the provider's or one of those above."""
+    rehearsal = settings.MODEL_REHEARSAL
+    model = meter.model or settings.MODEL_NAME
+    cost = 0 if rehearsal else cost_microusd(model, meter.usage, base_url=settings.MODEL_BASE_URL)
+    begin_trace(caller.trace)
+    with in_schema(caller.schema), transaction.atomic(), acting(f"agent:{caller.agent}"):
+        call = ModelCall.objects.create(
+            execution_id=caller.execution,
+            model=model,
+            rehearsal=rehearsal,
+            status=status,
+            input_tokens=meter.usage.input_tokens,
+            cached_tokens=meter.usage.cached_tokens,
+            output_tokens=meter.usage.output_tokens,
+            cost_microusd=cost,
+            seconds=round(seconds, 3),
+            trace=caller.trace,
+        )
+        publish(
+            f"swarm:{caller.swarm}",
+            "model.called",
+            session=str(caller.session),
+            model=model,
+            rehearsal=rehearsal,
+            status=status,
+            input_tokens=call.input_tokens,
+            output_tokens=call.output_tokens,
+            cost_microusd=cost,
+        )
+    _measure(call)
+    return call
+
+
+def _measure(call: ModelCall) -> None:
+    # The configured name, not the answered one: an upstream must not be able to make labels without end.
+    model = settings.MODEL_NAME
+    CALLS.labels(model, str(call.status)).inc()
+    TOKENS.labels(model, "input").inc(call.input_tokens)
+    TOKENS.labels(model, "output").inc(call.output_tokens)
+    SECONDS.observe(call.seconds)

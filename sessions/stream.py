@@ -1,0 +1,182 @@
+"""`/events`: durable events and live progress as server-sent events. Bare ASGI, ahead of Django.
+
+While a stream is open it holds no database connection and no thread.
+"""
+
+import asyncio
+import random
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import structlog
+from channels.db import database_sync_to_async
+from django.db import Error as DatabaseError
+
+from sessions import frames
+from sessions.admission import Refused, Request, admit, identify
+from sessions.hub import Client, Hub, replayed
+
+logger = structlog.get_logger(__name__)
+
+Scope = Any
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+HEARTBEAT_SECONDS = 15.0
+RECHECK_SECONDS = 60.0
+"""So often a stream asks whether its reader may still listen."""
+RETRY_MS = 2000
+CLOSING_SECONDS = 3.0
+"""A client that takes no more bytes is cut off after so long."""
+_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+]
+
+_admit = database_sync_to_async(admit, thread_sensitive=False)
+_identify = database_sync_to_async(identify, thread_sensitive=False)
+_hub: Hub | None = None
+
+
+async def events(scope: Scope, receive: Receive, send: Send) -> None:
+    """The ASGI application."""
+    try:
+        if scope["method"] != "GET":
+            raise Refused(405, "Only GET.")
+        request = Request.of(scope)
+        hub = _hub_of_this_loop()
+        if hub.draining:
+            raise Refused(503, "This process ends. Ask again.")
+        client = hub.join(await _admit(request))
+    except Refused as refusal:
+        await _refuse(send, refusal)
+        return
+    except DatabaseError as error:
+        logger.warning("no live stream without the database", error=str(error))
+        await _refuse(send, Refused(503, "The database is away. Ask again."))
+        return
+    try:
+        await _serve(client, request, receive, send)
+    finally:
+        hub.leave(client)
+
+
+async def _refuse(send: Send, refusal: Refused) -> None:
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store")]
+    if refusal.status in (429, 503):
+        headers.append((b"retry-after", b"2"))
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "http.response.body", "body": refusal.text.encode()})
+
+
+async def _serve(client: Client, request: Request, receive: Receive, send: Send) -> None:
+    """Write until the stream ends or the client is gone, whichever comes first."""
+    writing = asyncio.create_task(_write(client, request, send))
+    going = asyncio.create_task(_gone(receive))
+    ending = asyncio.create_task(client.ended.wait())
+    tasks = (writing, going, ending)
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if ending.done() and not going.done():
+            await asyncio.wait({writing, going}, timeout=CLOSING_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    if isinstance(results[0], Exception) and not isinstance(results[0], OSError):
+        raise results[0]
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _write(client: Client, request: Request, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+    await _replay(client, request.after, send)
+    loop = asyncio.get_running_loop()
+    checked = loop.time()
+    while client.last_words is None:
+        try:
+            async with asyncio.timeout(HEARTBEAT_SECONDS):
+                await client.wake.wait()
+            chunk = client.take()
+        except TimeoutError:
+            chunk = frames.HEARTBEAT
+        if chunk:
+            await _more(send, chunk)
+        if loop.time() - checked > RECHECK_SECONDS:
+            checked = loop.time()
+            if not await _may_stay(request):
+                client.end(b"")
+    await send({"type": "http.response.body", "body": client.take() + client.last_words})
+
+
+async def _replay(client: Client, after: int | None, send: Send) -> None:
+    """Send what the client missed. It is in the hub already: what comes meanwhile waits in its queue."""
+    now = client.listener.position
+    if after is not None and after <= now:
+        client.position = after
+        missed = await replayed(client.listener.schema, after, None, client.listener.topics)
+    else:
+        missed = None if after is not None else []
+    await _more(send, frames.opening(client.position, RETRY_MS))
+    if missed is None:
+        client.position = now
+        await _more(send, frames.reset(now).data)
+    if not missed:
+        # Between admission and joining the hub something may have come by.
+        missed = await replayed(client.listener.schema, client.position, None, client.listener.topics) or []
+    if missed:
+        await _more(send, b"".join(client.seen(frames.of_event(event)) for event in missed))
+
+
+async def _more(send: Send, body: bytes) -> None:
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+async def _may_stay(request: Request) -> bool:
+    try:
+        await _identify(request)
+    except Refused:
+        return False
+    except DatabaseError as error:
+        # Nobody was removed while the database is away.
+        logger.warning("membership of a live stream not asked", error=str(error))
+    return True
+
+
+def _hub_of_this_loop() -> Hub:
+    global _hub
+    if _hub is None or _hub.broken or _hub.loop is not asyncio.get_running_loop():
+        _hub = Hub()
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                _drain_at(number, _hub)
+    return _hub
+
+
+def _drain_at(number: signal.Signals, hub: Hub) -> None:
+    """Close the streams when the process is told to end: the server waits, and does not tell them."""
+    before = signal.getsignal(number)
+
+    def ending(received: int, frame: FrameType | None) -> None:
+        hub.loop.call_soon_threadsafe(hub.drain, _come_back())
+        if callable(before):
+            before(received, frame)
+        elif before is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+    signal.signal(number, ending)
+
+
+def _come_back() -> Iterator[bytes]:
+    """Last words that spread the clients' return over a few seconds."""
+    while True:
+        yield frames.closing(random.randint(200, 3000))
