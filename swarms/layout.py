@@ -57,7 +57,8 @@ class Drawing:
 
 def lay_out(keys: Sequence[str], depends_on: Mapping[str, Iterable[str]]) -> Drawing:
     """Place the nodes; the order of `keys` settles ties, so that a small change moves little. Expects no cycle."""
-    parents = {key: [p for p in dict.fromkeys(depends_on.get(key, ())) if p in set(keys)] for key in keys}
+    known = set(keys)
+    parents = {key: [p for p in dict.fromkeys(depends_on.get(key, ())) if p in known] for key in keys}
     rank = _ranks(keys, parents)
     layers, links = _layers(keys, parents, rank)
     _order(layers, links)

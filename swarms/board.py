@@ -1,0 +1,326 @@
+"""What the dashboard shows, read with few queries."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Count, Prefetch, Q, QuerySet, Sum
+
+from agents.models import Execution, ModelCall
+from agents.states import LIVE
+from sessions.models import Event, Stream
+from swarms import words
+from swarms.layout import HEIGHT, WIDTH, Box, Curve, cut, lay_out
+from swarms.looks import Look, look
+from swarms.models import Approval, Attempt, CheckRun, Condition, Edge, Node, Plan, Swarm
+from swarms.states import SWARM_ENDED, NodeState
+from tenants.models import User
+
+FEED_LENGTH = 100
+PADDING, GLYPH = 14.0, 19.0
+
+
+def position() -> int:
+    """Where the team's stream is now. Ask before the page's own queries: what changes meanwhile comes by the stream."""
+    return Stream.objects.values_list("last_position", flat=True).first() or 0
+
+
+@dataclass(frozen=True)
+class Card:
+    """A node on the board, planned or real."""
+
+    key: str
+    title: str
+    role: str
+    look: Look
+    parents: tuple[str, ...] = ()
+    children: tuple[str, ...] = ()
+    agent: str = ""
+    attempt: int = 0
+    max_attempts: int = 0
+    reasons: tuple[Condition, ...] = ()
+    because: str = ""
+    writes: tuple[str, ...] = ()
+    checks: tuple[dict[str, Any], ...] = ()
+    instructions: str = ""
+    risk: str = "low"
+    summary: str = ""
+    state: str = "planned"
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+    @property
+    def sub(self) -> str:
+        """The second line of its box in the graph."""
+        return " · ".join(
+            part
+            for part in (self.look.word, self.agent, f"attempt {self.attempt}" if self.attempt > 1 else "")
+            if part
+        )
+
+
+def cards(swarm: Swarm) -> list[Card]:
+    """The nodes of a swarm, in the order of the work."""
+    tries = Attempt.objects.select_related("execution").order_by("number")
+    nodes = list(
+        Node.objects.filter(swarm=swarm).order_by("-priority", "key").prefetch_related(Prefetch("attempts", tries), "conditions")
+    )
+    names = {node.pk: node.key for node in nodes}
+    edges = Edge.objects.filter(parent__swarm=swarm).values_list("parent_id", "child_id")
+    above: dict[UUID, list[str]] = {node.pk: [] for node in nodes}
+    below: dict[UUID, list[str]] = {node.pk: [] for node in nodes}
+    for parent, child in edges:
+        above[child].append(names[parent])
+        below[parent].append(names[child])
+    return [_card(node, sorted(above[node.pk]), sorted(below[node.pk])) for node in nodes]
+
+
+def _card(node: Node, parents: list[str], children: list[str]) -> Card:
+    tries = list(node.attempts.all())
+    last = tries[-1] if tries else None
+    works = last is not None and not last.is_ended
+    return Card(
+        key=node.key,
+        title=node.title,
+        role=node.role,
+        look=node_look(node, last),
+        parents=tuple(parents),
+        children=tuple(children),
+        agent=last.execution.agent if last and works else "",
+        attempt=node.attempts_made,
+        max_attempts=node.max_attempts,
+        reasons=tuple(node.conditions.all()),
+        because=node.because,
+        writes=tuple(node.writes),
+        checks=tuple(node.checks),
+        instructions=node.instructions,
+        risk=node.risk,
+        summary=node.summary,
+        state=node.state,
+        started_at=node.started_at,
+        ended_at=node.ended_at,
+    )
+
+
+def node_look(node: Node, last: Attempt | None) -> Look:
+    """A node that waits for another attempt looks like what went wrong."""
+    if node.state == NodeState.READY and last is not None:
+        return look("node", "conflict" if last.reason == "merge_conflict" else "retrying")
+    return look("node", node.state)
+
+
+def planned(document: dict[str, Any] | None) -> list[Card]:
+    """The nodes of a plan that is not approved yet."""
+    nodes = (document or {}).get("nodes", [])
+    below: dict[str, list[str]] = {node["key"]: [] for node in nodes}
+    for node in nodes:
+        for parent in node["depends_on"]:
+            below.setdefault(parent, []).append(node["key"])
+    return [
+        Card(
+            key=node["key"],
+            title=node["title"],
+            role=node["role"],
+            look=look("node", "planned"),
+            parents=tuple(node["depends_on"]),
+            children=tuple(below[node["key"]]),
+            writes=tuple(node["writes"]),
+            checks=tuple(node["checks"]),
+            instructions=node["instructions"],
+            risk=node["risk"],
+        )
+        for node in nodes
+    ]
+
+
+@dataclass(frozen=True)
+class Vertex:
+    """A card at its place in the graph."""
+
+    card: Card
+    box: Box
+    title: str
+    sub: str
+
+    @property
+    def text_x(self) -> float:
+        return self.box.x + PADDING
+
+    @property
+    def sub_x(self) -> float:
+        return self.text_x + GLYPH
+
+    @property
+    def title_y(self) -> float:
+        return self.box.y + 23
+
+    @property
+    def sub_y(self) -> float:
+        return self.box.y + 42
+
+    @property
+    def glyph_y(self) -> float:
+        return self.box.y + 31
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A plan as a picture."""
+
+    width: float
+    height: float
+    vertices: tuple[Vertex, ...]
+    curves: tuple[tuple[Curve, str], ...]
+    """Each with its mark: hot, done or nothing."""
+    summary: str
+
+
+def graph(shown: Sequence[Card]) -> Graph | None:
+    """The picture of some nodes; None when there are none, or when they wait for each other in a circle."""
+    by_key = {card.key: card for card in shown}
+    if not by_key:
+        return None
+    try:
+        drawing = lay_out(list(by_key), {card.key: card.parents for card in shown})
+    except ValueError:
+        return None
+    room = WIDTH - 2 * PADDING
+    vertices = tuple(
+        Vertex(card, box, cut(card.title, room, 13), cut(card.sub, room - GLYPH, 12))
+        for box in drawing.boxes
+        for card in [by_key[box.key]]
+    )
+    curves = tuple((curve, _mark(by_key[curve.parent], by_key[curve.child])) for curve in drawing.curves)
+    assert all(v.box.height == HEIGHT for v in vertices)
+    return Graph(drawing.width, drawing.height, vertices, curves, summary(shown))
+
+
+def _mark(parent: Card, child: Card) -> str:
+    if child.look.tone == "running":
+        return "hot"
+    return "done" if parent.state == child.state == NodeState.SUCCEEDED else ""
+
+
+def summary(shown: Iterable[Card]) -> str:
+    """The nodes in one sentence: '6 nodes: 1 running, 2 waiting, 3 succeeded'."""
+    counts: dict[str, int] = {}
+    for card in shown:
+        counts[card.look.word.lower()] = counts.get(card.look.word.lower(), 0) + 1
+    total = sum(counts.values())
+    parts = ", ".join(f"{n} {word}" for word, n in counts.items())
+    return f"{total} node{'s' if total != 1 else ''}: {parts}"
+
+
+@dataclass(frozen=True)
+class Meters:
+    """The figures in a swarm's header."""
+
+    done: int = 0
+    total: int = 0
+    agents: int = 0
+    tokens: int = 0
+    cost: int | None = None
+    """Millionths of a dollar, of the calls whose price is known."""
+    unpriced: int = 0
+    """Calls whose price is not known."""
+    is_rehearsal: bool = False
+
+
+def meters(swarm: Swarm) -> Meters:
+    """Figures of one swarm."""
+    nodes = Node.objects.filter(swarm=swarm).aggregate(
+        total=Count("pk"), done=Count("pk", filter=Q(state=NodeState.SUCCEEDED))
+    )
+    calls = ModelCall.objects.filter(execution__swarm=swarm.pk).aggregate(
+        tokens=Sum("input_tokens", default=0) + Sum("output_tokens", default=0),
+        cost=Sum("cost_microusd"),
+        unpriced=Count("pk", filter=Q(cost_microusd=None)),
+        rehearsed=Count("pk", filter=Q(rehearsal=True)),
+    )
+    agents = Execution.objects.filter(swarm=swarm.pk, state__in=LIVE).exclude(kind="check").count()
+    return Meters(
+        done=nodes["done"],
+        total=nodes["total"],
+        agents=agents,
+        tokens=calls["tokens"],
+        cost=calls["cost"],
+        unpriced=calls["unpriced"],
+        is_rehearsal=bool(calls["rehearsed"]),
+    )
+
+
+def at_work(**where: Any) -> QuerySet[Execution]:
+    """Live executions with what their agents do now."""
+    return Execution.objects.filter(state__in=LIVE, **where).select_related("session", "runner").order_by("created_at")
+
+
+def asks(swarm: Swarm) -> list[Approval]:
+    """What waits for a person."""
+    return list(swarm.approvals.filter(state="pending").select_related("node", "plan").order_by("requested_at"))
+
+
+def last_plan(swarm: Swarm) -> Plan | None:
+    """The plan that counts: the newest version."""
+    return swarm.plans.order_by("-version").first()
+
+
+def result_checks(swarm: Swarm) -> list[CheckRun]:
+    """Checks on the whole: before anything, on the result, on what landed."""
+    wanted = CheckRun.objects.filter(swarm=swarm, purpose__in=["before", "integration", "landing"])
+    return list(wanted.exclude(state="void").order_by("created_at"))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A swarm in a list."""
+
+    swarm: Swarm
+    done: int
+    total: int
+    waiting: int
+
+    @property
+    def share(self) -> float:
+        """Done nodes, in percent."""
+        return round(100 * self.done / self.total, 1) if self.total else 0.0
+
+
+def rows(swarms: QuerySet[Swarm]) -> list[Row]:
+    """Swarms with their progress, the newest first."""
+    counted = swarms.select_related("project", "goal", "goal__created_by").annotate(
+        done=Count("nodes", filter=Q(nodes__state=NodeState.SUCCEEDED), distinct=True),
+        total=Count("nodes", distinct=True),
+        waiting=Count("approvals", filter=Q(approvals__state="pending"), distinct=True),
+    )
+    return [Row(swarm, swarm.done, swarm.total, swarm.waiting) for swarm in counted.order_by("-created_at")]
+
+
+def live_swarms() -> QuerySet[Swarm]:
+    """Swarms that are not over."""
+    return Swarm.objects.exclude(state__in=SWARM_ENDED)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A line of a feed."""
+
+    event: Event
+    said: words.Sentence
+    who: str = field(default="")
+
+
+def feed(swarm: Swarm, after: int = 0) -> list[Item]:
+    """What happened, the newest first; `after` is the number of the last line that is known."""
+    found = Event.objects.filter(subject=swarm.topic, seq__gt=after, kind__in=words.KINDS).order_by("-seq")
+    told = [(event, words.tell(event.kind, event.payload)) for event in found[: 3 * FEED_LENGTH]]
+    lines = [(event, said) for event, said in told if said][:FEED_LENGTH]
+    people = _people(event for event, _ in lines)
+    return [Item(event, said, people.get(event.actor, "")) for event, said in lines]
+
+
+def _people(events: Iterable[Event]) -> dict[str, str]:
+    ids = {event.actor for event in events if event.actor.startswith("user:")}
+    users = User.objects.filter(pk__in=[actor.removeprefix("user:") for actor in ids])
+    return {f"user:{user.pk}": str(user) for user in users}

@@ -1,0 +1,109 @@
+"""What people fill in on the dashboard."""
+
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from pydantic import ValidationError as ContractError
+
+from agents.contracts import Check
+from swarms.models import Project
+
+_EXAMPLE_CHECKS = "unit tests: python -m unittest\nlint: ruff check ."
+
+
+class ChecksField(forms.CharField):
+    """Checks, one a line: `name: command`. A line without a name is its own name."""
+
+    def __init__(self, **options: Any) -> None:
+        widget = forms.Textarea(attrs={"rows": 3, "class": "code", "spellcheck": "false", "placeholder": _EXAMPLE_CHECKS})
+        super().__init__(widget=widget, required=False, **options)
+
+    def clean(self, value: Any) -> Any:
+        text = super().clean(value)
+        checks, faults = [], []
+        for number, line in enumerate(text.splitlines(), start=1):
+            if not line.strip():
+                continue
+            name, colon, command = line.partition(": ")
+            if not colon:
+                name = command = line
+            try:
+                checks.append(Check(name=name.strip()[:80], command=command.strip()))
+            except ContractError:
+                faults.append(f"Line {number} names no command. Write it like this: unit tests: python -m unittest")
+        if faults:
+            raise ValidationError(faults)
+        return checks
+
+
+class ProjectForm(forms.ModelForm):
+    """A repository with its checks and policies."""
+
+    checks = ChecksField(
+        label="Checks",
+        help_text="Commands that must pass on every merged tree, one a line: a name, a colon, the command.",
+    )
+    acceptance = ChecksField(
+        label="Acceptance checks",
+        help_text="Commands that must pass on the whole result before it lands. Written like the checks.",
+    )
+
+    class Meta:
+        model = Project
+        fields = ("name", "slug", "source", "target_branch", "checks", "acceptance", "approve_plan", "approve_landing")
+        labels = {
+            "slug": "Short name",
+            "source": "Repository",
+            "approve_plan": "A person approves each plan",
+            "approve_landing": "A person approves each landing",
+        }
+        help_texts = {
+            "name": "For people, for example: Text kit.",
+            "slug": "For addresses: lower-case letters, digits and hyphens, for example text-kit.",
+            "source": "A git URL, for example https://git.example/team/textkit.git, or a path on this server.",
+            "target_branch": "Where finished work lands.",
+            "approve_plan": "",
+            "approve_landing": "",
+        }
+
+
+class GoalForm(forms.Form):
+    """What somebody wants of a project."""
+
+    text = forms.CharField(
+        label="Goal",
+        max_length=20_000,
+        widget=forms.Textarea(
+            attrs={
+                "rows": 4,
+                "placeholder": "Add a `stats` command that counts words, sentences and syllables, with tests and docs.",
+            }
+        ),
+        help_text="Say what should be true afterwards. The coordinator makes a plan of it, which you see before it runs.",
+    )
+
+
+class PlanForm(forms.Form):
+    """A plan given by a person."""
+
+    yaml = forms.CharField(
+        label="Plan as YAML",
+        max_length=200_000,
+        strip=False,
+        widget=forms.Textarea(attrs={"rows": 18, "class": "code", "spellcheck": "false"}),
+        help_text="Each node has key, title, role, instructions, depends_on, writes, checks and risk.",
+    )
+
+
+class DecisionForm(forms.Form):
+    """The answer to an approval."""
+
+    verdict = forms.ChoiceField(choices=[("approve", "Approve"), ("reject", "Reject")])
+    because = forms.CharField(
+        label="Reason",
+        required=False,
+        max_length=2000,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        help_text="Needed to reject: it goes to those who work on it.",
+    )

@@ -1,0 +1,35 @@
+"""Pages of what must be done."""
+
+from django.urls import path
+
+from swarms.views import approvals, home, node, projects, swarm
+
+_SWARM = "projects/<slug:slug>/swarms/<int:number>/"
+_NODE = f"{_SWARM}nodes/<slug:key>/"
+
+urlpatterns = [
+    path("", home.home, name="home"),
+    path("now/", home.home_now, name="home-now"),
+    path("projects/", projects.projects, name="projects"),
+    path("projects/new/", projects.new_project, name="project-new"),
+    path("projects/<slug:slug>/", projects.project, name="project"),
+    path("projects/<slug:slug>/state/", projects.project_state, name="project-state"),
+    path("projects/<slug:slug>/rows/", projects.project_rows, name="project-rows"),
+    path("projects/<slug:slug>/refetch/", projects.refetch, name="project-refetch"),
+    path("projects/<slug:slug>/goals/", projects.state_goal, name="goal-new"),
+    path(_SWARM, swarm.swarm, name="swarm"),
+    path(f"{_SWARM}regions/<slug:name>/", swarm.region, name="swarm-region"),
+    path(f"{_SWARM}feed/", swarm.feed, name="swarm-feed"),
+    path(f"{_SWARM}plan.yaml", swarm.plan_yaml, name="plan-yaml"),
+    path(f"{_SWARM}plan/", swarm.give_plan, name="plan-give"),
+    path(f"{_SWARM}plan/again/", swarm.plan_again, name="plan-again"),
+    path(f"{_SWARM}pause/", swarm.pause, name="swarm-pause"),
+    path(f"{_SWARM}resume/", swarm.resume, name="swarm-resume"),
+    path(f"{_SWARM}cancel/", swarm.cancel, name="swarm-cancel"),
+    path(_NODE, node.node, name="node"),
+    path(f"{_NODE}state/", node.state, name="node-state"),
+    path("swarms/", home.swarms, name="swarms"),
+    path("approvals/", approvals.approvals, name="approvals"),
+    path("approvals/<uuid:pk>/", approvals.approval, name="approval"),
+    path("approvals/<uuid:pk>/decide/", approvals.decide, name="approval-decide"),
+]

@@ -1,0 +1,74 @@
+"""A node's page: its attempts, what was said, what was changed, how it was proven."""
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_GET
+
+from sessions import fragments
+from swarms import board, diffs
+from swarms.models import Attempt, Node, Swarm
+from swarms.views.found import node_of, swarm_of
+from swarms.workspace import repos
+from swarms.workspace.git import GitError
+
+
+@require_GET
+def node(request: HttpRequest, slug: str, number: int, key: str) -> HttpResponse:
+    """Everything about a node; ?attempt=2 shows an earlier attempt."""
+    position = board.position()
+    swarm = swarm_of(slug, number)
+    context = node_context(swarm, node_of(swarm, key), request.GET.get("attempt", ""))
+    if attempt := context["attempt"]:
+        session = attempt.execution.session
+        context |= {"session": session, "turns": fragments.turns(session)}
+    return render(request, "swarms/node.html", context | {"position": position})
+
+
+@require_GET
+def state(request: HttpRequest, slug: str, number: int, key: str) -> HttpResponse:
+    """The live part of a node's page."""
+    swarm = swarm_of(slug, number)
+    context = node_context(swarm, node_of(swarm, key), request.GET.get("attempt", ""))
+    return render(request, "swarms/_node_state.html", context)
+
+
+def node_context(swarm: Swarm, node: Node, wanted: str) -> dict[str, Any]:
+    """What a node's page shows beside the transcript. Raises Http404 when there is no such attempt."""
+    tries = list(node.attempts.select_related("execution__session", "merge").order_by("number"))
+    attempt = tries[-1] if tries else None
+    if wanted:
+        attempt = next((one for one in tries if str(one.number) == wanted), None)
+        if attempt is None:
+            raise Http404("no such attempt")
+    last = tries[-1] if tries else None
+    return {
+        "swarm": swarm,
+        "node": node,
+        "look": board.node_look(node, last),
+        "conditions": node.conditions.order_by("since"),
+        "parents": Node.objects.filter(edges_out__child=node).order_by("key"),
+        "children": Node.objects.filter(edges_in__parent=node).order_by("key"),
+        "asks": list(node.approvals.filter(state="pending")),
+        "attempts": tries,
+        "attempt": attempt,
+        "is_last": attempt == last,
+    } | (_work(swarm, attempt) if attempt else {})
+
+
+def _work(swarm: Swarm, attempt: Attempt) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "merge": getattr(attempt, "merge", None),
+        "runs": list(attempt.check_runs.order_by("created_at")),
+        "briefing": fragments.markdown(str(attempt.execution.assignment.get("briefing", ""))),
+        "evidence": fragments.markdown(attempt.evidence) if attempt.evidence else "",
+        "summary": fragments.markdown(attempt.summary) if attempt.summary else "",
+    }
+    if attempt.commit:
+        try:
+            found["files"] = diffs.parse(repos.diff(swarm.project, attempt.base_commit, attempt.commit))
+        except (GitError, ValidationError) as error:
+            found["diff_error"] = str(error)
+    return found

@@ -1,0 +1,98 @@
+"""Projects: list, add, look at, state goals."""
+
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from swarms import board, goals
+from swarms import projects as verbs
+from swarms.forms import GoalForm, ProjectForm
+from swarms.models import Project
+from swarms.views.found import project_of
+from tenants.access import requires
+from tenants.roles import Permission
+
+
+@require_GET
+def projects(request: HttpRequest) -> HttpResponse:
+    """All projects of the team."""
+    position = board.position()
+    found = list(Project.objects.order_by("name"))
+    live = {row.swarm.project_id for row in board.rows(board.live_swarms())}
+    context = {"projects": [(project, project.pk in live) for project in found], "position": position}
+    return render(request, "swarms/projects.html", context)
+
+
+@require_http_methods(["GET", "POST"])
+@requires(Permission.EDIT_PROJECT)
+def new_project(request: HttpRequest) -> HttpResponseBase:
+    """Add a repository."""
+    form = ProjectForm(request.POST or None, initial={"approve_plan": True, "approve_landing": True})
+    if request.method == "POST" and form.is_valid():
+        given = form.cleaned_data
+        try:
+            project = verbs.add_project(**given, by=request.user)
+        except ValidationError as error:
+            _show(form, error)
+        else:
+            return redirect("project", slug=project.slug)
+    return render(request, "swarms/project_new.html", {"form": form}, status=422 if form.errors else 200)
+
+
+def _show(form: ProjectForm | GoalForm, error: ValidationError) -> None:
+    """A verb's complaint at the field that it names, or above the form."""
+    for name, texts in getattr(error, "message_dict", {None: error.messages}).items():
+        for text in texts:
+            form.add_error(name if name in form.fields else ("source" if "source" in form.fields else None), text)
+
+
+@require_GET
+def project(request: HttpRequest, slug: str) -> HttpResponse:
+    """One project: its repository, checks, goals."""
+    position = board.position()
+    found = project_of(slug)
+    context = {"project": found, "rows": board.rows(found.swarms.all()), "form": GoalForm(), "position": position}
+    return render(request, "swarms/project.html", context)
+
+
+@require_GET
+def project_state(request: HttpRequest, slug: str) -> HttpResponse:
+    """The live part of a project's page."""
+    found = project_of(slug)
+    return render(request, "swarms/_project_state.html", {"project": found, "form": GoalForm()})
+
+
+@require_GET
+def project_rows(request: HttpRequest, slug: str) -> HttpResponse:
+    """The goals of a project."""
+    found = project_of(slug)
+    return render(request, "swarms/_goal_rows.html", {"project": found, "rows": board.rows(found.swarms.all())})
+
+
+@require_POST
+@requires(Permission.EDIT_PROJECT)
+def refetch(request: HttpRequest, slug: str) -> HttpResponseBase:
+    """Copy the repository again."""
+    found = project_of(slug)
+    if not verbs.refetch(found, by=request.user):
+        messages.info(request, "The repository is being copied already.")
+    return redirect("project", slug=slug)
+
+
+@require_POST
+@requires(Permission.STATE_GOAL)
+def state_goal(request: HttpRequest, slug: str) -> HttpResponseBase:
+    """State a goal; then its swarm's page."""
+    found = project_of(slug)
+    form = GoalForm(request.POST)
+    if form.is_valid():
+        try:
+            swarm = goals.state_goal(found, form.cleaned_data["text"], by=request.user)
+        except ValidationError as error:
+            _show(form, error)
+        else:
+            return redirect("swarm", slug=slug, number=swarm.number)
+    context = {"project": found, "rows": board.rows(found.swarms.all()), "form": form, "position": board.position()}
+    return render(request, "swarms/project.html", context, status=422)

@@ -1,0 +1,172 @@
+"""A swarm's page and its live regions."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_GET, require_POST
+
+from swarms import board, goals, operations
+from swarms.forms import PlanForm
+from swarms.models import Swarm
+from swarms.planner import PlanFaults, write_yaml
+from swarms.states import PlanState, SwarmState
+from swarms.views.found import swarm_of
+from tenants.access import requires
+from tenants.models import User
+from tenants.roles import Permission
+
+Context = dict[str, Any]
+
+
+def _header(swarm: Swarm) -> Context:
+    return {
+        "meters": board.meters(swarm),
+        "may_pause": swarm.state == SwarmState.RUNNING,
+        "may_resume": swarm.state == SwarmState.PAUSED,
+        "may_cancel": SwarmState.CANCELLING in Swarm.MOVES[swarm.state],
+    }
+
+
+def _asks(swarm: Swarm) -> Context:
+    return {"asks": board.asks(swarm)}
+
+
+def _nodes(swarm: Swarm) -> Context:
+    plan = board.last_plan(swarm)
+    cards = board.cards(swarm) or board.planned(plan.document if plan else None)
+    return {"cards": cards, "graph": board.graph(cards)}
+
+
+def _now(swarm: Swarm) -> Context:
+    return {"executions": board.at_work(swarm=swarm.pk)}
+
+
+def _plan(swarm: Swarm) -> Context:
+    plan = board.last_plan(swarm)
+    document = write_yaml(plan.document) if plan and plan.document else ""
+    return {
+        "plan": plan,
+        "planned": board.planned(plan.document if plan else None),
+        "plan_form": PlanForm(initial={"yaml": document}),
+        "may_give": swarm.state in (SwarmState.PLANNING, SwarmState.PROPOSED),
+        "needs_help": plan is not None and plan.state == PlanState.INVALID,
+    }
+
+
+def _checks(swarm: Swarm) -> Context:
+    return {"runs": board.result_checks(swarm)}
+
+
+REGIONS: dict[str, Callable[[Swarm], Context]] = {
+    "header": _header,
+    "asks": _asks,
+    "nodes": _nodes,
+    "now": _now,
+    "plan": _plan,
+    "checks": _checks,
+}
+
+
+def _page(request: HttpRequest, swarm: Swarm, status: int = 200, **more: Any) -> HttpResponse:
+    context: Context = {"swarm": swarm, "position": board.position()}
+    for read in REGIONS.values():
+        context |= read(swarm)
+    context |= {"feed": board.feed(swarm)} | more
+    return render(request, "swarms/swarm.html", context, status=status)
+
+
+@require_GET
+def swarm(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    """Everything about a swarm on one page."""
+    return _page(request, swarm_of(slug, number))
+
+
+@require_GET
+def region(request: HttpRequest, slug: str, number: int, name: str) -> HttpResponse:
+    """One region of the page, as it is now."""
+    if name not in REGIONS:
+        raise Http404(name)
+    found = swarm_of(slug, number)
+    return render(request, f"swarms/_swarm_{name}.html", {"swarm": found} | REGIONS[name](found))
+
+
+@require_GET
+def feed(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    """What happened after a line of the feed."""
+    after = request.GET.get("after", "0")
+    found = swarm_of(slug, number)
+    known = int(after) if after.isascii() and after.isdigit() and len(after) < 19 else 0
+    return render(request, "swarms/_feed.html", {"swarm": found, "feed": board.feed(found, known)})
+
+
+@require_GET
+def plan_yaml(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    """The plan as a file."""
+    found = swarm_of(slug, number)
+    plan = board.last_plan(found)
+    if plan is None or not plan.document:
+        raise Http404("no plan yet")
+    name = f"{found.project.slug}-{found.number}-plan-{plan.version}.yaml"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return HttpResponse(write_yaml(plan.document), content_type="application/yaml", headers=headers)
+
+
+@require_POST
+@requires(Permission.STATE_GOAL)
+def give_plan(request: HttpRequest, slug: str, number: int) -> HttpResponseBase:
+    """Take a person's plan instead of the coordinator's; nothing typed is lost when it has faults."""
+    found = swarm_of(slug, number)
+    form = PlanForm(request.POST)
+    faults: list[str] = []
+    if form.is_valid():
+        try:
+            goals.give_plan(found, form.cleaned_data["yaml"], by=request.user)
+        except PlanFaults as error:
+            faults = error.faults
+        except ValidationError as error:
+            faults = error.messages
+        else:
+            return redirect("swarm", slug=slug, number=number)
+    return _page(request, found, status=422, plan_form=form, given_faults=faults)
+
+
+@require_POST
+@requires(Permission.STATE_GOAL)
+def plan_again(request: HttpRequest, slug: str, number: int) -> HttpResponseBase:
+    """Ask the coordinator for another plan."""
+    note = request.POST.get("note", "").strip()[:4000]
+    return _act(request, slug, number, lambda swarm, by: goals.plan_again(swarm, by=by, note=note))
+
+
+@require_POST
+@requires(Permission.STATE_GOAL)
+def pause(request: HttpRequest, slug: str, number: int) -> HttpResponseBase:
+    """Let nothing new start."""
+    return _act(request, slug, number, lambda swarm, by: operations.pause(swarm, by=by))
+
+
+@require_POST
+@requires(Permission.STATE_GOAL)
+def resume(request: HttpRequest, slug: str, number: int) -> HttpResponseBase:
+    """Go on."""
+    return _act(request, slug, number, lambda swarm, by: operations.resume(swarm, by=by))
+
+
+@require_POST
+@requires(Permission.STATE_GOAL)
+def cancel(request: HttpRequest, slug: str, number: int) -> HttpResponseBase:
+    """Stop everything."""
+    return _act(request, slug, number, lambda swarm, by: operations.cancel(swarm, by=by))
+
+
+def _act(request: HttpRequest, slug: str, number: int, verb: Callable[[Swarm, User], object]) -> HttpResponseBase:
+    found = swarm_of(slug, number)
+    try:
+        verb(found, request.user)  # type: ignore[arg-type]
+    except ValidationError as error:
+        messages.error(request, " ".join(error.messages))
+    return redirect("swarm", slug=slug, number=number)

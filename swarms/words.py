@@ -1,0 +1,109 @@
+"""Events of a swarm in words, for its feed. Pure."""
+
+from typing import Any, NamedTuple
+
+from swarms.looks import Look, look
+
+Payload = dict[str, Any]
+_ENGINE = Look("queued", "settings", "")
+_NODE_MOVES = ("ready", "awaiting_approval", "verifying", "merging", "succeeded", "failed", "skipped", "cancelled")
+_BAD_ENDS = ("failed", "timed_out", "stalled", "lost", "cancelled")
+PURPOSES = {
+    "before": "on the target branch, before anything",
+    "exact": "on its exact commit",
+    "merged": "on the merged tree",
+    "integration": "on the whole result",
+    "landing": "on the commit that lands",
+}
+
+
+class Sentence(NamedTuple):
+    """What happened, why, and how it looks."""
+
+    text: str
+    why: str = ""
+    look: Look = _ENGINE
+    node: str = ""
+
+
+KINDS = (
+    "goal.stated plan.proposed plan.refused swarm.moved node.moved attempt.started attempt.moved plan.moved"
+    " checks.finished merge.conflicted node.merged swarm.landed approval.asked approval.decided decision.made"
+).split()
+"""The kinds that a feed tells of."""
+
+
+def tell(kind: str, facts: Payload) -> Sentence | None:
+    """An event in words; None when it says nothing new to people."""
+    match kind:
+        case "swarm.moved" | "node.moved" | "attempt.moved" | "plan.moved":
+            return _moved(kind.partition(".")[0], facts)
+        case "goal.stated":
+            return Sentence("The goal was stated", facts["text"].splitlines()[0][:160], look("swarm", "planning"))
+        case "decision.made":
+            by = "a person" if facts["by"].startswith("user:") else f"the {facts['by']}"
+            return Sentence(f"Decision of {by}: {facts['what']}", facts["why"], node=facts["node"])
+        case "attempt.started":
+            text = f"{facts['agent']} begins attempt {facts['attempt']} of {facts['node']}"
+            return Sentence(text, f"on {facts['runner']}", look("attempt", "running"), facts["node"])
+        case "checks.finished":
+            return _checks(facts)
+    return _plan_or_gate(kind, facts)
+
+
+def _moved(noun: str, facts: Payload) -> Sentence | None:
+    after, name = facts["after"], facts["name"]
+    how = look(noun, after)
+    if noun == "swarm":
+        return Sentence(f"The swarm is {how.word.lower()}", facts["because"], how)
+    if noun == "plan":
+        return Sentence(f"The plan has faults: {facts['because']}", "", how) if after == "invalid" else None
+    if noun == "attempt":
+        number = name.rpartition(" ")
+        text = f"Attempt {number[2]} of {number[0]} ended: {how.word.lower()}"
+        reason = facts["reason"].replace("_", " ")
+        why = f"{reason}: {facts['because']}" if reason and reason not in facts["because"] else facts["because"]
+        return Sentence(text, why, how, number[0]) if after in _BAD_ENDS else None
+    if after not in _NODE_MOVES:
+        return None
+    if after == "ready" and facts["before"] != "blocked":
+        return Sentence(f"{name} will be tried again", facts["because"], look("node", "retrying"), name)
+    return Sentence(f"{name}: {how.word.lower()}", facts["because"], how, name)
+
+
+def _checks(facts: Payload) -> Sentence:
+    whose = f" of {facts['node']}" if facts["node"] else ""
+    where = PURPOSES.get(facts["purpose"], facts["purpose"])
+    if not facts["total"]:
+        return Sentence(f"No checks to run{whose} {where}", "", look("check_run", "void"), facts["node"])
+    good = facts["passed"] == facts["total"]
+    text = f"Checks{whose} {where}: {facts['passed']} of {facts['total']} passed"
+    why = f"failed: {', '.join(facts['failed'])}" if facts["failed"] else ""
+    return Sentence(text, why, look("check_run", "passed" if good else "failed"), facts["node"])
+
+
+def _plan_or_gate(kind: str, facts: Payload) -> Sentence | None:
+    match kind:
+        case "plan.proposed":
+            whose = "the coordinator" if facts["source"] == "coordinator" else "a person"
+            text = f"Plan {facts['version']} by {whose}: {len(facts['nodes'])} nodes"
+            return Sentence(text, " ".join(facts["warnings"]), look("plan", "proposed"))
+        case "plan.refused":
+            text = f"Plan {facts['version']}, round {facts['round']}: sent back, {len(facts['faults'])} faults"
+            return Sentence(text, " ".join(facts["faults"]), look("plan", "invalid"))
+        case "merge.conflicted":
+            others = f" with {', '.join(facts['other'])}" if facts["other"] else ""
+            text = f"{facts['node']} conflicts{others} and goes back to its author"
+            return Sentence(text, ", ".join(facts["paths"]), look("merge", "conflicted"), facts["node"])
+        case "node.merged":
+            return Sentence(f"{facts['node']} is merged", facts["commit"][:10], look("merge", "merged"), facts["node"])
+        case "swarm.landed":
+            why = "" if facts["pushed"] == "pushed" else facts["pushed"]
+            return Sentence(f"Landed on {facts['branch']} as {facts['commit'][:10]}", why, look("swarm", "succeeded"))
+        case "approval.asked":
+            return Sentence(f"Approval needed: {facts['title']}", "", look("approval", "pending"), facts["node"])
+        case "approval.decided":
+            who = f"{facts['by']} (automatic)" if facts["automatic"] else facts["by"]
+            text = f"{facts['verdict'].capitalize()} by {who}: {facts['title']}"
+            return Sentence(text, facts["because"], look("approval", facts["verdict"]))
+    return None
