@@ -50,9 +50,7 @@ def publish(subject: str, kind: str, *, cause: UUID | None = None, **payload: An
     return publish_all(subject, [(kind, payload)], cause=cause)[0]
 
 
-def publish_all(
-    subject: str, facts: Sequence[tuple[str, dict[str, Any]]], *, cause: UUID | None = None
-) -> list[Event]:
+def publish_all(subject: str, facts: Sequence[tuple[str, dict[str, Any]]], *, cause: UUID | None = None) -> list[Event]:
     """`publish` for several facts (kind, payload) about one subject, with the same few queries as for one."""
     if not facts:
         return []
