@@ -147,9 +147,7 @@ class Neighbourhood:
         self._zeroconf = Zeroconf(interfaces=list(interfaces) or InterfaceChoice.All)
         self._browser = ServiceBrowser(self._zeroconf, [HTTP, WAGGLE], handlers=[self._hear])
 
-    def _hear(
-        self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange
-    ) -> None:
+    def _hear(self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
         self.news.put((service_type, name, state_change))
 
     def wait(self, seconds: float) -> bool:

@@ -81,8 +81,6 @@ def _migrations() -> str:
         logger.warning("not ready", part="migrations", error=str(error))
         return "The table of migrations cannot be read. Run manage.py migrate_schemas --shared."
     if waiting:
-        return (
-            f"{len(waiting)} migrations are missing, first {waiting[0]}. Run manage.py migrate_schemas."
-        )
+        return f"{len(waiting)} migrations are missing, first {waiting[0]}. Run manage.py migrate_schemas."
     _migrated = True
     return ""
