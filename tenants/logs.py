@@ -49,6 +49,7 @@ _LOGGERS: dict[str, str] = {
     "daphne": "INFO",
     "dramatiq": "INFO",
     "httpx": "WARNING",
+    "httpx2": "WARNING",
     "httpcore": "WARNING",
     "websockets": "WARNING",
     "zeroconf": "WARNING",
