@@ -67,6 +67,12 @@ class ProjectForm(forms.ModelForm):
             "approve_landing": "",
         }
 
+    def clean_slug(self) -> str:
+        slug: str = self.cleaned_data["slug"].lower()
+        if slug == "new":
+            raise ValidationError("'new' is an address of its own. Choose another short name.")
+        return slug
+
 
 class GoalForm(forms.Form):
     """What somebody wants of a project."""

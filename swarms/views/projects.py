@@ -68,7 +68,7 @@ def project_state(request: HttpRequest, slug: str) -> HttpResponse:
 def project_rows(request: HttpRequest, slug: str) -> HttpResponse:
     """The goals of a project."""
     found = project_of(slug)
-    return render(request, "swarms/_goal_rows.html", {"project": found, "rows": board.rows(found.swarms.all())})
+    return render(request, "swarms/_swarm_rows.html", {"project": found, "rows": board.rows(found.swarms.all())})
 
 
 @require_POST
