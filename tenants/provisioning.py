@@ -30,7 +30,8 @@ def build(team: Team, *, wait: bool = False) -> bool:
             return False
         try:
             _say(team, "Making room in the database")
-            team.create_schema(check_if_exists=True, sync_schema=False)
+            with connection.cursor() as cursor:
+                cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {connection.ops.quote_name(team.schema_name)}")
             migrate(team.schema_name, lambda step: _say(team, step))
             TeamShare.objects.get_or_create(team=team)
         except Exception as error:
