@@ -4,7 +4,7 @@ from typing import Any
 
 import structlog
 from django.db import transaction
-from dramatiq import Actor, Broker
+from dramatiq import Broker, get_broker
 from dramatiq.message import Message
 from dramatiq.middleware import Middleware, MiddlewareError
 
@@ -12,6 +12,7 @@ from tenants import context
 from tenants.trace import begin_trace, current_trace
 
 logger = structlog.get_logger(__name__)
+QUEUE = "default"
 
 
 class TeamContext(Middleware):
@@ -41,17 +42,26 @@ class TeamContext(Middleware):
         context.leave()
 
 
-def send_on_commit(actor: Actor, *args: Any) -> None:
-    """Hint an actor once the transaction commits, for the team of this line (not of the commit).
+def send_on_commit(actor: str, *args: Any) -> None:
+    """Hint an actor, by its name, once the transaction commits: for the team of this line (not of the commit).
 
-    A hint that cannot be sent is logged and no more: the reconciler finds the work by its rows.
+    By name, so that verbs need not know the edge that calls them. A hint that cannot be sent is logged and no more:
+    the reconciler finds the work by its rows.
     """
-    message = actor.message_with_options(args=args, schema=context.current_schema(), trace=current_trace())
+    message: Message[Any] = Message(
+        queue_name=QUEUE,
+        actor_name=actor,
+        args=args,
+        kwargs={},
+        options={"schema": context.current_schema(), "trace": current_trace()},
+    )
 
     def send() -> None:
+        broker = get_broker()
         try:
-            actor.broker.enqueue(message)
+            broker.declare_queue(QUEUE)
+            broker.enqueue(message)
         except Exception as error:
-            logger.warning("hint not sent", actor=actor.actor_name, error=str(error))
+            logger.warning("hint not sent", actor=actor, error=str(error))
 
     transaction.on_commit(send)

@@ -101,8 +101,11 @@ class MembershipRequired:
         if asked.membership is None:
             return page_not_found(request, Http404())
         if asked.team.state != TeamState.READY:
-            asked.urlconf = settings.PUBLIC_SCHEMA_URLCONF
-            return render(request, "tenants/not_ready.html", {"unready": asked.team}, status=503)
+            progress = public_url(f"/teams/{asked.team.pk}/preparing/")
+            asked.membership = None
+            return render(
+                request, "tenants/not_ready.html", {"unready": asked.team, "progress_url": progress}, status=503
+            )
         return self.get_response(request)
 
 

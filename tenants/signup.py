@@ -6,7 +6,6 @@ import structlog
 from django.db import IntegrityError, transaction
 
 from tenants import addresses, provisioning
-from tenants.actors import provision
 from tenants.context import PUBLIC, in_schema
 from tenants.hosts import domain_for
 from tenants.ids import uuid7
@@ -32,8 +31,8 @@ def is_taken(slug: str) -> bool:
     return Domain.objects.filter(slug=slug).exists()
 
 
-def new_user(*, email: str, password: str, name: str) -> User:
-    """A new account. Raises MailTaken."""
+def new_user(*, email: str, password: str | None, name: str) -> User:
+    """A new account; without a password, it signs in by links only. Raises MailTaken."""
     try:
         with transaction.atomic():
             return User.objects.create_user(email, password, name=name)
@@ -61,14 +60,14 @@ def sign_up_team(*, name: str, slug: str, owner: User) -> Team:
     """`new_team`, and a worker is asked to make its schema once the transaction commits."""
     with in_schema(PUBLIC), transaction.atomic():
         team = new_team(name=name, slug=slug, owner=owner)
-        send_on_commit(provision, str(team.pk))
+        send_on_commit("provision", str(team.pk))
     return team
 
 
 def ask_again(team_id: UUID) -> None:
     """Ask a worker once more, in case the first hint was lost. Building twice changes nothing."""
     with in_schema(PUBLIC):
-        send_on_commit(provision, str(team_id))
+        send_on_commit("provision", str(team_id))
 
 
 def make_team(*, name: str, slug: str, owner: User) -> Team:

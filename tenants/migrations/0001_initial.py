@@ -1,13 +1,14 @@
 import django.db.models.deletion
 import django.utils.timezone
 import django_tenants.postgresql_backend.base
-import tenants.ids
-import tenants.models.people
-import tenants.extensions
-from tenants.states import TEAM_MOVES
-from tenants.triggers import drop_move_trigger, move_trigger
 from django.conf import settings
 from django.db import migrations, models
+
+import tenants.extensions
+import tenants.ids
+import tenants.models.people
+from tenants.states import TEAM_MOVES
+from tenants.triggers import drop_move_trigger, move_trigger
 
 
 class Migration(migrations.Migration):
