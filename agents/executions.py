@@ -108,7 +108,7 @@ def assignment_of(execution: Execution, *, team: Team, token: str) -> Assignment
 def deliver(execution_id: UUID, team: Team) -> Assignment | None:
     """Hand an execution to its runner: a fresh attempt token and a full lease. None when it is no longer wanted."""
     with transaction.atomic():
-        execution = Execution.objects.select_for_update().get(pk=execution_id)
+        execution = Execution.objects.select_for_update(no_key=True).get(pk=execution_id)
         if execution.state != ExecutionState.LEASED:
             return None
         name = _token_subject(execution.id)
@@ -222,7 +222,11 @@ def end(execution_id: UUID, to: str, *, reason: str, because: str, guard: Q | No
         if row is None:
             return False
         settlement().lock(row.swarm)
-        execution = Execution.objects.select_related("session").select_for_update(of=("self",)).get(pk=execution_id)
+        execution = (
+            Execution.objects.select_related("session")
+            .select_for_update(no_key=True, of=("self",))
+            .get(pk=execution_id)
+        )
         if not execution.is_live or not Execution.objects.filter(guard or Q(), pk=execution_id).exists():
             return False
         if not _end(execution, to, reason, because):

@@ -57,6 +57,8 @@ def records(request: HttpRequest, team: str, execution: UUID) -> JsonResponse:
         return JsonResponse(STALE, status=409)
     try:
         count = transcript.record(found.session, batch.records)
+    except transcript.SessionOver:
+        return JsonResponse(STALE, status=409)
     except transcript.RecordFault as error:
         return JsonResponse({"faults": [str(error)]}, status=422)
     return JsonResponse({"accepted": count})

@@ -17,6 +17,8 @@ from swarms import reconcile
 logger = structlog.get_logger(__name__)
 LEADER_LOCK = 0x77616767
 """Key of the advisory lock that makes one ticker the leader ("wagg")."""
+LOOK_SECONDS = 3
+"""How often the clock looks for teams without a schema."""
 
 
 class Command(BaseCommand):
@@ -44,11 +46,15 @@ class Command(BaseCommand):
         logger.info("ticker leads")
         relay = threading.Thread(target=_relay, args=[stop], name="relay", daemon=True)
         relay.start()
+        looked = 0.0
         while not stop.is_set():
             started = time.monotonic()
             leader.execute("SELECT 1")  # the lock is gone with its connection
             close_old_connections()
             reconcile.tick()
+            if started - looked > LOOK_SECONDS:
+                reconcile.find_unprovisioned()
+                looked = started
             stop.wait(max(0.01, settings.TICK_SECONDS - (time.monotonic() - started)))
         relay.join(timeout=5)
 
@@ -56,10 +62,7 @@ class Command(BaseCommand):
 def _relay(stop: threading.Event) -> None:
     while not stop.is_set():
         try:
-            relay = Relay()
-            while not stop.is_set():
-                relay.run_once()
-                relay.wait(0.25)
+            Relay().run(stop)
         except Exception:
             # Rows stay in the outbox: nothing is lost by trying again.
             logger.exception("relay stopped; starting it again")
