@@ -41,7 +41,7 @@ def acting(actor: str) -> Iterator[None]:
         _actor.reset(marker)
 
 
-def publish(subject: str, kind: str, *, cause: UUID | None = None, **payload: Any) -> Event:
+def publish(subject: str, kind: str, /, *, cause: UUID | None = None, **payload: Any) -> Event:
     """Record that something happened to `subject` and let the relay know.
 
     The subject's row serialises its events: numbers have no gaps and follow the order of commits.
