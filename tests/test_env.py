@@ -1,5 +1,6 @@
 """Settings from the environment: what is wrong is told by name, with an example."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,8 +94,6 @@ def test_a_secret_may_lie_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def test_every_variable_that_settings_read_is_explained_in_the_example() -> None:
-    import re
-
     read = set(re.findall(r'env(?:_\w+)?\(\s*"(\w+)"', (PROJECT_ROOT / "config" / "settings.py").read_text()))
     explained = set(re.findall(r"^#?(\w+)=", (PROJECT_ROOT / ".env.example").read_text(), re.MULTILINE))
     assert read, "settings.py reads no variables any more: this test looks at the wrong file"

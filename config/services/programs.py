@@ -65,7 +65,8 @@ def control(site: Site, environ: Mapping[str, str]) -> dict[str, str]:
         for name, value in environ.items()
         if name.startswith(CONTROL_PREFIXES) and not name.startswith(RUNNER_PREFIX) and value
     }
-    found = kept | common(site, environ)
+    # On one's own machine, a folder is a fine source of a project; a server's settings say no by default.
+    found = {"WAGGLE_LOCAL_SOURCES": "1"} | kept | common(site, environ)
     found |= {
         "DJANGO_SETTINGS_MODULE": environ.get("DJANGO_SETTINGS_MODULE") or "config.settings",
         "DATABASE_URL": site.database_url,
