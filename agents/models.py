@@ -34,6 +34,10 @@ class Server(models.Model):
     def event_subject(self) -> str:
         return "team"
 
+    @property
+    def event_subject(self) -> str:
+        return "team"
+
 
 class Execution(models.Model):
     """One run of an assignment on a runner: a lease with a fence."""
@@ -76,6 +80,10 @@ class Execution(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.subject}"
+
+    @property
+    def event_subject(self) -> str:
+        return f"swarm:{self.swarm}"
 
     @property
     def is_live(self) -> bool:

@@ -22,31 +22,31 @@ def _enter(swarm_id: str) -> UUID:
     return swarm
 
 
-@dramatiq.actor(max_retries=0, time_limit=SHORT)
+@dramatiq.actor(time_limit=SHORT)
 def advance(swarm_id: str) -> None:
     """Something changed in a swarm."""
     engine.advance(_enter(swarm_id))
 
 
-@dramatiq.actor(max_retries=0, time_limit=SHORT)
+@dramatiq.actor(time_limit=SHORT)
 def dispatch() -> None:
     """Somebody may go next."""
     turns.dispatch()
 
 
-@dramatiq.actor(max_retries=0, time_limit=GIT)
+@dramatiq.actor(time_limit=GIT)
 def merge(swarm_id: str) -> None:
     """Something is in a swarm's merge queue."""
     merges.process(_enter(swarm_id))
 
 
-@dramatiq.actor(max_retries=0, time_limit=GIT)
+@dramatiq.actor(time_limit=GIT)
 def land(swarm_id: str) -> None:
     """A swarm may land."""
     landing.land(_enter(swarm_id))
 
 
-@dramatiq.actor(max_retries=0, time_limit=GIT)
+@dramatiq.actor(time_limit=GIT)
 def fetch(project_id: str) -> None:
     """A project's repository must be copied."""
     projects.fetch(UUID(project_id))

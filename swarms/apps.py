@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.http import HttpRequest
 
 
 class SwarmsConfig(AppConfig):
@@ -11,6 +12,15 @@ class SwarmsConfig(AppConfig):
         from swarms import hints
         from swarms.settlement import Settlement
         from tenants.hints import room_on_a_runner
+        from tenants.page import badges
 
         ports.bind(Settlement())
         room_on_a_runner.connect(lambda **kwargs: hints.dispatch(), weak=False, dispatch_uid="swarms.dispatch")
+        badges["approvals"] = waiting
+
+
+def waiting(request: HttpRequest) -> int:
+    """How many approvals wait for a person."""
+    from swarms.models import Approval
+
+    return Approval.objects.filter(state="pending").count()

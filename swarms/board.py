@@ -55,9 +55,7 @@ class Card:
     def sub(self) -> str:
         """The second line of its box in the graph."""
         return " · ".join(
-            part
-            for part in (self.look.word, self.agent, f"attempt {self.attempt}" if self.attempt > 1 else "")
-            if part
+            part for part in (self.look.word, self.agent, f"attempt {self.attempt}" if self.attempt > 1 else "") if part
         )
 
 
@@ -65,7 +63,9 @@ def cards(swarm: Swarm) -> list[Card]:
     """The nodes of a swarm, in the order of the work."""
     tries = Attempt.objects.select_related("execution").order_by("number")
     nodes = list(
-        Node.objects.filter(swarm=swarm).order_by("-priority", "key").prefetch_related(Prefetch("attempts", tries), "conditions")
+        Node.objects.filter(swarm=swarm)
+        .order_by("-priority", "key")
+        .prefetch_related(Prefetch("attempts", tries), "conditions")
     )
     names = {node.pk: node.key for node in nodes}
     edges = Edge.objects.filter(parent__swarm=swarm).values_list("parent_id", "child_id")

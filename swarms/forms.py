@@ -16,7 +16,9 @@ class ChecksField(forms.CharField):
     """Checks, one a line: `name: command`. A line without a name is its own name."""
 
     def __init__(self, **options: Any) -> None:
-        widget = forms.Textarea(attrs={"rows": 3, "class": "code", "spellcheck": "false", "placeholder": _EXAMPLE_CHECKS})
+        widget = forms.Textarea(
+            attrs={"rows": 3, "class": "code", "spellcheck": "false", "placeholder": _EXAMPLE_CHECKS}
+        )
         super().__init__(widget=widget, required=False, **options)
 
     def clean(self, value: Any) -> Any:

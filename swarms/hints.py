@@ -3,8 +3,6 @@
 from datetime import timedelta
 from uuid import UUID
 
-from dramatiq import get_broker
-
 from tenants import turns
 from tenants.messages import send_on_commit
 
@@ -12,34 +10,30 @@ LOST_HINT = timedelta(seconds=2)
 """After this long the reconciler acts without a hint."""
 
 
-def _hint(actor: str, *args: str) -> None:
-    send_on_commit(get_broker().get_actor(actor), *args)
-
-
 def advance(swarm: UUID) -> None:
     """Something changed in a swarm: decide again."""
     turns.due("advance", swarm, after=LOST_HINT)
-    _hint("advance", str(swarm))
+    send_on_commit("advance", str(swarm))
 
 
 def merge(swarm: UUID) -> None:
     """Something is in a swarm's merge queue."""
     turns.due("merge", swarm, after=LOST_HINT)
-    _hint("merge", str(swarm))
+    send_on_commit("merge", str(swarm))
 
 
 def land(swarm: UUID) -> None:
     """A swarm may land."""
     turns.due("land", swarm, after=LOST_HINT)
-    _hint("land", str(swarm))
+    send_on_commit("land", str(swarm))
 
 
 def fetch(project: UUID) -> None:
     """A project's repository must be copied."""
     turns.due("fetch", project, after=LOST_HINT)
-    _hint("fetch", str(project))
+    send_on_commit("fetch", str(project))
 
 
 def dispatch() -> None:
     """A ticket was queued, or a runner has room. (The ticker dispatches at every tick anyhow.)"""
-    _hint("dispatch")
+    send_on_commit("dispatch")

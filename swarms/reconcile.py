@@ -6,15 +6,14 @@ from uuid import UUID
 
 import structlog
 from django.db.models.functions import Now
-from dramatiq import get_broker
-from dramatiq.errors import ConnectionError as BrokerDown
-from redis.exceptions import RedisError
 
 from agents import executions
 from swarms import approvals, dispatch, engine
 from tenants import turns
 from tenants.context import PUBLIC, in_schema
-from tenants.models import Due
+from tenants.messages import send_on_commit
+from tenants.models import Due, Team
+from tenants.states import TeamState
 
 logger = structlog.get_logger(__name__)
 BATCH = 200
@@ -27,10 +26,7 @@ def _hand_over(actor: str) -> Callable[[UUID], None]:
 
     def hint(subject: UUID) -> None:
         turns.postpone(actor, subject, after=AGAIN)
-        try:
-            get_broker().get_actor(actor).send(str(subject))
-        except (RedisError, BrokerDown) as error:
-            logger.warning("hint not sent", actor=actor, error=str(error))
+        send_on_commit(actor, str(subject))
 
     return hint
 
@@ -66,3 +62,12 @@ def tick() -> int:
                 Due.objects.filter(pk=row.pk).update(due_at=Now() + 10 * AGAIN)
     dispatch.dispatch()
     return len(rows)
+
+
+def find_unprovisioned() -> int:
+    """Teams whose schema nobody makes (their hint got lost): hint again. Returns how many there are."""
+    with in_schema(PUBLIC):
+        waiting = list(Team.objects.filter(state=TeamState.PROVISIONING, created_at__lt=Now() - AGAIN))
+        for team in waiting:
+            send_on_commit("provision", str(team.pk))
+    return len(waiting)

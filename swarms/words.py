@@ -26,10 +26,23 @@ class Sentence(NamedTuple):
     node: str = ""
 
 
-KINDS = (
-    "goal.stated plan.proposed plan.refused swarm.moved node.moved attempt.started attempt.moved plan.moved"
-    " checks.finished merge.conflicted node.merged swarm.landed approval.asked approval.decided decision.made"
-).split()
+KINDS = [
+    "goal.stated",
+    "plan.proposed",
+    "plan.refused",
+    "swarm.moved",
+    "node.moved",
+    "attempt.started",
+    "attempt.moved",
+    "plan.moved",
+    "checks.finished",
+    "merge.conflicted",
+    "node.merged",
+    "swarm.landed",
+    "approval.asked",
+    "approval.decided",
+    "decision.made",
+]
 """The kinds that a feed tells of."""
 
 

@@ -58,7 +58,7 @@ def _wake_share(team: UUID) -> None:
 _NEXT = """
 SELECT t.id FROM public.tenants_ticket t
 JOIN public.tenants_teamshare s ON s.team_id = t.team_id
-WHERE t.not_before <= now()
+WHERE t.not_before <= statement_timestamp()
   AND (%(team)s::uuid IS NULL OR t.team_id = %(team)s)
   AND (%(trusted)s OR t.kind <> 'checks')
   AND s.cap > (SELECT count(*) FROM public.tenants_placement p WHERE p.team_id = t.team_id)
@@ -85,7 +85,7 @@ def free_runner(*, seen_within: timedelta) -> Runner | None:
     """A connected runner with a free slot, locked, the emptiest first."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT r.id FROM public.tenants_runner r WHERE r.channel <> '' AND r.seen_at > now() - %s::interval"
+            "SELECT r.id FROM public.tenants_runner r WHERE r.channel <> '' AND r.seen_at > statement_timestamp() - %s::interval"
             " AND r.capacity > (SELECT count(*) FROM public.tenants_placement p WHERE p.runner_id = r.id)"
             " ORDER BY (SELECT count(*) FROM public.tenants_placement p WHERE p.runner_id = r.id)::float / r.capacity"
             " LIMIT 1 FOR UPDATE OF r",

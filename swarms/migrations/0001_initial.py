@@ -44,8 +44,8 @@ class Migration(migrations.Migration):
                 ("title", models.CharField(max_length=200)),
                 ("role", models.CharField(max_length=20)),
                 ("instructions", models.TextField()),
-                ("writes", models.JSONField(default=list)),
-                ("checks", models.JSONField(default=list)),
+                ("writes", models.JSONField(blank=True, default=list)),
+                ("checks", models.JSONField(blank=True, default=list)),
                 ("risk", models.CharField(default="low", max_length=8)),
                 (
                     "state",
@@ -163,8 +163,8 @@ class Migration(migrations.Migration):
                         blank=True, help_text="SHA-256 of the document; approvals are bound to it.", max_length=64
                     ),
                 ),
-                ("faults", models.JSONField(default=list)),
-                ("warnings", models.JSONField(default=list)),
+                ("faults", models.JSONField(blank=True, default=list)),
+                ("warnings", models.JSONField(blank=True, default=list)),
                 (
                     "rounds",
                     models.PositiveSmallIntegerField(default=0, help_text="Proposals of the coordinator so far."),
@@ -220,10 +220,17 @@ class Migration(migrations.Migration):
                     "head",
                     models.CharField(blank=True, help_text="Commit of the target branch, as last seen.", max_length=40),
                 ),
-                ("checks", models.JSONField(default=list, help_text="Commands that must pass on every merged tree.")),
+                (
+                    "checks",
+                    models.JSONField(
+                        blank=True, default=list, help_text="Commands that must pass on every merged tree."
+                    ),
+                ),
                 (
                     "acceptance",
-                    models.JSONField(default=list, help_text="Commands that must pass before anything lands."),
+                    models.JSONField(
+                        blank=True, default=list, help_text="Commands that must pass before anything lands."
+                    ),
                 ),
                 ("approve_plan", models.BooleanField(default=True, help_text="A person approves each plan.")),
                 ("approve_landing", models.BooleanField(default=True, help_text="A person approves each landing.")),
@@ -355,7 +362,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("commit", models.CharField(blank=True, help_text="The merge commit.", max_length=40)),
-                ("conflicts", models.JSONField(default=list, help_text="Paths in conflict.")),
+                ("conflicts", models.JSONField(blank=True, default=list, help_text="Paths in conflict.")),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("ended_at", models.DateTimeField(blank=True, null=True)),
                 (
@@ -390,8 +397,8 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("commit", models.CharField(max_length=40)),
-                ("checks", models.JSONField(default=list)),
-                ("results", models.JSONField(default=list, help_text="A CheckResult for each.")),
+                ("checks", models.JSONField(blank=True, default=list)),
+                ("results", models.JSONField(blank=True, default=list, help_text="A CheckResult for each.")),
                 (
                     "state",
                     models.CharField(

@@ -29,8 +29,8 @@ class Plan(models.Model):
     digest = models.CharField(
         max_length=64, blank=True, help_text="SHA-256 of the document; approvals are bound to it."
     )
-    faults = models.JSONField(default=list)
-    warnings = models.JSONField(default=list)
+    faults = models.JSONField(default=list, blank=True)
+    warnings = models.JSONField(default=list, blank=True)
     rounds = models.PositiveSmallIntegerField(default=0, help_text="Proposals of the coordinator so far.")
     tries = models.PositiveSmallIntegerField(default=0, help_text="Executions so far.")
     created_by = models.ForeignKey(User, models.PROTECT, null=True, blank=True, related_name="+")
@@ -60,8 +60,8 @@ class Node(models.Model):
     title = models.CharField(max_length=200)
     role = models.CharField(max_length=20)
     instructions = models.TextField()
-    writes = models.JSONField(default=list)
-    checks = models.JSONField(default=list)
+    writes = models.JSONField(default=list, blank=True)
+    checks = models.JSONField(default=list, blank=True)
     risk = models.CharField(max_length=8, default="low")
     state = models.CharField(max_length=20, default=NodeState.BLOCKED, choices=[(s, s) for s in NodeState])
     because = models.TextField(blank=True, help_text="Why it is in this state.")

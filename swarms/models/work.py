@@ -85,7 +85,7 @@ class Merge(models.Model):
     because = models.TextField(blank=True)
     onto = models.CharField(max_length=40, blank=True, help_text="Integration commit that it was merged onto.")
     commit = models.CharField(max_length=40, blank=True, help_text="The merge commit.")
-    conflicts = models.JSONField(default=list, help_text="Paths in conflict.")
+    conflicts = models.JSONField(default=list, blank=True, help_text="Paths in conflict.")
     created_at = models.DateTimeField(auto_now_add=True)
     ended_at = models.DateTimeField(null=True, blank=True)
 
@@ -119,8 +119,8 @@ class CheckRun(models.Model):
     attempt = models.ForeignKey(Attempt, models.PROTECT, null=True, blank=True, related_name="check_runs")
     merge = models.ForeignKey(Merge, models.PROTECT, null=True, blank=True, related_name="check_runs")
     commit = models.CharField(max_length=40)
-    checks = models.JSONField(default=list)
-    results = models.JSONField(default=list, help_text="A CheckResult for each.")
+    checks = models.JSONField(default=list, blank=True)
+    results = models.JSONField(default=list, blank=True, help_text="A CheckResult for each.")
     state = models.CharField(max_length=12, default=CheckRunState.WAITING, choices=[(s, s) for s in CheckRunState])
     because = models.TextField(blank=True)
     tries = models.PositiveSmallIntegerField(

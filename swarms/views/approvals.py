@@ -42,7 +42,9 @@ def approval(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 def _found(pk: UUID) -> Approval:
-    related = Approval.objects.select_related("swarm__project", "swarm__goal", "plan", "node", "decided_by", "requested_by")
+    related = Approval.objects.select_related(
+        "swarm__project", "swarm__goal", "plan", "node", "decided_by", "requested_by"
+    )
     return get_object_or_404(related, pk=pk)
 
 
