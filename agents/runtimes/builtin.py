@@ -1,7 +1,6 @@
 """The built-in runtime: an agent of ours, on any OpenAI-compatible model, with tools in the workspace."""
 
 import json
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,7 +26,6 @@ from agents.contracts import (
     FailureOutcome,
     FailureReason,
     Finding,
-    ModelAccess,
     Outcome,
     PlanOutcome,
     PlanProposal,
@@ -39,7 +37,7 @@ from agents.runner.workspace import Workspace
 from agents.runtimes.context import Context
 from agents.runtimes.prompts import instructions
 from agents.runtimes.recording import Transcript, listed
-from agents.runtimes.tools import READING, WRITING, Desk, run_command
+from agents.runtimes.tools import READING, WRITING, Desk, Function, run_command
 
 log = structlog.get_logger(__name__)
 
@@ -122,9 +120,12 @@ async def run(assignment: Assignment, context: Context) -> Outcome:
     transcript.doing("thinking")
     work = Run(assignment, context, workspace, transcript)
     desk = Desk(workspace.work, context.confined(assignment, workspace))
-    model = _model(assignment.model, assignment.token)
+    access = assignment.model
+    client = AsyncOpenAI(base_url=access.base_url, api_key=assignment.token, max_retries=HTTP_RETRIES)
+    model = OpenAIChatModel(access.name, provider=OpenAIProvider(openai_client=client))
     try:
-        await _converse(_agent(work), model, desk, work)
+        async with client:
+            await _converse(_agent(work), model, desk, work)
     except (ModelAPIError, UnexpectedModelBehavior, UsageLimitExceeded, NoChanges) as error:
         return _failure(error, work)
     assert work.outcome is not None
@@ -154,7 +155,9 @@ async def _converse(agent: Agent[Desk, Any], model: OpenAIChatModel, desk: Desk,
                 if attempt == RECONNECTS or not history:
                     raise
                 log.warning("the model's answer broke off", error=str(error))
-                work.transcript.settle(why="The connection to the model broke off; it is asked again.")
+                why = "The connection to the model broke off; it is asked again."
+                work.transcript.settle(why=why)
+                work.transcript.note("error", state="failed", text=why)
 
 
 async def _follow(agent_run: AgentRun[Desk, Any], transcript: Transcript) -> None:
@@ -174,7 +177,7 @@ async def _follow(agent_run: AgentRun[Desk, Any], transcript: Transcript) -> Non
 
 def _agent(work: Run) -> Agent[Desk, Any]:
     """An agent with the tools and the output of the assignment's kind."""
-    functions: tuple[Callable[..., Awaitable[str]], ...]
+    functions: tuple[Function, ...]
     answer: type[Answer]
     match work.assignment.kind:
         case "plan":
@@ -183,9 +186,7 @@ def _agent(work: Run) -> Agent[Desk, Any]:
             functions, answer = (*READING, run_command), Review
         case _:
             functions, answer = (*READING, *WRITING, run_command), Summary
-    tools: list[Tool[Desk]] = []
-    for function in functions:
-        tools.append(Tool(function, takes_ctx=True, docstring_format="google"))
+    tools: list[Tool[Desk]] = [Tool(tool, docstring_format="google") for tool in functions]
     agent: Agent[Desk, Any] = Agent(
         output_type=answer,
         deps_type=Desk,
@@ -202,11 +203,6 @@ def _agent(work: Run) -> Agent[Desk, Any]:
         return answer
 
     return agent
-
-
-def _model(access: ModelAccess, token: str) -> OpenAIChatModel:
-    client = AsyncOpenAI(base_url=access.base_url, api_key=token, max_retries=HTTP_RETRIES)
-    return OpenAIChatModel(access.name, provider=OpenAIProvider(openai_client=client))
 
 
 def _failure(error: Exception, work: Run) -> FailureOutcome:

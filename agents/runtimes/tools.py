@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -178,8 +179,9 @@ async def run_command(ctx: Ctx, command: str) -> str:
     return f"exit code {result.exit_code} after {result.seconds:.1f} s\n{result.output}".rstrip()
 
 
-READING = (list_files, read_file, search)
-WRITING = (write_file, edit_file)
+Function = Callable[..., Awaitable[str]]
+READING: tuple[Function, ...] = (list_files, read_file, search)
+WRITING: tuple[Function, ...] = (write_file, edit_file)
 
 
 def _names(folder: Path, glob: str, root: Path) -> list[str]:
@@ -187,7 +189,7 @@ def _names(folder: Path, glob: str, root: Path) -> list[str]:
         found = (
             str(path.relative_to(root))
             for path in folder.glob(glob)
-            if ".git" not in path.relative_to(root).parts and path.is_file()
+            if ".git" not in path.relative_to(root).parts and path.is_file() and path.resolve().is_relative_to(root)
         )
         return list(islice(found, MAX_LISTED + 1))
     except (ValueError, re.error) as error:

@@ -1,0 +1,339 @@
+"""A control plane just real enough for runners: websocket, records, outcomes, smart HTTP git, a scripted model."""
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import uvicorn
+from pydantic import TypeAdapter
+
+from agents.contracts import (
+    Assignment,
+    Check,
+    Limits,
+    ModelAccess,
+    Outcome,
+    OutcomeReport,
+    Record,
+    RecordBatch,
+    Repository,
+)
+from agents.contracts.link import Accepted, Assign, Beat, Ended, FromRunner, Heartbeat, Hello, Verdicts, Welcome
+
+RUNNER_TOKEN = "wg_runner_token"
+FILES = {
+    "greet.py": "def greet(name):\n    return 'hello ' + name\n",
+    "README.md": "# greet\n",
+    "docs/use.md": "Use it.\n",
+}
+Script = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
+"""From the messages of a request to the deltas of the answer, in OpenAI's form; a number is an HTTP status."""
+
+_from_runner: TypeAdapter[FromRunner] = TypeAdapter(FromRunner)
+
+
+def call(tool: str, *, id: str = "", **arguments: Any) -> dict[str, Any]:
+    """A delta in which the model calls a tool."""
+    function = {"name": tool, "arguments": json.dumps(arguments)}
+    return {"tool_calls": [{"id": id or f"call_{uuid4().hex[:8]}", "type": "function", "function": function}]}
+
+
+def steps(*answers: list[dict[str, Any]]) -> Script:
+    """A script that gives one answer after the other, by the number of answers before."""
+
+    def play(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return answers[sum(message["role"] == "assistant" for message in messages)]
+
+    return play
+
+
+@dataclass
+class FakeControlPlane:
+    """What it was told, and what it shall answer. Use it as a context manager through `serving()`."""
+
+    folder: Path
+    script: Script = field(default_factory=lambda: steps())
+    port: int = 0
+    head: str = ""
+    hellos: list[Hello] = field(default_factory=list)
+    accepted: list[UUID] = field(default_factory=list)
+    ended: list[UUID] = field(default_factory=list)
+    beats: list[Beat] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    batches: int = 0
+    outcomes: list[Outcome] = field(default_factory=list)
+    faults: list[list[str]] = field(default_factory=list)
+    """Answers 422 to as many outcomes, with these faults."""
+    verdicts: dict[UUID, str] = field(default_factory=dict)
+    stale: bool = False
+    down: bool = False
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    """Bodies of the model's requests."""
+    git_headers: list[str] = field(default_factory=list)
+    _send: Any = None
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    # What tests do
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def repository(self) -> Path:
+        return self.folder / "repo.git"
+
+    def assignment(self, kind: str = "work", **changes: Any) -> Assignment:
+        """An assignment on this control plane."""
+        execution = uuid4()
+        values: dict[str, Any] = {
+            "execution": execution,
+            "fence": uuid4(),
+            "team": "acme",
+            "kind": kind,
+            "subject": "node:greet",
+            "title": "Greet politely",
+            "role": {"plan": "coordinator", "review": "reviewer"}.get(kind, "developer"),
+            "briefing": "# Node `greet`: Greet politely",
+            "repository": Repository(
+                url=f"{self.url}/git/repo.git",
+                commit=self.head,
+                branch="attempts/1",
+                author="dev-1 <dev-1@acme.invalid>",
+            ),
+            "model": ModelAccess(base_url=f"{self.url}/model/v1", name="scripted"),
+            "limits": Limits(seconds=20),
+            "session": uuid4(),
+            "token": "wg_attempt_token",
+            "url": f"{self.url}/runner/{execution}",
+            "lease_seconds": 5,
+            "heartbeat_seconds": 0.2,
+            "time_limit": 60,
+        }
+        return Assignment.model_validate(values | changes)
+
+    def assign(self, assignment: Assignment) -> None:
+        """Gives work to the runner that is connected."""
+        assert self._loop is not None
+        assert self._send is not None
+        message = Assign(assignment=assignment).model_dump_json()
+        asyncio.run_coroutine_threadsafe(self._send({"type": "websocket.send", "text": message}), self._loop).result(10)
+
+    def hang_up(self) -> None:
+        """Closes the runner's websocket."""
+        assert self._loop is not None
+        asyncio.run_coroutine_threadsafe(self._send({"type": "websocket.close", "code": 1012}), self._loop).result(10)
+
+    def git(self, *arguments: str) -> str:
+        """Runs git in the served repository."""
+        return _git("-C", str(self.repository), *arguments)
+
+    def parts(self, kind: str = "") -> list[Any]:
+        """The last state of each recorded part, in the order of their beginning."""
+        found: dict[UUID, Any] = {}
+        for record in self.records:
+            if record.type == "part":
+                found[record.id] = record
+        return [part for part in found.values() if kind in ("", part.kind)]
+
+    # What it does
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            await self._runner(scope, receive, send)
+        elif scope["type"] == "http":
+            body = await _body(receive)
+            path = scope["path"]
+            if path.startswith("/git/"):
+                await self._git_backend(scope, body, send)
+            elif self.down:
+                await _answer(send, 503, b"down")
+            elif path.startswith("/model/"):
+                await self._model(json.loads(body), send)
+            else:
+                await self._report(path, body, send)
+
+    async def _runner(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        await receive()
+        if dict(scope["headers"]).get(b"authorization") != f"Bearer {RUNNER_TOKEN}".encode():
+            await send({"type": "websocket.close", "code": 4401})
+            return
+        await send({"type": "websocket.accept"})
+        self._send, self._loop = send, asyncio.get_running_loop()
+        while (event := await receive())["type"] == "websocket.receive":
+            message = _from_runner.validate_json(event["text"])
+            reply: Any = None
+            match message:
+                case Hello():
+                    self.hellos.append(message)
+                    reply = Welcome(runner=uuid4(), heartbeat_seconds=0.2)
+                case Accepted():
+                    self.accepted.append(message.execution)
+                    reply = self._verdicts([message.execution])
+                case Heartbeat():
+                    self.beats += message.executions
+                    reply = self._verdicts([beat.execution for beat in message.executions])
+                case Ended():
+                    self.ended.append(message.execution)
+            if reply is not None:
+                await send({"type": "websocket.send", "text": reply.model_dump_json()})
+
+    def _verdicts(self, executions: list[UUID]) -> Verdicts:
+        return Verdicts.model_validate({"executions": {one: self.verdicts.get(one, "continue") for one in executions}})
+
+    async def _report(self, path: str, body: bytes, send: Any) -> None:
+        if self.stale:
+            await _answer(send, 409, b"{}")
+        elif path.endswith("/records"):
+            batch = RecordBatch.model_validate_json(body)
+            self.records += batch.records
+            self.batches += 1
+            await _answer(send, 200, json.dumps({"accepted": len(batch.records)}).encode())
+        elif self.faults:
+            await _answer(send, 422, json.dumps({"faults": self.faults.pop(0)}).encode())
+        else:
+            self.outcomes.append(OutcomeReport.model_validate_json(body).outcome)
+            await _answer(send, 200, b'{"accepted": true}')
+
+    async def _model(self, request: dict[str, Any], send: Any) -> None:
+        self.requests.append(request)
+        await send(_start(200, "text/event-stream"))
+        calls = 0
+        for delta in self.script(request["messages"]):
+            for one in delta.get("tool_calls", ()):
+                one["index"], calls = calls, calls + 1
+            if pause := delta.get("pause"):
+                await asyncio.sleep(pause)
+            elif "abort" in delta:
+                raise ConnectionError("the script breaks the connection")
+            else:
+                await send(_chunk([{"index": 0, "delta": {"role": "assistant", **delta}, "finish_reason": None}]))
+        await send(_chunk([{"index": 0, "delta": {}, "finish_reason": "stop"}]))
+        usage = {
+            "prompt_tokens": 11,
+            "completion_tokens": 7,
+            "total_tokens": 18,
+            "prompt_tokens_details": {"cached_tokens": 3},
+        }
+        await send(_chunk([], usage=usage))
+        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
+
+    async def _git_backend(self, scope: dict[str, Any], body: bytes, send: Any) -> None:
+        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        self.git_headers.append(headers.get("authorization", ""))
+        environment = {
+            "PATH": os.environ["PATH"],
+            "GIT_PROJECT_ROOT": str(self.folder),
+            "GIT_HTTP_EXPORT_ALL": "1",
+            "REMOTE_USER": "agent",
+            "REMOTE_ADDR": "127.0.0.1",
+            "PATH_INFO": scope["path"].removeprefix("/git"),
+            "QUERY_STRING": scope["query_string"].decode(),
+            "REQUEST_METHOD": scope["method"],
+            "CONTENT_TYPE": headers.get("content-type", ""),
+            "CONTENT_LENGTH": str(len(body)),
+            "HTTP_CONTENT_ENCODING": headers.get("content-encoding", ""),
+            "GIT_PROTOCOL": headers.get("git-protocol", ""),
+        }
+        process = await asyncio.create_subprocess_exec(
+            "git", "http-backend", env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        output, _ = await process.communicate(body)
+        head, _, content = output.partition(b"\r\n\r\n")
+        fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
+        status = int(fields.pop("Status", "200").split()[0])
+        await _answer(send, status, content, fields.get("Content-Type", "text/plain"))
+
+
+@contextmanager
+def serving(folder: Path, script: Script | None = None) -> Iterator[FakeControlPlane]:
+    """A control plane on a free port, with a small repository."""
+    plane = FakeControlPlane(folder)
+    if script:
+        plane.script = script
+    _make_repository(plane)
+    listener = socket.create_server(("127.0.0.1", 0))
+    plane.port = listener.getsockname()[1]
+    config = uvicorn.Config(
+        plane, log_level="critical", lifespan="off", timeout_graceful_shutdown=1, ws_ping_interval=None
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        yield plane
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        listener.close()
+
+
+def until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+    """Waits for something to become true; fails with its name."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"did not happen: {what}"
+        time.sleep(0.02)
+
+
+def check(command: str, timeout: int = 20) -> Check:
+    return Check(name="the check", command=command, timeout=timeout)
+
+
+def _make_repository(plane: FakeControlPlane) -> None:
+    source = plane.folder / "source"
+    for name, text in FILES.items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(text)
+    _git("init", "-q", "-b", "main", str(source))
+    _git("-C", str(source), "add", ".")
+    _git("-C", str(source), "-c", "user.name=x", "-c", "user.email=x@x", "commit", "-qm", "first")
+    _git("clone", "-q", "--bare", str(source), str(plane.repository))
+    plane.head = plane.git("rev-parse", "main")
+
+
+def _git(*arguments: str) -> str:
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1"}
+    return subprocess.run(
+        ["git", *arguments], check=True, capture_output=True, text=True, env=environment
+    ).stdout.strip()
+
+
+async def _body(receive: Any) -> bytes:
+    data = b""
+    while True:
+        event = await receive()
+        data += event.get("body", b"")
+        if not event.get("more_body"):
+            return data
+
+
+def _start(status: int, kind: str) -> dict[str, Any]:
+    return {"type": "http.response.start", "status": status, "headers": [(b"content-type", kind.encode())]}
+
+
+async def _answer(send: Any, status: int, body: bytes, kind: str = "application/json") -> None:
+    await send(_start(status, kind))
+    await send({"type": "http.response.body", "body": body})
+
+
+def _chunk(choices: list[dict[str, Any]], usage: dict[str, Any] | None = None) -> dict[str, Any]:
+    data = {
+        "id": "c",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "scripted-1",
+        "choices": choices,
+        "usage": usage,
+    }
+    return {"type": "http.response.body", "body": f"data: {json.dumps(data)}\n\n".encode(), "more_body": True}
