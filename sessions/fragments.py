@@ -14,8 +14,8 @@ from markdown_it import MarkdownIt
 from sessions.models import Message, Part, Session
 
 _TITLES = ("path", "command", "pattern", "file_path", "query", "url")
-_TAGS = set(
-    "p br hr h1 h2 h3 h4 h5 h6 ul ol li blockquote pre code em strong del a table thead tbody tr th td".split()
+_TAGS = frozenset(
+    "p br hr h1 h2 h3 h4 h5 h6 ul ol li blockquote pre code em strong del a table thead tbody tr th td".split()  # noqa: SIM905
 )
 LONG = 40
 """Lines of a text from which on it is folded."""
@@ -30,12 +30,12 @@ def markdown(text: str) -> SafeString:
     """Text of an agent as HTML without anything that could act: no raw HTML, no images, links marked as foreign."""
     clean = nh3.clean(
         _renderer().render(text),
-        tags=_TAGS,
+        tags=set(_TAGS),
         attributes={"a": {"href", "title"}},
         url_schemes={"http", "https", "mailto"},
         link_rel="noopener noreferrer nofollow",
     )
-    return mark_safe(clean)  # noqa: S308
+    return mark_safe(clean)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Shown:
     title: str = ""
     """Of a tool call: what it works on."""
     arguments: str = ""
-    html: SafeString = SafeString("")
+    html: SafeString | None = None
     """Text that is complete, as Markdown."""
 
     @property

@@ -1,7 +1,6 @@
 """What the dashboard shows, read with few queries."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,16 +9,10 @@ from django.db.models import Count, Prefetch, Q, QuerySet, Sum
 
 from agents.models import Execution, ModelCall
 from agents.states import LIVE
-from sessions.models import Event, Stream
-from swarms import words
-from swarms.layout import HEIGHT, WIDTH, Box, Curve, cut, lay_out
+from sessions.models import Stream
 from swarms.looks import Look, look
 from swarms.models import Approval, Attempt, CheckRun, Condition, Edge, Node, Plan, Swarm
 from swarms.states import SWARM_ENDED, NodeState
-from tenants.models import User
-
-FEED_LENGTH = 100
-PADDING, GLYPH = 14.0, 19.0
 
 
 def position() -> int:
@@ -136,84 +129,6 @@ def planned(document: dict[str, Any] | None) -> list[Card]:
 
 
 @dataclass(frozen=True)
-class Vertex:
-    """A card at its place in the graph."""
-
-    card: Card
-    box: Box
-    title: str
-    sub: str
-
-    @property
-    def text_x(self) -> float:
-        return self.box.x + PADDING
-
-    @property
-    def sub_x(self) -> float:
-        return self.text_x + GLYPH
-
-    @property
-    def title_y(self) -> float:
-        return self.box.y + 23
-
-    @property
-    def sub_y(self) -> float:
-        return self.box.y + 42
-
-    @property
-    def glyph_y(self) -> float:
-        return self.box.y + 31
-
-
-@dataclass(frozen=True)
-class Graph:
-    """A plan as a picture."""
-
-    width: float
-    height: float
-    vertices: tuple[Vertex, ...]
-    curves: tuple[tuple[Curve, str], ...]
-    """Each with its mark: hot, done or nothing."""
-    summary: str
-
-
-def graph(shown: Sequence[Card]) -> Graph | None:
-    """The picture of some nodes; None when there are none, or when they wait for each other in a circle."""
-    by_key = {card.key: card for card in shown}
-    if not by_key:
-        return None
-    try:
-        drawing = lay_out(list(by_key), {card.key: card.parents for card in shown})
-    except ValueError:
-        return None
-    room = WIDTH - 2 * PADDING
-    vertices = tuple(
-        Vertex(card, box, cut(card.title, room, 13), cut(card.sub, room - GLYPH, 12))
-        for box in drawing.boxes
-        for card in [by_key[box.key]]
-    )
-    curves = tuple((curve, _mark(by_key[curve.parent], by_key[curve.child])) for curve in drawing.curves)
-    assert all(v.box.height == HEIGHT for v in vertices)
-    return Graph(drawing.width, drawing.height, vertices, curves, summary(shown))
-
-
-def _mark(parent: Card, child: Card) -> str:
-    if child.look.tone == "running":
-        return "hot"
-    return "done" if parent.state == child.state == NodeState.SUCCEEDED else ""
-
-
-def summary(shown: Iterable[Card]) -> str:
-    """The nodes in one sentence: '6 nodes: 1 running, 2 waiting, 3 succeeded'."""
-    counts: dict[str, int] = {}
-    for card in shown:
-        counts[card.look.word.lower()] = counts.get(card.look.word.lower(), 0) + 1
-    total = sum(counts.values())
-    parts = ", ".join(f"{n} {word}" for word, n in counts.items())
-    return f"{total} node{'s' if total != 1 else ''}: {parts}"
-
-
-@dataclass(frozen=True)
 class Meters:
     """The figures in a swarm's header."""
 
@@ -300,27 +215,3 @@ def rows(swarms: QuerySet[Swarm]) -> list[Row]:
 def live_swarms() -> QuerySet[Swarm]:
     """Swarms that are not over."""
     return Swarm.objects.exclude(state__in=SWARM_ENDED)
-
-
-@dataclass(frozen=True)
-class Item:
-    """A line of a feed."""
-
-    event: Event
-    said: words.Sentence
-    who: str = field(default="")
-
-
-def feed(swarm: Swarm, after: int = 0) -> list[Item]:
-    """What happened, the newest first; `after` is the number of the last line that is known."""
-    found = Event.objects.filter(subject=swarm.topic, seq__gt=after, kind__in=words.KINDS).order_by("-seq")
-    told = [(event, words.tell(event.kind, event.payload)) for event in found[: 3 * FEED_LENGTH]]
-    lines = [(event, said) for event, said in told if said][:FEED_LENGTH]
-    people = _people(event for event, _ in lines)
-    return [Item(event, said, people.get(event.actor, "")) for event, said in lines]
-
-
-def _people(events: Iterable[Event]) -> dict[str, str]:
-    ids = {event.actor for event in events if event.actor.startswith("user:")}
-    users = User.objects.filter(pk__in=[actor.removeprefix("user:") for actor in ids])
-    return {f"user:{user.pk}": str(user) for user in users}

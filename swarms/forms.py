@@ -88,7 +88,7 @@ class GoalForm(forms.Form):
                 "placeholder": "Add a `stats` command that counts words, sentences and syllables, with tests and docs.",
             }
         ),
-        help_text="Say what should be true afterwards. The coordinator makes a plan of it, which you see before it runs.",
+        help_text="Say what should be true afterwards. The coordinator plans it; you see the plan before it runs.",
     )
 
 

@@ -26,23 +26,11 @@ class Sentence(NamedTuple):
     node: str = ""
 
 
-KINDS = [
-    "goal.stated",
-    "plan.proposed",
-    "plan.refused",
-    "swarm.moved",
-    "node.moved",
-    "attempt.started",
-    "attempt.moved",
-    "plan.moved",
-    "checks.finished",
-    "merge.conflicted",
-    "node.merged",
-    "swarm.landed",
-    "approval.asked",
-    "approval.decided",
-    "decision.made",
-]
+KINDS = (
+    *("goal.stated", "plan.proposed", "plan.refused", "plan.moved", "swarm.moved", "swarm.landed"),
+    *("node.moved", "attempt.started", "attempt.moved", "checks.finished", "merge.conflicted", "node.merged"),
+    *("approval.asked", "approval.decided", "decision.made"),
+)
 """The kinds that a feed tells of."""
 
 

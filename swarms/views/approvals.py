@@ -1,21 +1,18 @@
 """Approvals: what waits for a person, and the answer."""
 
-from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_GET, require_POST
 
 from swarms import approvals as verbs
-from swarms import board, diffs
+from swarms import board, diffs, picture
 from swarms.forms import DecisionForm
 from swarms.models import Approval
 from swarms.views.found import back
-from swarms.workspace import repos
-from swarms.workspace.git import GitError
-from tenants.access import requires
+from tenants.access import TeamRequest, requires
 from tenants.roles import Permission
 
 MOST_DECIDED = 100
@@ -38,7 +35,7 @@ def approvals(request: HttpRequest) -> HttpResponse:
 def approval(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Exactly what is decided, and the form to decide it."""
     position = board.position()
-    return render(request, "swarms/approval.html", _context(_found(pk)) | {"position": position})
+    return render(request, "swarms/approval.html", decisions.describe(_found(pk)) | {"form": DecisionForm(), "position": position})
 
 
 def _found(pk: UUID) -> Approval:
@@ -48,28 +45,9 @@ def _found(pk: UUID) -> Approval:
     return get_object_or_404(related, pk=pk)
 
 
-def _context(found: Approval) -> dict[str, Any]:
-    context: dict[str, Any] = {"approval": found, "swarm": found.swarm, "form": DecisionForm()}
-    if found.kind == "plan":
-        document = found.subject.get("document")
-        cards = board.planned(document)
-        context |= {"cards": cards, "graph": board.graph(cards), "document": document}
-    if found.kind == "landing":
-        context |= {"runs": board.result_checks(found.swarm)} | _landing_diff(found)
-    return context
-
-
-def _landing_diff(found: Approval) -> dict[str, Any]:
-    base, commit = found.subject.get("base", ""), found.subject.get("commit", "")
-    try:
-        return {"files": diffs.parse(repos.diff(found.swarm.project, base, commit))}
-    except GitError as error:
-        return {"diff_error": str(error)}
-
-
 @require_POST
 @requires(Permission.APPROVE)
-def decide(request: HttpRequest, pk: UUID) -> HttpResponseBase:
+def decide(request: TeamRequest, pk: UUID) -> HttpResponse:
     """Approve or reject. What cannot be decided (any more) is said, and nothing changes."""
     found = get_object_or_404(Approval, pk=pk)
     form = DecisionForm(request.POST)

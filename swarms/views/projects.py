@@ -2,7 +2,7 @@
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -11,7 +11,7 @@ from swarms import projects as verbs
 from swarms.forms import GoalForm, ProjectForm
 from swarms.models import Project
 from swarms.views.found import project_of
-from tenants.access import requires
+from tenants.access import TeamRequest, requires
 from tenants.roles import Permission
 
 
@@ -27,7 +27,7 @@ def projects(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 @requires(Permission.EDIT_PROJECT)
-def new_project(request: HttpRequest) -> HttpResponseBase:
+def new_project(request: TeamRequest) -> HttpResponse:
     """Add a repository."""
     form = ProjectForm(request.POST or None, initial={"approve_plan": True, "approve_landing": True})
     if request.method == "POST" and form.is_valid():
@@ -73,7 +73,7 @@ def project_rows(request: HttpRequest, slug: str) -> HttpResponse:
 
 @require_POST
 @requires(Permission.EDIT_PROJECT)
-def refetch(request: HttpRequest, slug: str) -> HttpResponseBase:
+def refetch(request: TeamRequest, slug: str) -> HttpResponse:
     """Copy the repository again."""
     found = project_of(slug)
     if not verbs.refetch(found, by=request.user):
@@ -83,7 +83,7 @@ def refetch(request: HttpRequest, slug: str) -> HttpResponseBase:
 
 @require_POST
 @requires(Permission.STATE_GOAL)
-def state_goal(request: HttpRequest, slug: str) -> HttpResponseBase:
+def state_goal(request: TeamRequest, slug: str) -> HttpResponse:
     """State a goal; then its swarm's page."""
     found = project_of(slug)
     form = GoalForm(request.POST)

@@ -5,17 +5,18 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
-from swarms import board, goals, operations
+from swarms import board, goals, operations, picture
+from swarms.feed import feed as feed_lines
 from swarms.forms import PlanForm
 from swarms.models import Swarm
 from swarms.planner import PlanFaults, write_yaml
 from swarms.states import PlanState, SwarmState
 from swarms.views.found import swarm_of
-from tenants.access import requires
+from tenants.access import TeamRequest, requires
 from tenants.models import User
 from tenants.roles import Permission
 
@@ -38,7 +39,7 @@ def _asks(swarm: Swarm) -> Context:
 def _nodes(swarm: Swarm) -> Context:
     plan = board.last_plan(swarm)
     cards = board.cards(swarm) or board.planned(plan.document if plan else None)
-    return {"cards": cards, "graph": board.graph(cards)}
+    return {"cards": cards, "graph": picture.graph(cards)}
 
 
 def _now(swarm: Swarm) -> Context:
@@ -75,7 +76,7 @@ def _page(request: HttpRequest, swarm: Swarm, status: int = 200, **more: Any) ->
     context: Context = {"swarm": swarm, "position": board.position()}
     for read in REGIONS.values():
         context |= read(swarm)
-    context |= {"feed": board.feed(swarm)} | more
+    context |= {"feed": feed_lines(swarm)} | more
     return render(request, "swarms/swarm.html", context, status=status)
 
 
@@ -100,7 +101,7 @@ def feed(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     after = request.GET.get("after", "0")
     found = swarm_of(slug, number)
     known = int(after) if after.isascii() and after.isdigit() and len(after) < 19 else 0
-    return render(request, "swarms/_feed.html", {"swarm": found, "feed": board.feed(found, known)})
+    return render(request, "swarms/_feed.html", {"swarm": found, "feed": feed_lines(found, known)})
 
 
 @require_GET
@@ -117,7 +118,7 @@ def plan_yaml(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 
 @require_POST
 @requires(Permission.STATE_GOAL)
-def give_plan(request: HttpRequest, slug: str, number: int) -> HttpResponseBase:
+def give_plan(request: TeamRequest, slug: str, number: int) -> HttpResponse:
     """Take a person's plan instead of the coordinator's; nothing typed is lost when it has faults."""
     found = swarm_of(slug, number)
     form = PlanForm(request.POST)
@@ -136,7 +137,7 @@ def give_plan(request: HttpRequest, slug: str, number: int) -> HttpResponseBase:
 
 @require_POST
 @requires(Permission.STATE_GOAL)
-def plan_again(request: HttpRequest, slug: str, number: int) -> HttpResponseBase:
+def plan_again(request: TeamRequest, slug: str, number: int) -> HttpResponse:
     """Ask the coordinator for another plan."""
     note = request.POST.get("note", "").strip()[:4000]
     return _act(request, slug, number, lambda swarm, by: goals.plan_again(swarm, by=by, note=note))
@@ -144,29 +145,29 @@ def plan_again(request: HttpRequest, slug: str, number: int) -> HttpResponseBase
 
 @require_POST
 @requires(Permission.STATE_GOAL)
-def pause(request: HttpRequest, slug: str, number: int) -> HttpResponseBase:
+def pause(request: TeamRequest, slug: str, number: int) -> HttpResponse:
     """Let nothing new start."""
     return _act(request, slug, number, lambda swarm, by: operations.pause(swarm, by=by))
 
 
 @require_POST
 @requires(Permission.STATE_GOAL)
-def resume(request: HttpRequest, slug: str, number: int) -> HttpResponseBase:
+def resume(request: TeamRequest, slug: str, number: int) -> HttpResponse:
     """Go on."""
     return _act(request, slug, number, lambda swarm, by: operations.resume(swarm, by=by))
 
 
 @require_POST
 @requires(Permission.STATE_GOAL)
-def cancel(request: HttpRequest, slug: str, number: int) -> HttpResponseBase:
+def cancel(request: TeamRequest, slug: str, number: int) -> HttpResponse:
     """Stop everything."""
     return _act(request, slug, number, lambda swarm, by: operations.cancel(swarm, by=by))
 
 
-def _act(request: HttpRequest, slug: str, number: int, verb: Callable[[Swarm, User], object]) -> HttpResponseBase:
+def _act(request: TeamRequest, slug: str, number: int, verb: Callable[[Swarm, User], object]) -> HttpResponse:
     found = swarm_of(slug, number)
     try:
-        verb(found, request.user)  # type: ignore[arg-type]
+        verb(found, request.user)
     except ValidationError as error:
         messages.error(request, " ".join(error.messages))
     return redirect("swarm", slug=slug, number=number)

@@ -57,9 +57,7 @@ def faults() -> list[str]:
         if path.is_file() and path not in known
     ]
     if not SPRITE.is_file() or SPRITE.read_text() != sprite():
-        found.append(
-            "templates/_sprite.html is not made from the icons: manage.py vendor --update lucide-static"
-        )
+        found.append("templates/_sprite.html is not made from the icons: manage.py vendor --update lucide-static")
     return found
 
 
@@ -100,9 +98,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         group = parser.add_mutually_exclusive_group(required=True)
         group.add_argument("--check", action="store_true", help="Compare the files with VENDOR.lock.json.")
-        group.add_argument(
-            "--update", nargs="?", const="", metavar="NAME[@VERSION]", help="Fetch again (all, or one)."
-        )
+        group.add_argument("--update", nargs="?", const="", metavar="NAME[@VERSION]", help="Fetch again (all, or one).")
 
     def handle(self, *args: Any, check: bool, update: str | None, **options: Any) -> None:
         if update is not None:

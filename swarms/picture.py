@@ -1,0 +1,87 @@
+"""A plan as a picture: cards at their places."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from swarms.board import Card
+from swarms.layout import WIDTH, Box, Curve, cut, lay_out
+from swarms.states import NodeState
+
+PADDING, GLYPH = 14.0, 19.0
+
+
+@dataclass(frozen=True)
+class Vertex:
+    """A card at its place in the graph."""
+
+    card: Card
+    box: Box
+    title: str
+    sub: str
+
+    @property
+    def text_x(self) -> float:
+        return self.box.x + PADDING
+
+    @property
+    def sub_x(self) -> float:
+        return self.text_x + GLYPH
+
+    @property
+    def title_y(self) -> float:
+        return self.box.y + 23
+
+    @property
+    def sub_y(self) -> float:
+        return self.box.y + 42
+
+    @property
+    def glyph_y(self) -> float:
+        return self.box.y + 31
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A plan as a picture."""
+
+    width: float
+    height: float
+    vertices: tuple[Vertex, ...]
+    curves: tuple[tuple[Curve, str], ...]
+    """Each with its mark: hot, done or nothing."""
+    summary: str
+
+
+def graph(shown: Sequence[Card]) -> Graph | None:
+    """The picture of some nodes; None when there are none, or when they wait for each other in a circle."""
+    by_key = {card.key: card for card in shown}
+    if not by_key:
+        return None
+    try:
+        drawing = lay_out(list(by_key), {card.key: card.parents for card in shown})
+    except ValueError:
+        return None
+    room = WIDTH - 2 * PADDING
+    vertices = tuple(
+        Vertex(card, box, cut(card.title, room, 13), cut(card.sub, room - GLYPH, 12))
+        for box in drawing.boxes
+        for card in [by_key[box.key]]
+    )
+    curves = tuple((curve, _mark(by_key[curve.parent], by_key[curve.child])) for curve in drawing.curves)
+    return Graph(drawing.width, drawing.height, vertices, curves, summary(shown))
+
+
+def _mark(parent: Card, child: Card) -> str:
+    if child.look.tone == "running":
+        return "hot"
+    return "done" if parent.state == child.state == NodeState.SUCCEEDED else ""
+
+
+def summary(shown: Iterable[Card]) -> str:
+    """The nodes in one sentence: '6 nodes: 1 running, 2 waiting, 3 succeeded'."""
+    counts: dict[str, int] = {}
+    for card in shown:
+        counts[card.look.word.lower()] = counts.get(card.look.word.lower(), 0) + 1
+    total = sum(counts.values())
+    parts = ", ".join(f"{n} {word}" for word, n in counts.items())
+    return f"{total} node{'s' if total != 1 else ''}: {parts}"

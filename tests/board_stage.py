@@ -1,0 +1,382 @@
+"""A swarm with something on every page, for tests of the dashboard."""
+
+import subprocess
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from django.utils import timezone
+
+from agents.contracts.records import MessageRecord, PartRecord, Usage
+from agents.models import Execution, ModelCall, Server
+from sessions import transcript
+from sessions.events import publish
+from sessions.models import Session
+from swarms.digests import digest
+from swarms.models import (
+    Approval,
+    Attempt,
+    CheckRun,
+    Condition,
+    Edge,
+    Goal,
+    Merge,
+    Node,
+    Plan,
+    Project,
+    Swarm,
+)
+from swarms.workspace import repos
+from tenants.models import Runner, Token, User
+
+NASTY = '<script>alert(1)</script> & "quotes"'
+
+
+def plan_document() -> dict[str, Any]:
+    """A PlanProposal of three nodes."""
+
+    def node(key: str, *after: str, risk: str = "low") -> dict[str, Any]:
+        return {
+            "key": key,
+            "title": f"Write the {key}",
+            "role": "developer",
+            "instructions": f"Do {key}.",
+            "depends_on": list(after),
+            "writes": [f"{key}/**"],
+            "checks": [{"name": "unit tests", "command": "python -m unittest", "timeout": 60}],
+            "risk": risk,
+        }
+
+    return {
+        "summary": "First the parser, then the rest.",
+        "acceptance": [],
+        "nodes": [node("parser"), node("printer", "parser"), node("docs", "parser", "printer", risk="high")],
+    }
+
+
+def repository(project: Project) -> tuple[str, str]:
+    """A real repository of the project with two commits; returns both."""
+    path = Path(repos.path_of(project.pk))
+    path.mkdir(parents=True, exist_ok=True)
+
+    def git(*words: str, given: str | None = None) -> str:
+        return subprocess.run(
+            ["git", "-c", "user.name=t", "-c", "user.email=t@t.invalid", *words],
+            cwd=path,
+            input=given,
+            text=True,
+            check=True,
+            capture_output=True,
+        ).stdout.strip()
+
+    git("init", "-q", "--bare")
+    commits: list[str] = []
+    for text in ("def parse(x):\n    return x\n", 'def parse(x):\n    """Parse."""\n    return x.strip()  # <b>\n'):
+        blob = git("hash-object", "-w", "--stdin", given=text)
+        tree = git("mktree", given=f"100644 blob {blob}\tparser.py\n")
+        commits.append(git("commit-tree", tree, "-m", "work", *(["-p", commits[-1]] if commits else [])))
+    git("update-ref", "refs/heads/main", commits[0])
+    return commits[0], commits[1]
+
+
+def runner() -> Runner:
+    """A connected platform runner."""
+    token = Token.objects.create(kind="runner", hash=uuid.uuid4().hex)
+    return Runner.objects.create(
+        name=f"local-{uuid.uuid4().hex[:6]}",
+        token=token,
+        capacity=4,
+        sandbox="bubblewrap",
+        version="0.1.0",
+        channel="specific.x",
+        seen_at=timezone.now(),
+    )
+
+
+def execution(swarm: Swarm, on: Runner, subject: str, agent: str, kind: str = "work", **fields: Any) -> Execution:
+    """An execution with a transcript of every kind of part."""
+    session = Session.objects.create(
+        subject=swarm.topic, title=f"{agent} at work", agent=agent, doing="reads parser.py"
+    )
+    message, briefing = uuid.uuid4(), uuid.uuid4()
+
+    def part(index: int, kind: str, **values: Any) -> PartRecord:
+        return PartRecord(id=uuid.uuid4(), message=message, index=index, kind=kind, **values)
+
+    transcript.record(
+        session,
+        [
+            MessageRecord(id=briefing, role="user"),
+            PartRecord(id=uuid.uuid4(), message=briefing, index=0, kind="text", text="# Briefing\nDo it."),
+            MessageRecord(id=message, role="assistant", model="rehearsal"),
+            part(0, "reasoning", text="I should *read* first."),
+            part(1, "tool", tool="read_file", input={"path": "parser.py"}, output=NASTY),
+            part(2, "text", text=f"Done. {NASTY} [link](javascript:alert(1))"),
+            part(3, "patch", text="parser.py", output="+x"),
+            part(4, "error", text="a complaint"),
+            part(5, "step", usage=Usage(input_tokens=1200, output_tokens=300)),
+            part(6, "text", state="open", text="writing"),
+        ],
+    )
+    return Execution.objects.create(
+        kind=kind,
+        subject=subject,
+        swarm=swarm.pk,
+        runner=on,
+        session=session,
+        agent=agent,
+        assignment={"briefing": f"# Briefing\n{NASTY}"},
+        lease_until=timezone.now() + timedelta(seconds=30),
+        **fields,
+    )
+
+
+def check_run(swarm: Swarm, purpose: str, commit: str, code: int, **fields: Any) -> CheckRun:
+    """A finished check run of one check."""
+    result = {
+        "name": "unit tests",
+        "command": "python -m unittest",
+        "commit": commit,
+        "exit_code": code,
+        "seconds": 1.5,
+        "output": f"Ran 3 tests {NASTY}",
+        "truncated": True,
+        "passed": 2,
+        "failed": code,
+    }
+    return CheckRun.objects.create(
+        swarm=swarm,
+        purpose=purpose,
+        commit=commit,
+        results=[result],
+        state="failed" if code else "passed",
+        ended_at=timezone.now(),
+        **fields,
+    )
+
+
+class Stage:
+    """One project with a running swarm, and one with a proposed plan."""
+
+    def __init__(self, by: User, slug: str = "textkit") -> None:
+        self.by = by
+        self.project = Project.objects.create(
+            slug=slug,
+            name=f"Text kit {NASTY}",
+            source="/srv/textkit",
+            state="ready",
+            created_by=by,
+            last_number=2,
+            checks=[{"name": "unit tests", "command": "python -m unittest", "timeout": 120}],
+        )
+        self.base, self.head = repository(self.project)
+        self.runner = runner()
+        self.swarm = self._swarm(1, "running")
+        self.proposed = self._swarm(2, "proposed")
+        self.plan = self._plan(self.proposed, "proposed")
+        self.approval = self._ask(self.proposed, "plan", plan=self.plan)
+        self._work()
+        Server.objects.create(name="box", url=f"http://{slug}:4096", last_seen=timezone.now())
+
+    def _swarm(self, number: int, state: str) -> Swarm:
+        goal = Goal.objects.create(
+            project=self.project, number=number, text=f"Add stats {NASTY}\nmore", created_by=self.by
+        )
+        swarm = Swarm.objects.create(
+            project=self.project,
+            goal=goal,
+            number=number,
+            state=state,
+            base_commit=self.base,
+            integration_commit=self.head,
+            because="because of it",
+        )
+        publish(swarm.topic, "goal.stated", goal=str(goal.pk), number=number, text=goal.text)
+        return swarm
+
+    def _plan(self, swarm: Swarm, state: str) -> Plan:
+        document = plan_document()
+        return Plan.objects.create(
+            swarm=swarm,
+            version=1,
+            state=state,
+            source="coordinator",
+            document=document,
+            digest=digest(document),
+            warnings=["'a' and 'b' may run at the same time."],
+            faults=[],
+            rounds=1,
+        )
+
+    def _ask(self, swarm: Swarm, kind: str, **fields: Any) -> Approval:
+        plan: Any = fields.get("plan")
+        subjects: dict[str, Callable[[], dict[str, Any]]] = {
+            "plan": lambda: {"plan": str(plan.pk), "version": 1, "digest": plan.digest, "document": plan.document},
+            "node": lambda: {
+                "node": "x",
+                "key": "docs",
+                "title": "Docs",
+                "instructions": "Do.",
+                "writes": ["docs/**"],
+                "checks": [],
+            },
+            "landing": lambda: {
+                "swarm": str(swarm.pk),
+                "base": self.base,
+                "commit": self.head,
+                "branch": "main",
+                "reviews": [{"node": "review", "summary": "approve: good"}],
+            },
+        }
+        subject = subjects[kind]()
+        return Approval.objects.create(
+            swarm=swarm,
+            kind=kind,
+            title=f"{kind} of {swarm}",
+            subject=subject,
+            digest=digest(subject),
+            requested_by=self.by,
+            expires_at=timezone.now() + timedelta(days=7),
+            **fields,
+        )
+
+    def _work(self) -> None:
+        plan = self._plan(self.swarm, "approved")
+        made = {}
+        for place, given in enumerate(plan_document()["nodes"]):
+            made[given["key"]] = Node.objects.create(
+                swarm=self.swarm,
+                plan=plan,
+                key=given["key"],
+                title=given["title"],
+                role="developer",
+                instructions=given["instructions"],
+                writes=given["writes"],
+                checks=given["checks"],
+                risk=given["risk"],
+                priority=3 - place,
+                attempts_made=2 - place,
+                started_at=timezone.now() if place < 2 else None,
+            )
+            for parent in given["depends_on"]:
+                Edge.objects.create(parent=made[parent], child=made[given["key"]])
+        ways = {
+            "parser": "ready running verifying merging succeeded",
+            "printer": "ready running",
+            "docs": "awaiting_approval",
+        }
+        for key, way in ways.items():
+            for state in way.split():
+                Node.objects.filter(pk=made[key].pk).update(state=state)
+        self.nodes = made
+        Condition.objects.create(node=made["docs"], kind="dependency", text="waits for printer", remedy="Wait.")
+        now = timezone.now()
+        ended: dict[str, Any] = {"ended_at": now, "state": "done"}
+        first = Attempt.objects.create(
+            node=made["parser"],
+            number=1,
+            base_commit=self.base,
+            commit=self.head,
+            state="failed",
+            reason="merge_conflict",
+            because="conflicts",
+            evidence="```\nboth\n```",
+            ended_at=now,
+            execution=execution(self.swarm, self.runner, f"node:{made['parser'].pk}", "developer-1", **ended),
+        )
+        Merge.objects.create(swarm=self.swarm, attempt=first, state="conflicted", conflicts=["parser.py"], ended_at=now)
+        second = Attempt.objects.create(
+            node=made["parser"],
+            number=2,
+            base_commit=self.base,
+            commit=self.head,
+            state="succeeded",
+            ended_at=now,
+            summary=f"Did it. {NASTY}",
+            execution=execution(self.swarm, self.runner, f"node:{made['parser'].pk}", "developer-1", **ended),
+        )
+        merge = Merge.objects.create(swarm=self.swarm, attempt=second, state="merged", commit=self.head, ended_at=now)
+        check_run(self.swarm, "exact", self.head, 0, attempt=second)
+        check_run(self.swarm, "merged", self.head, 0, attempt=second, merge=merge)
+        check_run(self.swarm, "before", self.base, 1)
+        self.live = execution(self.swarm, self.runner, f"node:{made['printer'].pk}", "developer-2", state="running")
+        Attempt.objects.create(
+            node=made["printer"], number=1, base_commit=self.base, state="running", execution=self.live
+        )
+        ModelCall.objects.create(
+            execution=self.live,
+            model="rehearsal",
+            rehearsal=True,
+            status=200,
+            input_tokens=1200,
+            output_tokens=300,
+            cost_microusd=None,
+        )
+        self.risky = self._ask(self.swarm, "node", node=made["docs"])
+        self._tell()
+        self.landing = self._ask(self.swarm, "landing")
+
+    def _tell(self) -> None:
+        topic, node = self.swarm.topic, str(self.nodes["parser"].pk)
+        publish(topic, "plan.proposed", plan="x", version=1, source="coordinator", nodes=["parser"], warnings=[])
+        publish(topic, "plan.refused", plan="x", version=1, round=1, faults=["no root"])
+        publish(topic, "node.moved", id=node, name="parser", before="running", after="ready", because="a conflict")
+        publish(topic, "attempt.moved", id=node, name="parser 1", before="running", after="failed", reason="lost")
+        publish(topic, "attempt.started", node="parser", attempt=1, agent="developer-1", runner="local", session="x")
+        publish(
+            topic,
+            "checks.finished",
+            purpose="exact",
+            commit=self.head,
+            passed=1,
+            total=2,
+            node="parser",
+            failed=["lint"],
+        )
+        publish(topic, "merge.conflicted", node="parser", attempt=1, paths=["parser.py"], other=["words"])
+        publish(topic, "node.merged", node="parser", commit=self.head)
+        publish(topic, "decision.made", by="engine", what="try parser again", why=NASTY, node="parser")
+        publish(
+            topic,
+            "approval.decided",
+            approval="x",
+            kind="plan",
+            title="Plan 1",
+            verdict="approved",
+            by="Ana",
+            automatic=True,
+        )
+        publish(topic, "swarm.landed", branch="main", commit=self.head, pushed="pushed")
+        publish(topic, "swarm.moved", id=node, name="x", before="proposed", after="running", because="go")
+        publish(topic, "plan.moved", id=node, name="x", before="drafting", after="invalid", because="faults")
+        publish(topic, "approval.asked", approval="x", kind="plan", title="Plan 1")
+
+    @property
+    def pages(self) -> dict[str, str]:
+        """One address for each GET page, by the name of its pattern."""
+        swarm, node = "/projects/textkit/swarms/1/", "/projects/textkit/swarms/1/nodes/parser/"
+        session = f"/sessions/{self.live.session_id}/"
+        return {
+            "home": "/",
+            "home-now": "/now/",
+            "projects": "/projects/",
+            "project": "/projects/textkit/",
+            "project-state": "/projects/textkit/state/",
+            "project-rows": "/projects/textkit/rows/",
+            "swarm": swarm,
+            "swarm-region": f"{swarm}regions/nodes/",
+            "swarm-feed": f"{swarm}feed/?after=0",
+            "plan-yaml": f"{swarm}plan.yaml",
+            "node": node,
+            "node-state": f"{node}state/?attempt=1",
+            "swarms": "/swarms/?state=live&project=textkit",
+            "approvals": "/approvals/",
+            "approval": f"/approvals/{self.approval.pk}/",
+            "agents": "/agents/",
+            "agents-now": "/agents/now/",
+            "servers": "/servers/",
+            "session": session,
+            "session-parts": f"{session}parts/",
+        }
