@@ -39,10 +39,8 @@ def query(url: str, text: str) -> object:
 
 
 def processes_of(folder: Path) -> list[str]:
-    listing = subprocess.run(
-        ["ps", "-e", "-o", "stat=", "-o", "args="], capture_output=True, text=True, check=True
-    ).stdout
-    assert sys.executable in listing, "this very process is not listed: the list is not what it seems"
+    command = ["ps", "-eww", "-o", "stat=", "-o", "args="]
+    listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return [line for line in listing.splitlines() if str(folder) in line and not line.startswith("Z")]
 
 

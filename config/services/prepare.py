@@ -65,9 +65,9 @@ def prepare(layout: Layout, site: Site, environ: Mapping[str, str], say: Say) ->
     ours = control(site, environ)
     if step == "migrate":
         say("applying migrations")
-        django("migrate_schemas", "--no-input", environment=ours)
+        django("migrate_schemas", "--noinput", environment=ours)
     if not known or not site.token_file.exists():
-        token = django("runner_token", environment=ours).strip().splitlines()[-1]
+        token = django("runner_token", "--name", "local", environment=ours).strip().splitlines()[-1]
         write_private(site.token_file, token + "\n")
     if step == "migrate":
         write_json(layout.prepared, {"database": identity, "migrations": current})
