@@ -107,8 +107,9 @@ def _evidence(swarm: Swarm, attempt: Attempt, onto: str, paths: list[str], other
     return (
         f"Your commit {attempt.commit[:10]} does not merge onto {onto[:10]}: conflicts in {', '.join(paths)}. Your new"
         f" workspace starts at {onto[:10]}, which has the others' work and not yours. Do your part again so that both"
-        f" intents hold.\n\n### What the others meant\n{intents or '- see their diff'}\n\n### What you meant\n- `{node.key}`"
-        f" {node.title}: {attempt.summary}\n\n### Your diff\n```diff\n{mine}\n```\n\n### Their diff\n```diff\n{theirs}\n```"
+        f" intents hold.\n\n### What the others meant\n{intents or '- see their diff'}\n\n### What you meant"
+        f"\n- `{node.key}` {node.title}: {attempt.summary}\n\n### Your diff\n```diff\n{mine}\n```\n\n### Their diff"
+        f"\n```diff\n{theirs}\n```"
     )
 
 

@@ -1,7 +1,7 @@
 """Do two globs touch? Is a path inside a glob? Pure.
 
-A glob is relative to the repository's root: `*` and `?` match inside one segment, `**` any number of segments; a glob that
-ends in `/` means everything below.
+A glob is relative to the repository's root: `*` and `?` match inside one segment, `**` any number of segments; a glob
+that ends in `/` means everything below.
 """
 
 from collections.abc import Iterable

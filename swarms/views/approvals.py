@@ -8,7 +8,7 @@ from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_GET, require_POST
 
 from swarms import approvals as verbs
-from swarms import board, diffs, picture
+from swarms import board, decisions
 from swarms.forms import DecisionForm
 from swarms.models import Approval
 from swarms.views.found import back
@@ -35,7 +35,8 @@ def approvals(request: HttpRequest) -> HttpResponse:
 def approval(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Exactly what is decided, and the form to decide it."""
     position = board.position()
-    return render(request, "swarms/approval.html", decisions.describe(_found(pk)) | {"form": DecisionForm(), "position": position})
+    context = decisions.describe(_found(pk)) | {"form": DecisionForm(), "position": position}
+    return render(request, "swarms/approval.html", context)
 
 
 def _found(pk: UUID) -> Approval:

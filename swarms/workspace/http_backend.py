@@ -18,20 +18,19 @@ TIMEOUT = 300
 
 def serve(request: HttpRequest, repository: Path, rest: str, *, may_push: str) -> HttpResponseBase:
     """Answer one request of a git client; `may_push` is the only ref that it may push (empty: none)."""
-    body = tempfile.TemporaryFile()
     size = 0
-    while chunk := request.read(1 << 20):
-        size += len(chunk)
-        if size > MAX_BODY:
-            return HttpResponse(f"more than {MAX_BODY} bytes in one push: push in smaller steps", status=413)
-        body.write(chunk)
-    body.seek(0)
-    answer = tempfile.TemporaryFile()
-    env = _cgi(request.META, request.method or "GET", repository, rest, size) | {"WAGGLE_MAY_PUSH": may_push}
-    command = ["git", "-c", "safe.directory=*", "-c", f"core.hooksPath={repository / 'hooks'}", "http-backend"]
-    subprocess.run(command, env=env, stdin=body, stdout=answer, timeout=TIMEOUT, check=False)
-    answer.seek(0)
-    return _response(answer)
+    with tempfile.TemporaryFile() as body, tempfile.TemporaryFile() as answer:
+        while chunk := request.read(1 << 20):
+            size += len(chunk)
+            if size > MAX_BODY:
+                return HttpResponse(f"more than {MAX_BODY} bytes in one push: push in smaller steps", status=413)
+            body.write(chunk)
+        body.seek(0)
+        env = _cgi(request.META, request.method or "GET", repository, rest, size) | {"WAGGLE_MAY_PUSH": may_push}
+        command = ["git", "-c", "safe.directory=*", "-c", f"core.hooksPath={repository / 'hooks'}", "http-backend"]
+        subprocess.run(command, env=env, stdin=body, stdout=answer, timeout=TIMEOUT, check=False)
+        answer.seek(0)
+        return _response(answer)
 
 
 def _cgi(meta: Mapping[str, str], method: str, repository: Path, rest: str, size: int) -> dict[str, str]:
@@ -59,8 +58,7 @@ def _response(answer: IO[bytes]) -> HttpResponseBase:
             status = int(value.split()[0])
         else:
             headers[name] = value.strip()
-    rest = tempfile.TemporaryFile()
+    rest = tempfile.TemporaryFile()  # noqa: SIM115 - the response closes it
     shutil.copyfileobj(answer, rest)
-    answer.close()
     rest.seek(0)
     return FileResponse(rest, status=status, headers=headers, content_type=headers.pop("Content-Type", "text/plain"))

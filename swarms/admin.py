@@ -1,0 +1,121 @@
+"""Approvals in the team's admin: what exactly is decided, and the decision."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+
+from agents.models import Server
+from swarms import approvals
+from swarms.decisions import describe
+from swarms.models import Approval, CheckRun, Goal, Node, Plan, Project, Swarm
+from tenants.roles import Permission
+from tenants.sites import TeamAdminMixin, team_admin
+
+
+class ReadOnly(TeamAdminMixin, admin.ModelAdmin):
+    """Rows that only verbs change."""
+
+    view_needs = Permission.VIEW
+    show_full_result_count = False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return [field.name for field in self.model._meta.fields]
+
+
+class Undecided(admin.SimpleListFilter):
+    """Pending first: that is why people come."""
+
+    title = "decision"
+    parameter_name = "decision"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("pending", "Needs a decision"), ("decided", "Decided")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        if self.value() == "pending":
+            return queryset.filter(state="pending")
+        if self.value() == "decided":
+            return queryset.exclude(state="pending")
+        return queryset
+
+
+@admin.register(Approval, site=team_admin)
+class ApprovalAdmin(ReadOnly):
+    """List, look, decide. Deciding is the verb swarms.approvals.approve or reject, here as everywhere."""
+
+    change_needs = Permission.APPROVE
+    change_form_template = "admin/swarms/approval/change_form.html"
+    list_display = ("title", "kind", "state", "swarm", "requested_by", "requested_at", "decided_by", "decided_at")
+    list_filter = (Undecided, "kind", "state", "swarm__project")
+    list_select_related = ("swarm__project", "requested_by", "decided_by")
+    search_fields = ("title", "because")
+    ordering = ("-requested_at",)
+    date_hierarchy = "requested_at"
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show exactly what is decided; a POST decides."""
+        approval = self.get_object(request, object_id)
+        decides = "_approve" in request.POST or "_reject" in request.POST
+        if approval is not None and request.method == "POST" and decides:
+            return self._decide(request, approval)
+        context = describe(approval) if approval else {}
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **context})
+
+    def _decide(self, request: HttpRequest, approval: Approval) -> HttpResponse:
+        because = request.POST.get("because", "").strip()
+        verb = approvals.approve if "_approve" in request.POST else approvals.reject
+        try:
+            verb(approval, by=request.user, because=because)
+        except approvals.NotDecidable as error:
+            self.message_user(request, str(error), messages.ERROR)
+        else:
+            approval.refresh_from_db()
+            self.message_user(request, f"{approval.title}: {approval.state}.", messages.SUCCESS)
+        return HttpResponseRedirect(reverse("admin:swarms_approval_change", args=[approval.pk]))
+
+
+@admin.register(Project, site=team_admin)
+class ProjectAdmin(ReadOnly):
+    list_display = ("name", "state", "target_branch", "source", "created_at")
+    list_filter = ("state",)
+    search_fields = ("name", "slug")
+
+
+@admin.register(Goal, site=team_admin)
+class GoalAdmin(ReadOnly):
+    list_display = ("title", "project", "number", "created_by", "created_at")
+    list_filter = ("project",)
+
+
+@admin.register(Swarm, site=team_admin)
+class SwarmAdmin(ReadOnly):
+    list_display = ("__str__", "state", "because", "created_at", "ended_at")
+    list_filter = ("state", "project")
+
+
+@admin.register(Plan, site=team_admin)
+class PlanAdmin(ReadOnly):
+    list_display = ("__str__", "state", "source", "created_at")
+    list_filter = ("state", "source")
+
+
+@admin.register(Node, site=team_admin)
+class NodeAdmin(ReadOnly):
+    list_display = ("key", "title", "swarm", "role", "state", "attempts_made", "because")
+    list_filter = ("state", "role", "swarm__project")
+
+
+@admin.register(CheckRun, site=team_admin)
+class CheckRunAdmin(ReadOnly):
+    list_display = ("purpose", "swarm", "commit", "state", "because", "created_at")
+    list_filter = ("purpose", "state")
+
+
+@admin.register(Server, site=team_admin)
+class ServerAdmin(ReadOnly):
+    list_display = ("name", "url", "kind", "version", "state", "last_seen")
+    list_filter = ("state", "kind")
