@@ -34,10 +34,6 @@ class Server(models.Model):
     def event_subject(self) -> str:
         return "team"
 
-    @property
-    def event_subject(self) -> str:
-        return "team"
-
 
 class Execution(models.Model):
     """One run of an assignment on a runner: a lease with a fence."""
