@@ -29,7 +29,7 @@ class Layout:
     root: Path
 
     NAMES: ClassVar = (
-        "postgres", "postgres.new", "postgres.new.password", "valkey", "repos", "runner", "artifacts",
+        "postgres", "postgres.new", "postgres.new.password", "valkey", "repos", "sample", "runner", "artifacts",
         "log", "run", "secrets", "ports.json", "prepared.json",
     )  # fmt: skip
     """Everything that a reset deletes; other files in the folder are not ours."""
@@ -86,6 +86,7 @@ class Layout:
             self.root.mkdir(parents=True, exist_ok=True)
             for folder in (self.log, self.run, self.secrets):
                 folder.mkdir(mode=0o700, exist_ok=True)
+            (self.root / "static").mkdir(exist_ok=True)
         except OSError as error:
             raise ImproperlyConfigured(
                 f"The data folder {self.root} cannot be written: {error.strerror}. {_remedy(self.root)}"

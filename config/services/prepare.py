@@ -25,6 +25,9 @@ from config.services.layout import (
 )
 from config.services.programs import Site, control, manage
 
+DEMO_TEAM = ("Acme", "acme", "owner@acme.example")
+"""Name, address and owner of the team that a fresh embedded database begins with."""
+
 Say = Callable[[str], None]
 
 
@@ -50,8 +53,9 @@ def check_reachable(site: Site) -> None:
 
 
 def prepare(layout: Layout, site: Site, environ: Mapping[str, str], say: Say) -> None:
-    """Migrate when there is something to migrate, and issue the local runner's token once per database.
+    """Migrate when there is something to migrate; once per database, issue the local runner's token.
 
+    A fresh embedded database also gets the demo team, so that there is something to sign in to.
     Raises StartFailed when a command fails or the database was made with other migrations.
     """
     identity, made = _identity(site)
@@ -69,6 +73,10 @@ def prepare(layout: Layout, site: Site, environ: Mapping[str, str], say: Say) ->
     if not known or not site.token_file.exists():
         token = django("runner_token", "--name", "local", environment=ours).strip().splitlines()[-1]
         write_private(site.token_file, token + "\n")
+    if not known and not external_database():
+        say(f"making the team {DEMO_TEAM[1]}")
+        name, slug, owner = DEMO_TEAM
+        django("make_team", "--name", name, "--slug", slug, "--owner", owner, environment=ours)
     if step == "migrate":
         write_json(layout.prepared, {"database": identity, "migrations": current})
 

@@ -1,0 +1,305 @@
+"""`manage.py up`: real processes that are started, kept, and ended with everything they started."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config.env import PROJECT_ROOT
+from config.services.layout import Layout, read_json
+from config.services.marks import Mark, wait_gone, with_variable
+from config.services.ports import free_port
+from config.services.prepare import compare, migration_hashes
+from config.services.processes import Process, pause_after
+from config.services.programs import Program, Site, programs
+
+NAMES = {"rehearsal", "web", "worker", "ticker", "runner", "discover"}
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 120) -> Any:
+    """The first true value of `what`; a limit against hanging, not a claim about speed."""
+    deadline = time.monotonic() + seconds
+    while not (value := what()):
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain"
+        time.sleep(0.05)
+    return value
+
+
+# --- one program
+
+
+class Kept:
+    """A program under a `Process`, with what it said."""
+
+    def __init__(self, code: str, folder: Path) -> None:
+        self.lines: list[str] = []
+        self.starts = 0
+        program = Program("bee", (sys.executable, "-u", "-c", code), {"PATH": os.environ["PATH"]})
+        self.log = folder / "bee.log"
+        self.process = Process(program, self.log, lambda name, line: self.lines.append(f"{name}: {line}"), self._count)
+        self.process.start()
+
+    def _count(self) -> None:
+        self.starts += 1
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.join(10)
+        assert not self.process.is_alive()
+
+
+def test_what_a_program_says_reaches_sink_and_log(tmp_path: Path) -> None:
+    kept = Kept("import time; print('hum'); print('grün', flush=True); time.sleep(60)", tmp_path)
+    wait_for(lambda: len(kept.lines) == 2)
+    kept.process.ask_to_stop()
+    kept.process.join(10)
+    assert kept.lines == ["bee: hum", "bee: grün"]
+    assert kept.log.read_text() == "hum\ngrün\n"
+    assert kept.starts == 1
+
+
+def test_a_dead_program_is_started_again_and_that_is_said(tmp_path: Path) -> None:
+    kept = Kept("import time; time.sleep(60)", tmp_path)
+    first = wait_for(lambda: kept.process.mark)
+    os.kill(first.pid, signal.SIGKILL)
+    wait_for(lambda: kept.starts == 2)
+    assert kept.process.mark is not None
+    assert kept.process.mark.alive()
+    assert kept.process.mark != first
+    assert kept.lines == ["bee: [up] bee was ended by SIGKILL; it starts again in 0.2 s"]
+    kept.end()
+
+
+def test_pauses_between_starts_double_up_to_five_seconds() -> None:
+    assert [pause_after(deaths) for deaths in (1, 2, 3, 5, 6, 500)] == [0.2, 0.4, 0.8, 3.2, 5.0, 5.0]
+
+
+def test_the_children_of_a_dead_program_end_before_it_starts_again(tmp_path: Path) -> None:
+    code = "import subprocess, sys; p = subprocess.Popen(['sleep', '600']); print(p.pid, flush=True); p.wait()"
+    kept = Kept(code, tmp_path)
+    child = Mark.of(int(wait_for(lambda: kept.lines)[0].removeprefix("bee: ")))
+    assert child.alive()
+    assert kept.process.mark is not None
+    os.kill(kept.process.mark.pid, signal.SIGKILL)
+    wait_for(lambda: kept.starts == 2)
+    assert wait_gone([child], 10)
+    kept.end()
+
+
+def test_a_program_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Path) -> None:
+    code = (
+        "import signal, subprocess; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        "p = subprocess.Popen(['sleep', '600']); print(p.pid, flush=True)\nwhile True: signal.pause()"
+    )
+    kept = Kept(code, tmp_path)
+    child = Mark.of(int(wait_for(lambda: kept.lines)[0].removeprefix("bee: ")))
+    kept.process.ask_to_stop()
+    kept.process.join(0.5)
+    assert kept.process.is_alive()
+    kept.end()
+    assert wait_gone([child], 10)
+    assert kept.starts == 1
+
+
+# --- who may know what
+
+
+def site(tmp_path: Path, rehearsal_port: int | None = 4711) -> Site:
+    return Site(
+        tmp_path, 8000, "postgresql://waggle:pw-of-postgres@h/waggle", "redis://:pw-of-valkey@h", "m", rehearsal_port
+    )
+
+
+def test_the_runner_gets_no_database_and_no_secret_of_the_control_plane(tmp_path: Path) -> None:
+    environ = {
+        "PATH": "/bin",
+        "DATABASE_URL": "postgresql://waggle:pw-of-postgres@h/waggle",
+        "WAGGLE_SECRET_KEY": "key-of-django",
+        "WAGGLE_MODEL_API_KEY": "key-of-provider",
+        "WAGGLE_RUNNER_TOKEN": "wg_token",
+        "WAGGLE_RUNNER_CAPACITY": "7",
+        "AWS_SECRET_ACCESS_KEY": "of-somebody",
+    }
+    found = {program.name: program.environment for program in programs(site(tmp_path), environ)}
+    assert set(found) == NAMES
+    for name in ("runner", "rehearsal"):
+        known = json.dumps(dict(found[name]))
+        for secret in ("pw-of", "key-of", "DATABASE_URL", "REDIS_URL", "of-somebody", "wg_token"):
+            assert secret not in known, f"{name} knows {secret}"
+    assert found["runner"]["WAGGLE_RUNNER_CAPACITY"] == "7"
+    assert found["runner"]["WAGGLE_RUNNER_TOKEN_FILE"] == str(tmp_path / "secrets" / "runner.token")
+    assert found["web"]["DATABASE_URL"].endswith("@h/waggle")
+    assert found["web"]["WAGGLE_MODEL_API_KEY"] == "key-of-provider"
+    assert "AWS_SECRET_ACCESS_KEY" not in found["web"]
+
+
+def test_a_real_model_leaves_the_rehearsal_out(tmp_path: Path) -> None:
+    real = {"WAGGLE_MODEL_BASE_URL": "https://model.example/v1", "WAGGLE_MODEL_NAME": "real"}
+    found = {program.name: program.environment for program in programs(site(tmp_path, None), real)}
+    assert set(found) == NAMES - {"rehearsal"}
+    assert found["web"]["WAGGLE_MODEL_BASE_URL"] == "https://model.example/v1"
+    assert "WAGGLE_MODEL_REHEARSAL" not in found["web"]
+    rehearsed = {program.name: program.environment for program in programs(site(tmp_path), {})}
+    assert rehearsed["web"]["WAGGLE_MODEL_BASE_URL"] == "http://127.0.0.1:4711/v1"
+    assert rehearsed["web"]["WAGGLE_MODEL_REHEARSAL"] == "1"
+
+
+# --- migrations
+
+
+def test_new_migrations_are_applied_and_changed_ones_are_refused() -> None:
+    made = {"tenants/migrations/0001_initial.py": "a", "swarms/migrations/0001_initial.py": "b"}
+    assert compare({}, made) == "migrate"
+    assert compare(made, made) == "same"
+    assert compare(made, made | {"swarms/migrations/0002_more.py": "c"}) == "migrate"
+    assert compare(made, made | {"swarms/migrations/0001_initial.py": "x"}) == "other"
+    assert compare(made, {"tenants/migrations/0001_initial.py": "a"}) == "other"
+    assert "tenants/migrations/0001_initial.py" in migration_hashes(PROJECT_ROOT)
+
+
+# --- everything
+
+
+class Up:
+    """A `manage.py up` of its own folder and port."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.layout = Layout(folder)
+        self.port = port
+        self.output: list[str] = []
+        self.process = start_up(folder, port)
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        self.output.extend(iter(self.process.stdout.readline, ""))
+
+    def said(self, text: str) -> bool:
+        if self.process.poll() is not None:
+            raise AssertionError(f"up ended with {self.process.returncode}:\n{''.join(self.output)}")
+        return any(text in line for line in self.output)
+
+    def marks(self) -> dict[str, Mark]:
+        record = read_json(self.layout.platform)["processes"]
+        services = read_json(self.layout.services)
+        found = {name: Mark.parse(process) for name, process in record.items()}
+        return found | {name: Mark.parse(services[name]) for name in ("postgres", "valkey")}
+
+    def mark_word(self) -> str:
+        return str(read_json(self.layout.platform)["mark"])
+
+    def ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+
+def start_up(folder: Path, port: int) -> "subprocess.Popen[str]":
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return subprocess.Popen(
+        [sys.executable, "manage.py", "up", "--port", str(port)],
+        cwd=PROJECT_ROOT,
+        # Empty variables keep a developer's .env out.
+        env=kept | {"WAGGLE_DATA_DIR": str(folder), "DATABASE_URL": "", "REDIS_URL": "", "WAGGLE_MODEL_BASE_URL": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Callable[[], Up]]:
+    started: list[Up] = []
+    port = free_port()
+
+    def begin() -> Up:
+        started.append(Up(tmp_path / "data", port))
+        return started[-1]
+
+    yield begin
+    for each in started:
+        if each.process.poll() is None:
+            each.process.send_signal(signal.SIGINT)
+            each.process.wait(60)
+
+
+@pytest.mark.timeout(400)
+def test_up_starts_all_keeps_all_and_leaves_nothing(up: Callable[[], Up]) -> None:
+    first = up()
+    wait_for(lambda: first.said("Sign in to team acme"), 240)
+    assert first.ready()
+    assert set(first.marks()) == NAMES | {"postgres", "valkey"}
+    assert all(mark.alive() for mark in first.marks().values())
+
+    second = start_up(first.layout.root, free_port())
+    said = second.communicate(timeout=120)[0]
+    assert second.returncode == 1
+    assert (
+        f"already runs in {first.layout.root} at http://waggle.localhost:{first.port} (pid {first.process.pid})" in said
+    )
+
+    before = first.marks()
+    for name in ("web", "worker", "postgres"):
+        os.kill(before[name].pid, signal.SIGKILL)
+    wait_for(lambda: all(first.marks()[name] != before[name] for name in ("web", "worker", "postgres")))
+    wait_for(first.ready)
+    assert first.said("[up] web was ended by SIGKILL")
+
+    word, living = first.mark_word(), list(first.marks().values())
+    first.process.send_signal(signal.SIGINT)
+    assert first.process.wait(60) == 0, "".join(first.output)
+    assert with_variable("WAGGLE_PLATFORM", word) == []
+    assert [mark for mark in living if mark.alive()] == []
+    assert not first.layout.platform.exists()
+
+
+@pytest.mark.timeout(400)
+def test_a_killed_supervisor_takes_all_along_and_the_next_start_works(up: Callable[[], Up]) -> None:
+    first = up()
+    wait_for(lambda: first.said("Waggle runs at"), 240)
+    word, left = first.mark_word(), list(first.marks().values())
+    first.process.kill()
+    first.process.wait()
+    if sys.platform.startswith("linux"):
+        assert wait_gone(left, 30), [mark for mark in left if mark.alive()]
+
+    second = up()
+    wait_for(lambda: second.said("Waggle runs at"), 240)
+    assert second.ready()
+    assert with_variable("WAGGLE_PLATFORM", word) == []
+    assert second.mark_word() != word
+    with (second.layout.run / "lock").open("a") as lock, pytest.raises(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_up_refuses_an_address_without_a_server_by_the_name_of_its_variable(tmp_path: Path) -> None:
+    port = free_port()
+    for name, url in {
+        "DATABASE_URL": f"postgresql://127.0.0.1:{port}/waggle",
+        "REDIS_URL": f"redis://127.0.0.1:{port}",
+    }.items():
+        done = subprocess.run(
+            [sys.executable, "manage.py", "up", "--port", str(free_port())],
+            cwd=PROJECT_ROOT,
+            env={"PATH": os.environ["PATH"], "WAGGLE_DATA_DIR": str(tmp_path), name: url},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert f"{name}: no answer from" in done.stderr
+        assert f"127.0.0.1:{port}" in done.stderr
+        assert f"for example {name}=" in done.stderr
