@@ -9,7 +9,9 @@ class SwarmsConfig(AppConfig):
 
     def ready(self) -> None:
         from agents import ports
+        from sessions import topics
         from swarms import hints
+        from swarms.models import Project, Swarm
         from swarms.settlement import Settlement
         from tenants.hints import room_on_a_runner
         from tenants.page import badges
@@ -17,6 +19,8 @@ class SwarmsConfig(AppConfig):
         ports.bind(Settlement())
         room_on_a_runner.connect(lambda **kwargs: hints.dispatch(), weak=False, dispatch_uid="swarms.dispatch")
         badges["approvals"] = waiting
+        topics.register("project", lambda pk: Project.objects.filter(pk=pk).exists())
+        topics.register("swarm", lambda pk: Swarm.objects.filter(pk=pk).exists())
 
 
 def waiting(request: HttpRequest) -> int:

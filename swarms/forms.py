@@ -51,9 +51,12 @@ class ProjectForm(forms.ModelForm):
         help_text="Commands that must pass on the whole result before it lands. Written like the checks.",
     )
 
+    field_order = ("name", "slug", "source", "target_branch", "checks", "acceptance")
+
     class Meta:
         model = Project
-        fields = ("name", "slug", "source", "target_branch", "checks", "acceptance", "approve_plan", "approve_landing")
+        # The checks stay out: they become rows of JSON in the verb, not here.
+        fields = ("name", "slug", "source", "target_branch", "approve_plan", "approve_landing")
         labels = {
             "slug": "Short name",
             "source": "Repository",
