@@ -103,7 +103,7 @@ def _access(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict
     arguments = event.pop("positional_args", None)
     if event.get("logger") == "uvicorn.access" and isinstance(arguments, tuple) and len(arguments) == 5:
         client, method, path, _version, status = arguments
-        event |= {"event": "request", "client": client, "method": method, "path": path, "status": status}
+        event.update(event="request", client=client, method=method, path=path, status=status)
     return event
 
 
