@@ -11,6 +11,7 @@ from typing import TextIO
 
 import structlog
 
+from agents.runner.cage import clear
 from agents.runner.link import Link
 from agents.runner.sandbox import detect
 from agents.runner.settings import RunnerSettings, SettingsError, read
@@ -66,6 +67,7 @@ async def _serve(settings: RunnerSettings) -> None:
     stopped = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stopped.set)
+    clear()
     sandbox = detect()
     link = Link(settings, sandbox)
     log.info("runner starts", name=settings.name, capacity=settings.capacity, sandbox=sandbox)

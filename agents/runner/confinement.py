@@ -16,6 +16,8 @@ from agents.contracts import Limits
 WORKSPACE = "/workspace"
 FILE_BYTES = 1 << 30
 OPEN_FILES = 4096
+SPARE_PROCESSES = 32
+"""The kernel's limit lies above ours, so that it is we who stop a command, and say why."""
 ETC = (
     "alternatives",
     "hosts",
@@ -88,6 +90,7 @@ def environment(home: str = "/tmp") -> dict[str, str]:
 def limited(command: str, limits: Limits) -> list[str]:
     """The command under resource limits. Data, not address space: runtimes reserve far more than they use."""
     argv = [
+        *("nice", "-n", "5"),
         "prlimit",
         "--core=0",
         f"--cpu={limits.seconds * (os.cpu_count() or 1)}",
@@ -96,7 +99,7 @@ def limited(command: str, limits: Limits) -> list[str]:
         f"--nofile={OPEN_FILES}",
     ]
     if _processes_count_per_namespace():
-        argv.append(f"--nproc={limits.processes}")
+        argv.append(f"--nproc={limits.processes + SPARE_PROCESSES}")
     return [*argv, "sh", "-c", command]
 
 

@@ -14,6 +14,7 @@ from typing import Literal
 
 from agents.contracts import Limits
 from agents.runner import confinement
+from agents.runner.cage import cage
 from agents.runner.confinement import Places
 from agents.runner.processes import descendants, kill_tree, private_bytes
 
@@ -97,10 +98,15 @@ def command_line(command: str, kind: Sandbox, places: Places, limits: Limits) ->
 async def run(command: str, kind: Sandbox, places: Places, limits: Limits) -> CommandResult:
     """Runs a command to its end or to the first limit that it breaks; nothing of it is left afterwards."""
     places.prepare()
+    async with cage(limits.processes + confinement.SPARE_PROCESSES) as entrance:
+        return await _run([*entrance, *command_line(command, kind, places, limits)], kind, places, limits)
+
+
+async def _run(argv: list[str], kind: Sandbox, places: Places, limits: Limits) -> CommandResult:
     started = time.monotonic()
     home = "/tmp" if kind != "none" else str(places.tmp)
     process = await asyncio.create_subprocess_exec(
-        *command_line(command, kind, places, limits),
+        *argv,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

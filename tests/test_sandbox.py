@@ -1,0 +1,285 @@
+"""Commands of agents are locked in: probes that try to get out, and limits that they run into."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, get_args
+
+import pytest
+
+from agents.contracts import Limits
+from agents.runner import sandbox
+from agents.runner.cage import cage
+from agents.runner.confinement import Places, mounts_of
+from agents.runner.sandbox import Clipped, CommandResult, Confined, SandboxMissing, command_line
+
+Walled = Literal["bubblewrap", "unshare"]
+
+
+def works(kind: Walled, folder: Path) -> bool:
+    places = Places(folder / "work", folder / "scratch")
+    places.prepare()
+    try:
+        return subprocess.run(command_line("true", kind, places, Limits()), capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+WORKING: list[Walled] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def working(tmp_path_factory: pytest.TempPathFactory) -> None:
+    WORKING[:] = [kind for kind in get_args(Walled) if works(kind, tmp_path_factory.mktemp(kind))]
+    assert WORKING, "No sandbox works on this machine; install bubblewrap, or allow user namespaces."
+
+
+Run = Callable[..., CommandResult]
+
+
+@pytest.fixture(params=get_args(Walled))
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
+    """Runs a command in each kind of sandbox; where one kind does not work, in the other again."""
+    kind: Walled = request.param if request.param in WORKING else WORKING[0]
+    places = Places(tmp_path / "work", tmp_path / "scratch")
+
+    def run(command: str, **limits: int) -> CommandResult:
+        return asyncio.run(sandbox.run(command, kind, places, Limits(**{"seconds": 20, **limits})))
+
+    return run
+
+
+def test_detection_finds_a_sandbox_that_works() -> None:
+    assert sandbox.detect() == WORKING[0]
+
+
+def test_a_command_runs_at_the_root_of_the_work_tree_and_may_change_it(run: Run, tmp_path: Path) -> None:
+    result = run("pwd; echo out; echo err >&2; mkdir -p a && echo x > a/b; exit 3")
+
+    assert (result.exit_code, result.stopped, result.truncated) == (3, "", False)
+    assert result.output == "/workspace\nout\nerr\n"
+    assert (tmp_path / "work/a/b").read_text() == "x\n"
+
+
+def test_there_is_a_python_for_checks(run: Run) -> None:
+    result = run(
+        "python3 -c 'import sys, ssl, sqlite3, multiprocessing; multiprocessing.Lock(); print(sys.version_info[0])'"
+    )
+
+    assert (result.exit_code, result.output) == (0, "3\n")
+
+
+def test_there_is_no_network(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        result = run(
+            "python3 - <<'E'\n"
+            "import socket\n"
+            f"for address in (('127.0.0.1', {port}), ('1.1.1.1', 53), ('10.0.0.1', 80)):\n"
+            "    try:\n"
+            "        socket.create_connection(address, 2)\n"
+            "        print('reached', address)\n"
+            "    except OSError:\n"
+            "        print('refused')\n"
+            "E"
+        )
+
+    assert result.output == "refused\n" * 3
+
+
+def test_secrets_of_the_machine_are_out_of_sight(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "secret").write_text("s3cret")
+    home_secret = Path.home() / f".waggle-probe-{os.getpid()}"
+    home_secret.write_text("s3cret")
+    monkeypatch.setenv("WAGGLE_RUNNER_TOKEN", "s3cret")
+    try:
+        result = run(
+            f"cat {tmp_path}/secret {home_secret} /proc/{os.getpid()}/environ /etc/shadow 2>/dev/null;"
+            f"ls -a {tmp_path} {Path.home()}; env; cat /proc/[0-9]*/environ | tr '\\0' '\\n'; cat /etc/passwd"
+        )
+    finally:
+        home_secret.unlink()
+
+    assert "s3cret" not in result.output
+    assert home_secret.name not in result.output
+    assert "DJANGO" not in result.output
+    assert "agent:x:1000" in result.output
+
+
+def test_nothing_outside_the_work_tree_can_be_written(run: Run, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    places = f"{outside}/x /usr/x /etc/x /x /dev/x /proc/sys/kernel/x {os.path.realpath('/usr/bin')}/x"
+    run(f"for place in {places}; do touch $place && echo wrote $place; done; ln -s {outside} link; touch link/x")
+    files = "/proc/sys/kernel/core_pattern /proc/sys/kernel/hostname /proc/sysrq-trigger /proc/sys/vm/swappiness"
+    nested = "mount -t proc proc /proc && : >> /proc/sys/kernel/core_pattern && echo opened"
+    kernel = run(
+        f"for file in {files}; do (: >> $file) 2>/dev/null && echo opened $file; done;"
+        f" unshare -Urmpf sh -c '{nested}' 2>/dev/null; echo end"
+    )
+
+    assert list(outside.iterdir()) == []
+    assert not Path("/usr/x").exists()
+    assert kernel.output == "end\n"
+
+
+def test_a_command_has_no_capabilities_and_gains_none(run: Run) -> None:
+    result = run("grep -E '^(CapEff|CapPrm|CapBnd|NoNewPrivs)' /proc/self/status; mount -t tmpfs tmpfs /tmp; echo $?")
+
+    lines = dict(line.split(":\t") for line in result.output.splitlines() if ":\t" in line)
+    assert {int(lines[name], 16) for name in ("CapEff", "CapPrm", "CapBnd")} == {0}
+    assert lines["NoNewPrivs"] == "1"
+    assert not result.output.endswith("\n0\n")
+
+
+def test_other_processes_are_out_of_sight_and_out_of_reach(run: Run) -> None:
+    result = run(f"kill -0 {os.getpid()} 2>/dev/null && echo reached; ls /proc | grep -c '^[0-9]'")
+
+    assert "reached" not in result.output
+    assert int(result.output) < 10
+
+
+def test_a_command_that_runs_too_long_is_stopped_with_all_its_processes(run: Run, tmp_path: Path) -> None:
+    marker = f"{time.time_ns()}"
+    result = run(f"echo begun; (sleep 60; echo {marker}) & sh -c 'trap \"\" TERM; sleep 60 # {marker}'", seconds=1)
+
+    assert (result.stopped, result.timed_out, result.exit_code) == ("time", True, 137)
+    assert result.output.startswith("begun\n")
+    assert "longer than 1 s" in result.output
+    assert not processes_with(marker)
+
+
+def test_what_a_command_leaves_in_the_background_ends_with_it(run: Run) -> None:
+    marker = f"{time.time_ns()}"
+    result = run(f"setsid nohup sh -c 'sleep 60 # {marker}' >/dev/null 2>&1 & echo done")
+
+    assert (result.exit_code, result.output) == (0, "done\n")
+    assert not processes_with(marker)
+
+
+def test_one_process_cannot_take_more_memory_than_allowed(run: Run) -> None:
+    result = run("python3 -c 'x = bytearray(600 << 20); print(len(x))'", memory_mb=256)
+
+    assert result.exit_code != 0
+    assert "MemoryError" in result.output
+
+
+def test_many_processes_together_cannot_either(run: Run) -> None:
+    one = "python3 -c 'import time; x = bytearray(b\"x\") * (150 << 20); time.sleep(20)'"
+    result = run(f"{one} & {one} & {one} & {one} & wait", memory_mb=256)
+
+    assert result.stopped == "memory"
+    assert "more than 256 MB" in result.output
+
+
+def test_a_command_with_too_many_processes_is_stopped(run: Run) -> None:
+    many = "for i in $(seq 70); do sleep 20 & done; wait"
+    # Where only our look at /proc stops it, a real bomb would stop the machine for everybody else first.
+    bomb = "f() { f | f & }; f; sleep 20"
+    result = run(bomb if os.geteuid() or asyncio.run(caged()) else many, processes=50)
+
+    assert result.stopped == "processes"
+    assert "more than 50 processes" in result.output
+
+
+async def caged() -> bool:
+    async with cage(10) as entrance:
+        return bool(entrance)
+
+
+def test_of_a_long_output_the_beginning_and_the_end_are_kept(run: Run) -> None:
+    result = run("seq 1 200000", output_bytes=2000)
+
+    assert result.truncated
+    assert result.output.startswith("1\n2\n3\n")
+    assert result.output.endswith("199999\n200000\n")
+    assert "bytes left out" in result.output
+    assert len(result.output) < 2100
+
+
+def test_a_file_cannot_grow_without_end(run: Run, tmp_path: Path) -> None:
+    run("dd if=/dev/zero of=big bs=64M count=32 2>&1", seconds=60)
+
+    assert (tmp_path / "work/big").stat().st_size <= 1 << 30
+
+
+def test_without_a_sandbox_nothing_runs_but_the_rehearsal(tmp_path: Path) -> None:
+    places = Places(tmp_path / "work", tmp_path / "scratch")
+
+    with pytest.raises(SandboxMissing, match="bubblewrap"):
+        asyncio.run(Confined("none", places, Limits()).run("touch ran"))
+    result = asyncio.run(Confined("none", places, Limits(), trusted_model=True).run("touch ran; echo ok"))
+
+    assert (tmp_path / "work/ran").exists()
+    assert result.output.endswith("here]\nok\n")
+    assert result.output.startswith("[not sandboxed")
+
+
+def test_without_a_sandbox_limits_still_hold(tmp_path: Path) -> None:
+    places = Places(tmp_path / "work", tmp_path / "scratch")
+    marker = f"{time.time_ns()}"
+    result = asyncio.run(sandbox.run(f"sh -c 'sleep 60 # {marker}'; true", "none", places, Limits(seconds=1)))
+
+    assert result.stopped == "time"
+    assert not processes_with(marker)
+
+
+def test_stopping_the_task_stops_the_command(tmp_path: Path) -> None:
+    places = Places(tmp_path / "work", tmp_path / "scratch")
+    marker = f"{time.time_ns()}"
+
+    async def cancel() -> None:
+        command = f"touch begun; sh -c 'sleep 60 # {marker}'; true"
+        task = asyncio.create_task(sandbox.run(command, WORKING[0], places, Limits()))
+        while not (places.work / "begun").exists():
+            await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancel())
+
+    assert not processes_with(marker)
+
+
+def test_a_clipped_output_never_cuts_what_fits() -> None:
+    kept = Clipped(10)
+    for piece in (b"abc", b"defgh", b"ij"):
+        kept.add(piece)
+
+    assert (kept.text(), kept.truncated) == ("abcdefghij", False)
+    kept.add(b"k")
+    assert kept.text() == "abcde\n[… 1 bytes left out …]\nghijk"
+
+
+def test_mounts_below_a_path_are_made_read_only_too() -> None:
+    mountinfo = (
+        "1 0 0:1 / / rw,relatime - ext4 /dev/vda rw\n"
+        "2 1 0:2 / /usr rw,nosuid,relatime - ext4 /dev/vdb rw\n"
+        "3 2 0:3 / /usr/local\\040x ro,nodev - tmpfs t rw\n"
+        "4 1 0:4 / /usrlocal rw - tmpfs t rw\n"
+    )
+
+    assert mounts_of("/usr", mountinfo) == [("", ["nosuid", "relatime"]), ("/local x", ["nodev"])]
+
+
+def processes_with(marker: str) -> list[str]:
+    """Command lines of living processes that hold a marker; waits a moment for the dying."""
+    deadline = time.monotonic() + 5
+    while True:
+        found = []
+        for folder in Path("/proc").iterdir():
+            if folder.name.isdigit() and folder.name != str(os.getpid()):
+                try:
+                    line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+                except OSError:
+                    continue
+                if marker in line:
+                    found.append(line)
+        if not found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.05)
