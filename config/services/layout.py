@@ -30,7 +30,7 @@ class Layout:
 
     NAMES: ClassVar = (
         "postgres", "postgres.new", "postgres.new.password", "valkey", "repos", "sample", "runner", "artifacts",
-        "log", "run", "secrets", "ports.json", "prepared.json",
+        "log", "run", "secrets", "ports.json", "prepared.json", "static",
     )  # fmt: skip
     """Everything that a reset deletes; other files in the folder are not ours."""
 

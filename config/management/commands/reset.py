@@ -34,7 +34,7 @@ class Command(BaseCommand):
             self.stdout.write("The database that DATABASE_URL names is left as it is.")
         if not found:
             return
-        if not yes and input("Delete all of this, with all teams and projects? [y/N] ").strip().lower() != "y":
+        if not yes and not self._agreed():
             raise CommandError("Nothing was deleted.")
         platform = Platform(root)
         try:
