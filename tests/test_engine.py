@@ -1,7 +1,7 @@
 """A swarm from goal to landing, with real git and Postgres; the runner is tests/hands.py."""
 
 import subprocess
-from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,19 +13,41 @@ from agents import executions
 from agents.contracts import Assignment, Check, FailureOutcome, FailureReason, PlanNode, PlanProposal, WorkOutcome
 from agents.models import Execution
 from sessions.models import Event
-from swarms import approvals, attempts, dispatch, goals, operations, planner, projects
+from swarms import approvals, dispatch, goals, operations, planner, projects
 from swarms.models import Approval, Attempt, CheckRun, Edge, Merge, Node, Project, Swarm
 from swarms.workspace.git import environment
 from tenants.models import Due, Placement, Team, Ticket, Token
 from tests.conftest import user_of
-from tests.hands import Hands, shell
+from tests.hands import Hands
 
 PLAN = PlanProposal(
     summary="Two files at once, then one that needs them, then a review.",
     nodes=(
-        PlanNode(key="a", title="Write a", role="developer", instructions="a.txt", writes=("a.txt", "list.txt"), checks=(Check(name="a", command="grep -q good a.txt"),)),  # fmt: skip
-        PlanNode(key="b", title="Write b", role="developer", instructions="b.txt", writes=("b.txt", "list.txt"), checks=(Check(name="b", command="test -f b.txt"),)),  # fmt: skip
-        PlanNode(key="c", title="Join them", role="developer", instructions="c.txt", depends_on=("a", "b"), writes=("c.txt",), risk="high"),  # fmt: skip
+        PlanNode(
+            key="a",
+            title="Write a",
+            role="developer",
+            instructions="a.txt",
+            writes=("a.txt", "list.txt"),
+            checks=(Check(name="a", command="grep -q good a.txt"),),
+        ),
+        PlanNode(
+            key="b",
+            title="Write b",
+            role="developer",
+            instructions="b.txt",
+            writes=("b.txt", "list.txt"),
+            checks=(Check(name="b", command="test -f b.txt"),),
+        ),
+        PlanNode(
+            key="c",
+            title="Join them",
+            role="developer",
+            instructions="c.txt",
+            depends_on=("a", "b"),
+            writes=("c.txt",),
+            risk="high",
+        ),
         PlanNode(key="r", title="Review", role="reviewer", instructions="look", depends_on=("c",)),
     ),
     acceptance=(Check(name="all", command="test -f a.txt -a -f b.txt -a -f c.txt"),),
@@ -56,7 +78,7 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def project(team: Team, source: Path, settings: object, tmp_path: Path, broker: object) -> Iterator[Project]:
+def project(team: Team, source: Path, settings: object, tmp_path: Path, broker: object) -> Project:
     """A project of acme whose repository has been copied."""
     settings.DATA_DIR = tmp_path / "data"  # type: ignore[attr-defined]
     settings.LOCAL_SOURCES = True  # type: ignore[attr-defined]
@@ -70,7 +92,7 @@ def project(team: Team, source: Path, settings: object, tmp_path: Path, broker: 
     projects.fetch(made.pk)
     made.refresh_from_db()
     assert made.state == "ready", made.because
-    yield made
+    return made
 
 
 @pytest.fixture
@@ -99,3 +121,255 @@ def test_a_goal_becomes_a_landing_through_a_failed_check_and_a_conflict(
     for subject in Event.objects.values_list("subject", flat=True).distinct():
         numbers = list(Event.objects.filter(subject=subject).order_by("seq").values_list("seq", flat=True))
         assert numbers == list(range(1, len(numbers) + 1))
+
+
+def start(project: Project, hands: Hands, until: str) -> Swarm:
+    """A swarm whose plan is approved, with node `until` placed on the runner and not yet begun."""
+    swarm = goals.state_goal(project, "Write the files", by=hands.by)
+    original = hands.carry_out
+
+    def stop_at(assignment: Assignment) -> list[str]:
+        if f"`{until}`" in assignment.briefing.split("\n")[0]:
+            hands.held.append(assignment)
+            return []
+        return original(assignment)
+
+    hands.carry_out = stop_at  # type: ignore[method-assign]
+    hands.run(swarm)
+    hands.carry_out = original  # type: ignore[method-assign]
+    assert len(hands.held) == 1
+    return swarm
+
+
+def expire(execution: Execution) -> None:
+    Execution.objects.filter(pk=execution.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
+
+
+def test_a_lost_attempt_is_tried_again_and_its_late_result_is_refused(project: Project, hands: Hands) -> None:
+    swarm = start(project, hands, "b")
+    held = hands.held[0]
+    execution = Execution.objects.get(pk=held.execution)
+    assert not executions.reap(execution.pk)
+    expire(execution)
+    assert executions.reap(execution.pk)
+    before = list(Attempt.objects.values_list("state", "commit"))
+    with pytest.raises(executions.Stale):
+        executions.settle(held.execution, held.fence, WorkOutcome(commit="0" * 40, summary="late"))
+    assert executions.accept(held.execution, held.fence) == "stale"
+    assert executions.heartbeat(held.execution, held.fence, 1) == "stale"
+    assert list(Attempt.objects.values_list("state", "commit")) == before
+    hands.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+    states = list(Attempt.objects.filter(node__key="b").order_by("number").values_list("number", "state"))
+    assert states[0] == (1, "lost")
+    assert Node.objects.get(key="b").failures <= 1
+
+
+def test_an_outcome_that_comes_twice_counts_once(project: Project, hands: Hands) -> None:
+    start(project, hands, "b")
+    held = hands.held[0]
+    executions.accept(held.execution, held.fence)
+    outcome = hands.outcome(held)
+    assert executions.settle(held.execution, held.fence, outcome) == []
+    events = Event.objects.count()
+    assert executions.settle(held.execution, held.fence, outcome) == []
+    assert Event.objects.count() == events
+
+
+def test_a_commit_that_was_not_pushed_is_a_fault_and_the_agent_may_go_on(project: Project, hands: Hands) -> None:
+    start(project, hands, "b")
+    held = hands.held[0]
+    executions.accept(held.execution, held.fence)
+    faults = executions.settle(held.execution, held.fence, WorkOutcome(commit="1" * 40, summary="x"))
+    assert "push it" in faults[0]
+    assert Execution.objects.get(pk=held.execution).state == "running"
+
+
+def test_three_losses_in_a_row_are_poison_and_the_target_stays_untouched(
+    project: Project, hands: Hands, source: Path
+) -> None:
+    swarm = start(project, hands, "b")
+    for _ in range(3):
+        held = hands.held[-1]
+        expire(Execution.objects.get(pk=held.execution))
+        assert executions.reap(held.execution)
+        dispatch.dispatch()
+        for placement in Placement.objects.filter(delivered_at=None):
+            assignment = executions.deliver(placement.execution, hands.team)
+            assert assignment is not None
+            hands.held.append(assignment)
+    hands.run(swarm)
+    assert swarm.state == "failed"
+    assert "poison" in swarm.because
+    assert not (source / "a.txt").exists()
+    assert Ticket.objects.count() == Placement.objects.count() == 0
+
+
+def test_work_outside_its_scope_goes_back_with_the_reason(project: Project, hands: Hands) -> None:
+    def strays(assignment: Assignment, work: Path) -> str:
+        if assignment.attempt == 1:
+            (work / "elsewhere.txt").write_text("x")
+        return worker(assignment, work)
+
+    hands.worker = strays
+    swarm = goals.state_goal(project, "Write the files", by=hands.by)
+    hands.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+    first = Attempt.objects.get(node__key="c", number=1)
+    assert first.reason == "out_of_scope"
+    assert "elsewhere.txt" in first.evidence
+    again = Attempt.objects.get(node__key="c", number=2).execution.assignment["briefing"]
+    assert "Reason: out_of_scope" in again
+    assert "elsewhere.txt" in again
+
+
+def test_a_node_that_keeps_failing_fails_the_swarm(project: Project, hands: Hands) -> None:
+    hands.worker = lambda assignment, work: FailureOutcome(reason=FailureReason.NO_CHANGES, message="nothing to do")
+    swarm = goals.state_goal(project, "Write the files", by=hands.by)
+    hands.run(swarm)
+    assert swarm.state == "failed"
+    assert Node.objects.get(key="a").attempts_made <= 3
+    assert {node.state for node in Node.objects.all()} <= {"failed", "cancelled"}
+
+
+def test_cancelling_stops_live_work_and_refuses_what_comes_late(project: Project, hands: Hands) -> None:
+    swarm = start(project, hands, "b")
+    held = hands.held[0]
+    assert executions.accept(held.execution, held.fence) == "continue"
+    operations.cancel(swarm, by=hands.by)
+    assert executions.heartbeat(held.execution, held.fence, 1) == "cancel"
+    executions.settle(
+        held.execution, held.fence, FailureOutcome(reason=FailureReason.CANCELLED, message="stopped on request")
+    )
+    hands.run(swarm, approve=False)
+    assert swarm.state == "cancelled"
+    assert swarm.because == "cancelled by Alice"
+    assert not Approval.objects.filter(state="pending").exists()
+    assert {node.state for node in Node.objects.all()} <= {"succeeded", "cancelled"}
+
+
+def test_nothing_starts_while_a_swarm_is_paused(project: Project, hands: Hands) -> None:
+    swarm = start(project, hands, "b")
+    operations.pause(swarm, by=hands.by)
+    expire(Execution.objects.get(pk=hands.held[0].execution))
+    executions.reap(hands.held[0].execution)
+    attempts_before = Attempt.objects.count()
+    hands.run(swarm)
+    assert swarm.state == "paused"
+    assert Attempt.objects.count() == attempts_before
+    operations.resume(swarm, by=hands.by)
+    hands.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+
+
+def test_a_rejected_plan_is_drafted_again_with_the_reason(project: Project, hands: Hands) -> None:
+    swarm = goals.state_goal(project, "Write the files", by=hands.by)
+    hands.run(swarm, approve=False)
+    approvals.reject(Approval.objects.get(state="pending"), by=hands.by, because="smaller steps, please")
+    hands.run(swarm, approve=False)
+    assert swarm.state == "proposed"
+    assert list(swarm.plans.order_by("version").values_list("state", flat=True)) == ["rejected", "proposed"]
+    briefing = Execution.objects.filter(kind="plan").order_by("-created_at")[0].assignment["briefing"]
+    assert "smaller steps, please" in briefing
+
+
+def test_three_bad_proposals_go_to_a_person_who_gives_a_plan(project: Project, hands: Hands) -> None:
+    good, bad = hands.plan, PlanProposal(summary="bad", nodes=(PLAN.nodes[0], PLAN.nodes[0]))
+    swarm = goals.state_goal(project, "Write the files", by=hands.by)
+    hands.plan = bad
+    dispatch.dispatch()
+    assignment = executions.deliver(Placement.objects.get().execution, hands.team)
+    assert assignment is not None
+    executions.accept(assignment.execution, assignment.fence)
+    for rest in (True, True, False):
+        faults = executions.settle(assignment.execution, assignment.fence, hands.outcome(assignment))
+        assert bool(faults) is rest
+    plan = swarm.plans.get()
+    assert plan.state == "invalid"
+    assert any("used 2 times" in fault for fault in plan.faults)
+    assert Node.objects.count() == 0
+    with pytest.raises(planner.PlanFaults, match="nodes"):
+        goals.give_plan(swarm, "summary: nothing", by=hands.by)
+    goals.give_plan(swarm, planner.write_yaml(good.model_dump(mode="json")), by=hands.by)
+    hands.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+
+
+def test_a_target_branch_that_moved_is_merged_and_checked_again(project: Project, hands: Hands, source: Path) -> None:
+    swarm = goals.state_goal(project, "Write the files", by=hands.by)
+    while not Approval.objects.filter(kind="landing").exists():
+        assert hands.turn() or hands.approve_all()
+    (source / "other.txt").write_text("by a person\n")
+    for args in (["add", "."], ["commit", "-q", "-m", "meanwhile"]):
+        subprocess.run(["git", *args], cwd=source, env=environment(), check=True)
+    hands.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+    assert (source / "other.txt").exists()
+    assert (source / "c.txt").exists()
+
+
+def test_a_source_that_refuses_the_push_is_told(project: Project, hands: Hands, source: Path) -> None:
+    swarm = goals.state_goal(project, "Write the files", by=hands.by)
+    while not Approval.objects.filter(kind="landing").exists():
+        assert hands.turn() or hands.approve_all()
+    (source / "list.txt").write_text("somebody is at work here\n")
+    hands.run(swarm)
+    assert swarm.state == "succeeded"
+    assert "not pushed" in swarm.pushed_because
+    assert swarm.landed_commit
+
+
+def test_an_approval_is_decided_once_and_only_by_those_who_may(project: Project, hands: Hands) -> None:
+    swarm = goals.state_goal(project, "Write the files", by=hands.by)
+    hands.run(swarm, approve=False)
+    gate = Approval.objects.get(state="pending")
+    with pytest.raises(approvals.NotDecidable, match="role"):
+        approvals.approve(gate, by=user_of("vera", "acme"))
+    with pytest.raises(approvals.NotDecidable, match="role"):
+        approvals.approve(gate, by=user_of("alice", "globex"))
+    with pytest.raises(approvals.NotDecidable, match="why"):
+        approvals.reject(gate, by=hands.by, because=" ")
+    approvals.approve(gate, by=hands.by, because="fine")
+    with pytest.raises(approvals.NotDecidable, match="Already approved by Alice"):
+        approvals.reject(gate, by=hands.by, because="too late")
+
+
+def test_an_approval_of_something_that_changed_is_void_and_asked_again(project: Project, hands: Hands) -> None:
+    swarm = goals.state_goal(project, "Write the files", by=hands.by)
+    while not Approval.objects.filter(kind="node", state="pending").exists():
+        assert hands.turn() or hands.approve_all()
+    gate = Approval.objects.get(kind="node")
+    Node.objects.filter(key="c").update(instructions="something else")
+    with pytest.raises(approvals.NotDecidable, match="changed"):
+        approvals.approve(gate, by=hands.by)
+    gate.refresh_from_db()
+    assert gate.state == "void"
+    hands.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+    assert Approval.objects.filter(kind="node").count() == 2
+
+
+def test_the_database_refuses_rogue_changes(project: Project, hands: Hands) -> None:
+    swarm = goals.state_goal(project, "Write the files", by=hands.by)
+    hands.run(swarm)
+    assert swarm.state == "succeeded"
+
+    def refused(change: object) -> None:
+        with pytest.raises(IntegrityError), transaction.atomic():
+            change()  # type: ignore[operator]
+
+    refused(lambda: Swarm.objects.update(state="running"))
+    refused(lambda: Node.objects.filter(key="a").update(state="ready"))
+    refused(lambda: Node.objects.filter(key="a").update(summary="rewritten"))
+    refused(lambda: Attempt.objects.filter(state="succeeded").update(state="failed"))
+    refused(lambda: Approval.objects.update(state="rejected"))
+    refused(lambda: Merge.objects.filter(state="merged").update(commit="0" * 40))
+    refused(lambda: Execution.objects.update(state="running"))
+    refused(lambda: Edge.objects.all().delete())
+    refused(lambda: Node.objects.filter(key="a").update(state="nonsense"))
+
+
+def test_why_a_node_does_not_run_is_told(project: Project, hands: Hands) -> None:
+    start(project, hands, "b")
+    reasons = {row.kind: row.text for row in Node.objects.get(key="r").conditions.all()}
+    assert reasons == {"dependency": "waits for c"}

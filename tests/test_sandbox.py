@@ -178,17 +178,10 @@ def test_many_processes_together_cannot_either(run: Run) -> None:
 
 def test_a_command_with_too_many_processes_is_stopped(run: Run) -> None:
     many = "for i in $(seq 70); do sleep 20 & done; wait"
-    # Where only our look at /proc stops it, a real bomb would stop the machine for everybody else first.
-    bomb = "f() { f | f & }; f; sleep 20"
-    result = run(bomb if os.geteuid() or asyncio.run(caged()) else many, processes=50)
+    result = run(many, processes=50)
 
     assert result.stopped == "processes"
     assert "more than 50 processes" in result.output
-
-
-async def caged() -> bool:
-    async with cage(10) as entrance:
-        return bool(entrance)
 
 
 def test_of_a_long_output_the_beginning_and_the_end_are_kept(run: Run) -> None:
