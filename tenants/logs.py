@@ -54,6 +54,7 @@ _LOGGERS: dict[str, str] = {
     "websockets": "WARNING",
     "zeroconf": "WARNING",
 }
+_FILTERS = {"uvicorn.access": ["probes"]}
 
 
 def bind(**values: object) -> None:
@@ -98,9 +99,23 @@ def _redact_event(_logger: WrappedLogger, _method: str, event: EventDict) -> Eve
     return {name: redact(value, name) for name, value in event.items()}
 
 
+class QuietProbes(logging.Filter):
+    """Leaves out the access lines of probes and scrapes that went well: several a second, and nobody reads them."""
+
+    paths = ("/livez", "/readyz", "/metrics")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is worth a line."""
+        if not isinstance(record.args, tuple) or len(record.args) != 5:
+            return True
+        path, status = str(record.args[2]), record.args[4]
+        return path.partition("?")[0] not in self.paths or not isinstance(status, int) or status >= 400
+
+
 def _access(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Turns uvicorn's access line into fields; its text would have to be parsed again by a reader."""
     arguments = event.pop("positional_args", None)
+    event.pop("color_message", None)  # uvicorn's text once more, with colours
     if event.get("logger") == "uvicorn.access" and isinstance(arguments, tuple) and len(arguments) == 5:
         client, method, path, _version, status = arguments
         event.update(event="request", client=client, method=method, path=path, status=status)
@@ -170,9 +185,13 @@ def logging_config(fmt: str = "json", process: str = "", level: str = "INFO") ->
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": {"()": "tenants.logs.formatter", "fmt": fmt, "process": process}},
+        "filters": {"probes": {"()": "tenants.logs.QuietProbes"}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "stream": "ext://sys.stderr", "formatter": "line"}},
         "root": {"handlers": ["stderr"], "level": level},
-        "loggers": {name: {"handlers": [], "level": least, "propagate": True} for name, least in _LOGGERS.items()},
+        "loggers": {
+            name: {"handlers": [], "level": least, "propagate": True, "filters": _FILTERS.get(name, [])}
+            for name, least in _LOGGERS.items()
+        },
     }
 
 

@@ -106,6 +106,20 @@ def test_an_access_line_of_uvicorn_comes_as_fields() -> None:
     assert {"event": "request", "method": "GET", "path": "/swarms/", "status": 404}.items() <= line.items()
 
 
+def test_probes_are_heard_only_when_they_fail() -> None:
+    said = lines(
+        """
+        import logging
+        from tenants.logs import configure
+        configure("web", "json")
+        for path, status in (("/livez", 200), ("/readyz", 200), ("/readyz", 503), ("/metrics?a=1", 200), ("/", 200)):
+            logging.getLogger("uvicorn.access").info(
+                '%s - "%s %s HTTP/%s" %d', "127.0.0.1:1", "GET", path, "1.1", status)
+        """
+    )
+    assert [(line["path"], line["status"]) for line in said] == [("/readyz", 503), ("/", 200)]
+
+
 def test_the_loggers_of_uvicorn_keep_our_format_when_uvicorn_set_them_up_before() -> None:
     (line,) = lines(
         """
