@@ -1,0 +1,145 @@
+"""Reading a swarm again and again, in short looks that outlive a lost connection."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
+
+from django.db import InterfaceError, OperationalError, connection
+from django.utils import timezone
+
+from sessions.models import Event
+from swarms import board, words
+from swarms.models import Approval, Condition, Swarm
+from swarms.states import SWARM_ENDED, PlanState
+from tenants.context import in_schema
+
+T = TypeVar("T")
+LOOK_SECONDS = 0.2
+PATIENCE_SECONDS = 60.0
+"""How long the database may be away."""
+_INNER_DECISIONS = ("engine",)
+"""The engine's decisions are told by what they do; those of the coordinator and of people are told as such."""
+_STEPS = ("verifying", "merging")
+"""States of a node that its checks and its merge tell better."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """An event of the swarm in words."""
+
+    at: datetime
+    kind: str
+    sentence: words.Sentence
+
+
+@dataclass(frozen=True)
+class Worker:
+    """An agent at work."""
+
+    agent: str
+    title: str
+    doing: str
+
+
+@dataclass(frozen=True)
+class View:
+    """A swarm at one moment, with what was told since the look before."""
+
+    swarm: Swarm
+    now: datetime
+    cards: tuple[board.Card, ...] = ()
+    workers: tuple[Worker, ...] = ()
+    asks: tuple[Approval, ...] = ()
+    meters: board.Meters = field(default_factory=board.Meters)
+    told: tuple[Told, ...] = ()
+    stuck: tuple[str, ...] = ()
+    """Why nothing can go on without a person; empty while something can."""
+
+    @property
+    def ended(self) -> bool:
+        return self.swarm.state in SWARM_ENDED
+
+    @property
+    def seconds(self) -> float:
+        """Since the goal was stated."""
+        return ((self.swarm.ended_at or self.now) - self.swarm.created_at).total_seconds()
+
+
+class Watch:
+    """Looks at one swarm; remembers which events were told."""
+
+    def __init__(self, schema: str, swarm_id: UUID) -> None:
+        self.schema, self.swarm_id = schema, swarm_id
+        self._last = 0
+        self.moved = time.monotonic()
+        """When something last happened in the swarm."""
+
+    def look(self) -> View:
+        """The swarm now. Raises OperationalError when the database stays away."""
+        return patiently(self._look)
+
+    def _look(self) -> View:
+        with in_schema(self.schema):
+            # Events first: what is told is never ahead of the events that come with the next look.
+            rows = list(Event.objects.filter(subject=f"swarm:{self.swarm_id}", seq__gt=self._last).order_by("seq"))
+            swarm = Swarm.objects.select_related("project", "goal").get(pk=self.swarm_id)
+            plan = board.last_plan(swarm)
+            cards = board.cards(swarm) or board.planned(plan.document if plan else None)
+            workers = [_worker(execution) for execution in board.at_work(swarm=swarm.pk)]
+            stuck = [plan.because, *plan.faults] if plan and plan.state == PlanState.INVALID else []
+            view = View(
+                swarm,
+                timezone.now(),
+                tuple(cards),
+                tuple(workers),
+                tuple(board.asks(swarm)),
+                board.meters(swarm),
+                tuple(told for row in rows if (told := _tell(row))),
+                tuple(dict.fromkeys(stuck)),
+            )
+        if rows:
+            self._last, self.moved = rows[-1].seq, time.monotonic()
+        return view
+
+    def why(self) -> list[str]:
+        """What the nodes wait for, in words."""
+
+        def read() -> list[str]:
+            with in_schema(self.schema):
+                rows = Condition.objects.filter(node__swarm=self.swarm_id).select_related("node").order_by("node__key")
+                return [f"{row.node.key} {row.text}. {row.remedy}".strip() for row in rows]
+
+        return patiently(read)
+
+
+def patiently(read: Callable[[], T]) -> T:
+    """What `read` gives, tried again while the database is away. Raises OperationalError in the end."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return read()
+        except (OperationalError, InterfaceError):
+            connection.close()
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+def _worker(execution: object) -> Worker:
+    from agents.models import Execution
+
+    assert isinstance(execution, Execution)
+    return Worker(execution.agent, execution.session.title, execution.session.doing)
+
+
+def _tell(event: Event) -> Told | None:
+    facts = event.payload
+    if event.kind == "decision.made" and facts["by"] in _INNER_DECISIONS:
+        return None
+    if event.kind == "node.moved" and (facts["after"] in _STEPS or facts["after"] == "succeeded"):
+        return None
+    sentence = words.tell(event.kind, facts)
+    return Told(event.at, event.kind, sentence) if sentence else None
