@@ -13,6 +13,8 @@ RUN := "$(VENV)/bin/python"
 
 export GOAL REPO
 export UV_PYTHON_DOWNLOADS := never
+# Trust the certificates that this machine trusts, as pip does: a company's proxy may have its own.
+export UV_SYSTEM_CERTS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help: ## Explain the targets
