@@ -23,7 +23,7 @@ from django.db import Error as DatabaseError
 from agents.metering import BROKEN_OFF, CLIENT_GONE, NOT_REACHED, Caller, Meter, keep
 from agents.models import Execution
 from tenants import tokens
-from tenants.context import in_schema
+from tenants.context import PUBLIC, in_schema
 from tenants.middleware import find_team
 from tenants.states import TeamState
 
@@ -101,6 +101,11 @@ def prepared(body: bytes) -> bytes:
 
 def admit(slug: str, secret: str) -> Caller:
     """The live execution that the attempt token belongs to. Raises Refused."""
+    with in_schema(PUBLIC):
+        return _admit_here(slug, secret)
+
+
+def _admit_here(slug: str, secret: str) -> Caller:
     token = tokens.find(secret, "attempt") if secret else None
     noun, _, key = token.subject.partition(":") if token else ("", "", "")
     if token is None or token.team is None or noun != "execution":

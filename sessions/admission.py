@@ -14,7 +14,7 @@ from django.http import HttpRequest, parse_cookie
 from sessions import topics
 from sessions.models import Event, Stream
 from tenants import tokens
-from tenants.context import in_schema
+from tenants.context import PUBLIC, in_schema
 from tenants.middleware import find_team
 from tenants.models import Membership, Team
 from tenants.states import TeamState
@@ -91,8 +91,13 @@ def admit(request: Request) -> Listener:
 
 def identify(request: Request) -> tuple[Team, UUID | None]:
     """The team and the member, or program, that asks. Raises Refused."""
-    if by_path := _PATH_FORM.match(request.path):
-        return _program(request, by_path["slug"])
+    with in_schema(PUBLIC):
+        if by_path := _PATH_FORM.match(request.path):
+            return _program(request, by_path["slug"])
+        return _member(request)
+
+
+def _member(request: Request) -> tuple[Team, UUID]:
     _refuse_other_origins(request)
     team = find_team(domain=_hostname(request.host))
     user = _signed_in(request)

@@ -24,6 +24,12 @@ Entries = list[tuple[int, str]]
 
 
 @pytest.fixture
+def globex(committed_team: Team) -> Team:
+    """The other team; its rows commit too."""
+    return Team.objects.get(domains__slug="globex")
+
+
+@pytest.fixture
 def server() -> Iterator[redis.Redis]:
     """The tests' Redis, with no streams before."""
     client = redis.Redis.from_url(settings.STREAM_URL)
@@ -46,6 +52,11 @@ def happen(count: int = 1, subject: str = "team") -> list[Event]:
 
 def waiting(team: Team) -> Waiting:
     return Waiting(team.schema_name, team.pk)
+
+
+def test_with_nothing_to_relay_nothing_is_relayed(team: Team) -> None:
+    assert relay_once() == 0
+    assert not Stream.objects.exists()
 
 
 def test_events_reach_the_stream_under_their_positions(committed_team: Team, server: redis.Redis) -> None:
