@@ -35,7 +35,7 @@ def decide_by_script(view: View, cast: Cast, say: Say) -> None:
 def ask_person(view: View, cast: Cast, console: Console) -> None:
     """Ask the person at the terminal about each pending approval."""
     for approval in view.asks:
-        console.print(f"\n[bold]Approval needed:[/] {approval.title}")
+        console.print(f"\nApproval needed: {approval.title}", style="bold", markup=False)
         _describe(approval, console)
         yes = Confirm.ask("Approve?", console=console, default=True)
         because = "" if yes else Prompt.ask("Why not? (the agents are told)", console=console)

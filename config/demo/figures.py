@@ -60,7 +60,7 @@ def figures(swarm: Swarm) -> Figures:
         cost=Sum("cost_microusd", default=0),
     )
     end = swarm.ended_at or swarm.created_at
-    spans = executions.exclude(kind="check").exclude(started_at=None).values_list("started_at", "ended_at")
+    worked = executions.exclude(kind="check").values_list("started_at", "ended_at")
     decided = swarm.approvals.exclude(decided_by=None).select_related("decided_by").order_by("decided_at")
     return Figures(
         nodes=swarm.nodes.count(),
@@ -78,7 +78,7 @@ def figures(swarm: Swarm) -> Figures:
         tokens=calls["tokens"],
         cost=calls["cost"] if calls["priced"] == calls["count"] else None,
         wall=(end - swarm.created_at).total_seconds(),
-        working=covered((start, stop or end) for start, stop in spans),
+        working=covered((start, stop or end) for start, stop in worked if start),
         approvals=tuple((approval.title, str(approval.decided_by)) for approval in decided),
     )
 

@@ -69,7 +69,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--approve",
         choices=APPROVERS,
         default="scripted",
-        help="Who decides approvals: a scripted approver that says yes (default), you here, or people on the dashboard.",
+        help="Who decides approvals: a script that says yes (the default), you here, or people on the dashboard.",
     )
     parser.add_argument("--keep", action="store_true", help="Leave the platform running at the end, until Ctrl-C.")
 

@@ -11,7 +11,7 @@ from config.demo import approver, stage, summary
 from config.demo.figures import figures
 from config.demo.options import REHEARSAL_ONLY, WRONG_CALL, Options
 from config.demo.proof import Proof, prove
-from config.demo.show import Lines, Screen
+from config.demo.show import Screen, screen_for
 from config.demo.watch import LOOK_SECONDS, View, Watch, patiently
 from swarms.models import Swarm
 from swarms.states import SwarmState
@@ -47,10 +47,8 @@ def _run(options: Options, console: Console) -> int:
     with in_schema(cast.team.schema_name):
         project = stage.project_for(job, by=cast.owner)
         swarm = stage.state(project, job.goal, by=cast.owner)
-    page = team_url(cast.team, f"/projects/{project.slug}/swarms/{swarm.number}/")
-    console.print(f"Goal stated for project {project.slug}; watch it at {page}", markup=False, soft_wrap=True)
-    console.print(f"Sign in first, with this link (once): {cast.signin_link()}", markup=False, soft_wrap=True)
-    screen: Screen = Lines(console)
+    _introduce(swarm, cast, console, approve=options.approve)
+    screen = screen_for(console, rehearsal=settings.MODEL_REHEARSAL)
     watch = Watch(cast.team.schema_name, swarm.pk)
     try:
         view = follow(watch, cast, options, screen, console)
@@ -59,6 +57,26 @@ def _run(options: Options, console: Console) -> int:
     if not view.ended:
         return FAILED
     return _conclude(view.swarm, cast, job, console)
+
+
+def _introduce(swarm: Swarm, cast: stage.Cast, console: Console, *, approve: str) -> None:
+    """What begins here, where to watch it, and who decides."""
+    answers = "rehearsal: scripted answers, no provider is asked" if settings.MODEL_REHEARSAL else settings.MODEL_NAME
+    page = team_url(cast.team, f"/projects/{swarm.project.slug}/swarms/{swarm.number}/")
+    decider = {
+        "scripted": "the scripted approver, an automatic member of the team, says yes to everything",
+        "ask": "you, here",
+        "dashboard": f"people, at {team_url(cast.team, '/approvals/')}",
+    }[approve]
+    for name, value in (
+        ("Goal", f"{swarm}: {swarm.goal.title}"),
+        ("Model", answers),
+        ("Approvals", decider),
+        ("Watch at", page),
+        ("Sign in", f"{cast.signin_link()} (once, within 15 minutes)"),
+    ):
+        console.print(f"  {name:10} {value}", markup=False, highlight=False, soft_wrap=True)
+    console.print()
 
 
 def follow(watch: Watch, cast: stage.Cast, options: Options, screen: Screen, console: Console) -> View:
@@ -75,7 +93,8 @@ def follow(watch: Watch, cast: stage.Cast, options: Options, screen: Screen, con
         if options.approve == "scripted":
             approver.decide_by_script(view, cast, screen.say)
         elif options.approve == "ask" and view.asks:
-            approver.ask_person(view, cast, console)
+            with screen.aside():
+                approver.ask_person(view, cast, console)
         waits_for_person = bool(view.asks) and options.approve != "scripted"
         if time.monotonic() - watch.moved > STILL_SECONDS and not waits_for_person:
             screen.say(f"Nothing has happened for {STILL_SECONDS / 60:.0f} minutes. Why:")

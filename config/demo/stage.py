@@ -8,6 +8,7 @@ from django.conf import settings
 
 from agents.contracts import Check
 from config.demo.options import Options
+from config.services.prepare import DEMO_TEAM
 from swarms import goals, projects, sample
 from swarms.models import Project, Swarm
 from swarms.states import ProjectState
@@ -18,9 +19,9 @@ from tenants.roles import Role
 from tenants.signin import link_for
 from tenants.signup import make_team
 
-SLUGS = ("acme", "acme-demo")
+TEAM_NAME, TEAM_SLUG, OWNER_MAIL = DEMO_TEAM
+SLUGS = (TEAM_SLUG, f"{TEAM_SLUG}-demo")
 """The second one is for platforms where somebody else has signed up as the first."""
-OWNER_MAIL = "demo@acme.example"
 APPROVER_MAIL = "scripted-approver@acme.example"
 APPROVER_NAME = "scripted approver"
 FETCH_SECONDS = 120.0
@@ -60,12 +61,12 @@ class Job:
 def cast() -> Cast:
     """The team Acme with its owner and its automatic approver, made on the first run."""
     with in_schema(PUBLIC):
-        owner = _user(OWNER_MAIL, "Demo")
+        owner = _user(OWNER_MAIL, "Demo owner")
         approver = _user(APPROVER_MAIL, APPROVER_NAME)
         slug = next((slug for slug in SLUGS if _is_ours(slug, owner)), None)
         if slug is None:
             raise CannotBegin(f"The addresses {' and '.join(SLUGS)} belong to other teams; `make reset` frees them.")
-        team = make_team(name="Acme", slug=slug, owner=owner)
+        team = make_team(name=TEAM_NAME, slug=slug, owner=owner)
         add_member(team, approver, Role.APPROVER, automatic=True)
     return Cast(team, owner, approver)
 

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
+from agents.models import Execution
 from sessions.models import Event
 from swarms import board, words
 from swarms.models import Approval, Condition, Swarm
@@ -20,10 +21,8 @@ T = TypeVar("T")
 LOOK_SECONDS = 0.2
 PATIENCE_SECONDS = 60.0
 """How long the database may be away."""
-_INNER_DECISIONS = ("engine",)
-"""The engine's decisions are told by what they do; those of the coordinator and of people are told as such."""
-_STEPS = ("verifying", "merging")
-"""States of a node that its checks and its merge tell better."""
+_TOLD_OF_NODES = ("failed", "cancelled", "skipped")
+"""Moves of a node that nothing else tells: attempts, checks, merges and approvals tell the others."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,13 @@ class Told:
 
 @dataclass(frozen=True)
 class Worker:
-    """An agent at work."""
+    """Somebody at work."""
 
     agent: str
     title: str
     doing: str
+    is_agent: bool
+    """Asks a model; false for checks."""
 
 
 @dataclass(frozen=True)
@@ -128,18 +129,19 @@ def patiently(read: Callable[[], T]) -> T:
             time.sleep(0.5)
 
 
-def _worker(execution: object) -> Worker:
-    from agents.models import Execution
-
-    assert isinstance(execution, Execution)
-    return Worker(execution.agent, execution.session.title, execution.session.doing)
+def _worker(execution: Execution) -> Worker:
+    session = execution.session
+    return Worker(execution.agent, session.title, session.doing, is_agent=execution.kind != "check")
 
 
 def _tell(event: Event) -> Told | None:
     facts = event.payload
-    if event.kind == "decision.made" and facts["by"] in _INNER_DECISIONS:
-        return None
-    if event.kind == "node.moved" and (facts["after"] in _STEPS or facts["after"] == "succeeded"):
-        return None
+    match event.kind:
+        case "decision.made" if facts["by"] == "engine":
+            return None  # told by what it does
+        case "node.moved" if facts["after"] not in _TOLD_OF_NODES:
+            return None
+        case "approval.decided" if facts["automatic"]:
+            return None  # the scripted approver says so itself
     sentence = words.tell(event.kind, facts)
     return Told(event.at, event.kind, sentence) if sentence else None
