@@ -1,8 +1,10 @@
 """Events of a swarm in words, for its feed. Pure."""
 
+import re
 from typing import Any, NamedTuple
 
 from swarms.looks import Look, look
+from swarms.states import NODE_LIVE
 
 Payload = dict[str, Any]
 _ENGINE = Look("queued", "settings", "")
@@ -15,6 +17,9 @@ PURPOSES = {
     "integration": "on the whole result",
     "landing": "on the commit that lands",
 }
+
+
+_CODE = re.compile(r"^[a-z]+(_[a-z]+)+(?=: )")
 
 
 class Sentence(NamedTuple):
@@ -34,8 +39,22 @@ KINDS = (
 """The kinds that a feed tells of."""
 
 
+def _count(things: list[str], word: str) -> str:
+    return f"{len(things)} {word}{'' if len(things) == 1 else 's'}"
+
+
+def plain(reason: str) -> str:
+    """A reason without the underscores of our code: 'merge_conflict: …' → 'merge conflict: …'."""
+    return _CODE.sub(lambda code: code[0].replace("_", " "), reason)
+
+
 def tell(kind: str, facts: Payload) -> Sentence | None:
     """An event in words; None when it says nothing new to people."""
+    said = _said(kind, facts)
+    return said._replace(why=plain(said.why)) if said else None
+
+
+def _said(kind: str, facts: Payload) -> Sentence | None:
     match kind:
         case "swarm.moved" | "node.moved" | "attempt.moved" | "plan.moved":
             return _moved(kind.partition(".")[0], facts)
@@ -56,7 +75,7 @@ def _moved(noun: str, facts: Payload) -> Sentence | None:
     after, name = facts["after"], facts["name"]
     how = look(noun, after)
     if noun == "swarm":
-        return Sentence(f"The swarm is {how.word.lower()}", facts["because"], how)
+        return Sentence(f"Swarm: {how.word.lower()}", facts["because"], how)
     if noun == "plan":
         return Sentence(f"The plan has faults: {facts['because']}", "", how) if after == "invalid" else None
     if noun == "attempt":
@@ -67,7 +86,7 @@ def _moved(noun: str, facts: Payload) -> Sentence | None:
         return Sentence(text, why, how, number[0]) if after in _BAD_ENDS else None
     if after not in _NODE_MOVES:
         return None
-    if after == "ready" and facts["before"] != "blocked":
+    if after == "ready" and facts["before"] in NODE_LIVE:
         return Sentence(f"{name} will be tried again", facts["because"], look("node", "retrying"), name)
     return Sentence(f"{name}: {how.word.lower()}", facts["because"], how, name)
 
@@ -87,10 +106,10 @@ def _plan_or_gate(kind: str, facts: Payload) -> Sentence | None:
     match kind:
         case "plan.proposed":
             whose = "the coordinator" if facts["source"] == "coordinator" else "a person"
-            text = f"Plan {facts['version']} by {whose}: {len(facts['nodes'])} nodes"
+            text = f"Plan {facts['version']} by {whose}: {_count(facts['nodes'], 'node')}"
             return Sentence(text, " ".join(facts["warnings"]), look("plan", "proposed"))
         case "plan.refused":
-            text = f"Plan {facts['version']}, round {facts['round']}: sent back, {len(facts['faults'])} faults"
+            text = f"Plan {facts['version']}, round {facts['round']}: sent back, {_count(facts['faults'], 'fault')}"
             return Sentence(text, " ".join(facts["faults"]), look("plan", "invalid"))
         case "merge.conflicted":
             others = f" with {', '.join(facts['other'])}" if facts["other"] else ""
