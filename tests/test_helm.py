@@ -1,5 +1,6 @@
 """The chart: linted and rendered by Helm's own engine, valid for Kubernetes, and safe by rules of our own."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -263,3 +264,16 @@ def test_a_wrong_value_is_refused_with_its_name(key: str, values: Manifest) -> N
 def test_tls_without_a_certificate_is_refused_with_the_remedy() -> None:
     with pytest.raises(helm.HelmRenderError, match=r"ingress\.tls\.secretName"):
         render({"ingress": {"enabled": True, "tls": {"enabled": True}}})
+
+
+def test_the_chart_sets_only_variables_that_the_settings_know() -> None:
+    table = set(re.findall(r"^\| `([A-Z_]+)`", (CHART.parent / "docs" / "settings.md").read_text(), re.MULTILINE))
+    manifests = render(values_of("production"))
+    (configuration,) = of_kind(manifests, "ConfigMap")
+    named = set(configuration["data"]).union(
+        variable["name"]
+        for pod in pods(manifests).values()
+        for container in containers(pod)
+        for variable in container.get("env", [])
+    )
+    assert named - table == {"HOME"}
