@@ -1,6 +1,7 @@
 """Transcripts as the dashboard shows them."""
 
 import json
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,6 +18,7 @@ _TITLES = ("path", "command", "pattern", "file_path", "query", "url")
 _TAGS = frozenset(
     "p br hr h1 h2 h3 h4 h5 h6 ul ol li blockquote pre code em strong del a table thead tbody tr th td".split()  # noqa: SIM905
 )
+_PATHS = re.compile(r"(?m)^diff --git .* b/(.+)$")
 LONG = 40
 """Lines of a text from which on it is folded."""
 
@@ -62,6 +64,11 @@ class Turn:
     parts: list[Shown] = field(default_factory=list)
 
     @property
+    def is_prompt(self) -> bool:
+        """Whether it was said to the agent, not by it."""
+        return self.message.role != "assistant"
+
+    @property
     def is_rehearsal(self) -> bool:
         return self.message.model.startswith("rehearsal")
 
@@ -86,6 +93,8 @@ def _grouped(parts: Iterable[Part]) -> list[Turn]:
 def _shown(part: Part) -> Shown:
     if part.kind == "tool":
         return Shown(part, title=_title(part.input), arguments=_arguments(part.input))
+    if part.kind == "patch":
+        return Shown(part, title=", ".join(_PATHS.findall(f"{part.text}\n{part.output}")))
     if part.kind in ("text", "reasoning") and part.state != "open":
         return Shown(part, html=markdown(part.text))
     return Shown(part)

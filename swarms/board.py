@@ -13,6 +13,9 @@ from sessions.models import Stream
 from swarms.looks import Look, look
 from swarms.models import Approval, Attempt, CheckRun, Condition, Edge, Node, Plan, Swarm
 from swarms.states import SWARM_ENDED, NodeState
+from swarms.words import plain
+
+WAITING = frozenset({NodeState.BLOCKED, NodeState.AWAITING_APPROVAL, NodeState.READY})
 
 
 def position() -> int:
@@ -48,7 +51,9 @@ class Card:
     def sub(self) -> str:
         """The second line of its box in the graph."""
         return " · ".join(
-            part for part in (self.look.word, self.agent, f"attempt {self.attempt}" if self.attempt > 1 else "") if part
+            part
+            for part in (self.look.word, self.agent or (f"attempt {self.attempt}" if self.attempt > 1 else ""))
+            if part
         )
 
 
@@ -84,8 +89,8 @@ def _card(node: Node, parents: list[str], children: list[str]) -> Card:
         agent=last.execution.agent if last and works else "",
         attempt=node.attempts_made,
         max_attempts=node.max_attempts,
-        reasons=tuple(node.conditions.all()),
-        because=node.because,
+        reasons=tuple(node.conditions.all()) if node.state in WAITING else (),
+        because=plain(node.because),
         writes=tuple(node.writes),
         checks=tuple(node.checks),
         instructions=node.instructions,

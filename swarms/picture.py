@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from swarms.board import Card
+from swarms.graph import ancestors
 from swarms.layout import WIDTH, Box, Curve, cut, lay_out
 from swarms.states import NodeState
 
@@ -58,7 +59,7 @@ def graph(shown: Sequence[Card]) -> Graph | None:
     if not by_key:
         return None
     try:
-        drawing = lay_out(list(by_key), {card.key: card.parents for card in shown})
+        drawing = lay_out(list(by_key), _needed({card.key: card.parents for card in shown}))
     except ValueError:
         return None
     room = WIDTH - 2 * PADDING
@@ -69,6 +70,15 @@ def graph(shown: Sequence[Card]) -> Graph | None:
     )
     curves = tuple((curve, _mark(by_key[curve.parent], by_key[curve.child])) for curve in drawing.curves)
     return Graph(drawing.width, drawing.height, vertices, curves, summary(shown))
+
+
+def _needed(parents: dict[str, tuple[str, ...]]) -> dict[str, list[str]]:
+    """Without the edges that follow from others: they change nothing and hide the shape. Raises CycleError."""
+    before = ancestors({key: [p for p in given if p in parents] for key, given in parents.items()})
+    return {
+        key: [p for p in given if p in parents and not any(p in before[other] for other in given if other in before)]
+        for key, given in parents.items()
+    }
 
 
 def _mark(parent: Card, child: Card) -> str:

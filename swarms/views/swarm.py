@@ -36,10 +36,19 @@ def _asks(swarm: Swarm) -> Context:
     return {"asks": board.asks(swarm)}
 
 
-def _nodes(swarm: Swarm) -> Context:
+def _cards(swarm: Swarm) -> list[board.Card]:
+    if real := board.cards(swarm):
+        return real
     plan = board.last_plan(swarm)
-    cards = board.cards(swarm) or board.planned(plan.document if plan else None)
-    return {"cards": cards, "graph": picture.graph(cards)}
+    return board.planned(plan.document if plan else None)
+
+
+def _graph(swarm: Swarm) -> Context:
+    return {"graph": picture.graph(_cards(swarm))}
+
+
+def _nodes(swarm: Swarm) -> Context:
+    return {"cards": _cards(swarm)}
 
 
 def _now(swarm: Swarm) -> Context:
@@ -65,6 +74,7 @@ def _checks(swarm: Swarm) -> Context:
 REGIONS: dict[str, Callable[[Swarm], Context]] = {
     "header": _header,
     "asks": _asks,
+    "graph": _graph,
     "nodes": _nodes,
     "now": _now,
     "plan": _plan,
