@@ -40,8 +40,9 @@ def begin(node_id: UUID, runner: Runner) -> Execution | None:
     if node.state != NodeState.READY or swarm.state != SwarmState.RUNNING:
         return None
     number = node.attempts_made + 1
-    started = {} if node.started_at else {"started_at": timezone.now()}
-    if not move(node, NodeState.RUNNING, because=f"attempt {number} on {runner.name}", attempts_made=number, **started):
+    because = f"attempt {number} on {runner.name}"
+    since = node.started_at or timezone.now()
+    if not move(node, NodeState.RUNNING, because=because, attempts_made=number, started_at=since):
         return None
     attempt = Attempt(node=node, number=number, base_commit=swarm.integration_commit)
     last = node.attempts.order_by("-number").first()

@@ -23,7 +23,7 @@ BEGIN: dict[str, Callable[[UUID, Runner], Execution | None]] = {
     "node": attempts.begin,
     "checks": checks.begin,
 }
-SUBJECTS = {"plan": Plan, "node": Node, "checks": CheckRun}
+SUBJECTS: dict[str, type[Plan] | type[Node] | type[CheckRun]] = {"plan": Plan, "node": Node, "checks": CheckRun}
 AT_ONCE = 100
 MISSED_BEATS = 3
 
@@ -43,18 +43,21 @@ def dispatch() -> int:
 
 def _one_turn() -> Runner | None:
     """One ticket becomes one execution, in one transaction. None when nobody can go."""
-    with transaction.atomic():
-        runner = turns.free_runner(seen_within=timedelta(seconds=settings.HEARTBEAT_SECONDS * MISSED_BEATS))
-        ticket = turns.next_ticket(runner) if runner else None
-        if runner is None or ticket is None:
-            return None
-        with in_schema(ticket.team.schema_name):
-            begin_trace(_trace_of(ticket.kind, ticket.subject))
-            execution = BEGIN[ticket.kind](ticket.subject, runner)
-        if execution is not None:
-            turns.charge(ticket)
-        ticket.delete()
-    return runner
+    beats = timedelta(seconds=settings.HEARTBEAT_SECONDS * MISSED_BEATS)
+    for runner_id in turns.free_runners(seen_within=beats):
+        with transaction.atomic():
+            runner = turns.lock_slot(runner_id)
+            ticket = turns.next_ticket(runner) if runner else None
+            if runner is None or ticket is None:
+                continue
+            with in_schema(ticket.team.schema_name):
+                begin_trace(_trace_of(ticket.kind, ticket.subject))
+                execution = BEGIN[ticket.kind](ticket.subject, runner)
+            if execution is not None:
+                turns.charge(ticket)
+            ticket.delete()
+        return runner
+    return None
 
 
 def _trace_of(kind: str, subject: UUID) -> str:

@@ -178,8 +178,10 @@ def _cancel_nodes(swarm: Swarm, action: CancelNodes) -> None:
 
 
 def _move_swarm(swarm: Swarm, action: MoveSwarm) -> None:
-    ended = {"ended_at": timezone.now()} if action.to in SWARM_ENDED else {}
-    if not move(swarm, action.to, because=swarm.because if action.to in SWARM_ENDED else action.why, **ended):
+    ends = action.to in SWARM_ENDED
+    # What made it stop is worth more than that it has stopped.
+    because = swarm.because if ends else action.why
+    if not move(swarm, action.to, because=because, ended_at=timezone.now() if ends else None):
         return
     if action.to in (SwarmState.CANCELLING, SwarmState.FAILING):
         stop_work(swarm, because=action.why)

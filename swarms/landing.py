@@ -18,7 +18,7 @@ from tenants import turns
 def acceptance(swarm: Swarm) -> list[dict[str, str]]:
     """The checks that the whole result must pass: the plan's, the project's acceptance, the project's own."""
     plan = swarm.plans.filter(state="approved").first()
-    proposed = plan.document["acceptance"] if plan else []
+    proposed = plan.document["acceptance"] if plan and plan.document else []
     return [*swarm.project.acceptance, *proposed, *swarm.project.checks]
 
 

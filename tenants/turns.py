@@ -5,7 +5,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import F
+from django.db.models import Count, F
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -44,15 +44,17 @@ def unqueue(kind: str, *subjects: UUID) -> None:
     Ticket.objects.filter(kind=kind, subject__in=subjects).delete()
 
 
+_WAKE = """
+UPDATE public.tenants_teamshare SET virtual_time = greatest(virtual_time, coalesce((
+  SELECT min(virtual_time) FROM public.tenants_teamshare WHERE team_id IN (SELECT team_id FROM public.tenants_ticket)
+), 0)) WHERE team_id = %s
+"""
+
+
 def _wake_share(team: UUID) -> None:
     """A team that was idle starts where the others are: idleness earns no credit (start-time fair queueing)."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE public.tenants_teamshare SET virtual_time = greatest(virtual_time, coalesce((SELECT min(virtual_time)"
-            " FROM public.tenants_teamshare WHERE team_id IN (SELECT team_id FROM public.tenants_ticket)), 0))"
-            " WHERE team_id = %s",
-            [team],
-        )
+        cursor.execute(_WAKE, [team])
 
 
 _NEXT = """
@@ -81,21 +83,16 @@ def charge(ticket: Ticket) -> None:
     TeamShare.objects.filter(team=ticket.team_id).update(virtual_time=F("virtual_time") + ticket.cost / F("weight"))
 
 
-def free_runner(*, seen_within: timedelta) -> Runner | None:
-    """A connected runner with a free slot, locked, the emptiest first."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT r.id FROM public.tenants_runner r WHERE r.channel <> '' AND r.seen_at > statement_timestamp() - %s::interval"
-            " AND r.capacity > (SELECT count(*) FROM public.tenants_placement p WHERE p.runner_id = r.id)"
-            " ORDER BY (SELECT count(*) FROM public.tenants_placement p WHERE p.runner_id = r.id)::float / r.capacity"
-            " LIMIT 1 FOR UPDATE OF r",
-            [f"{seen_within.total_seconds()} seconds"],
-        )
-        row = cursor.fetchone()
-    if row is None:
-        return None
-    runner = Runner.objects.get(pk=row[0])
-    # The count above may be older than the lock.
+def free_runners(*, seen_within: timedelta) -> list[UUID]:
+    """Connected runners with a free slot, the emptiest first. Not locked: `lock_slot` looks again."""
+    connected = Runner.objects.exclude(channel="").filter(seen_at__gt=Now() - seen_within, capacity__gt=0)
+    counted = connected.annotate(held=Count("placements")).filter(held__lt=F("capacity"))
+    return list(counted.order_by(F("held") * 1.0 / F("capacity"), "pk").values_list("pk", flat=True))
+
+
+def lock_slot(runner_id: UUID) -> Runner | None:
+    """The runner, locked, if it has a free slot."""
+    runner = Runner.objects.select_for_update(of=("self",)).get(pk=runner_id)
     return runner if Placement.objects.filter(runner=runner).count() < runner.capacity else None
 
 

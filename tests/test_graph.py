@@ -1,5 +1,7 @@
 """Faults and warnings of plans, and the critical path."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,7 +71,7 @@ def test_a_cycle_is_found_exactly_when_there_is_one(pairs: list[tuple[int, int]]
     cycle = graph.find_cycle(depends)
     if cycle:
         assert cycle[0] == cycle[-1]
-        assert all(one in depends[other] or other in depends[one] for one, other in zip(cycle, cycle[1:], strict=False))
+        assert all(one in depends[other] or other in depends[one] for one, other in pairwise(cycle))
     without_loops = {key: [p for p in parents if p != key] for key, parents in depends.items()}
     reach = {key: set(parents) for key, parents in without_loops.items()}
     for _ in range(10):
