@@ -5,9 +5,14 @@ import unicodedata
 from collections.abc import Callable
 
 LONGEST = 40
-RESERVED = frozenset(
-    ["about", "account", "accounts", "admin", "agent", "agents", "api", "app", "apps", "assets", "auth", "blog", "billing", "cdn", "chat", "dashboard", "demo-admin", "dev", "docs", "download", "events", "example", "ftp", "git", "grafana", "health", "help", "host", "imap", "internal", "kubernetes", "localhost", "login", "logout", "mail", "mcp", "media", "metrics", "model", "mx", "news", "ns", "ns1", "ns2", "operator", "pop", "prometheus", "public", "register", "root", "runner", "runners", "server", "servers", "settings", "signin", "signup", "smtp", "ssh", "ssl", "staging", "static", "status", "support", "swarm", "swarms", "system", "t", "team", "teams", "test", "tests", "waggle", "webmail", "www"]
-)
+_RESERVED = """
+about account accounts admin agent agents api app apps assets auth blog billing cdn chat dashboard demo-admin
+dev docs download events example ftp git grafana health help host imap internal kubernetes localhost login
+logout mail mcp media metrics model mx news ns ns1 ns2 operator pop prometheus public register root runner
+runners server servers settings signin signup smtp ssh ssl staging static status support swarm swarms system t
+team teams test tests waggle webmail www
+"""
+RESERVED = frozenset(_RESERVED.split())
 _GOOD = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 

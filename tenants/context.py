@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from django.db import connection
+from django.db import connection as _connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django_tenants.signals import schema_migrated, schema_pre_migration
 
 PUBLIC = "public"
+# django_tenants gives every connection its schema; the types of Django do not know.
+connection: Any = _connection
 _scope: ContextVar[str] = ContextVar("team_scope", default=PUBLIC)
 
 

@@ -35,46 +35,46 @@ class TeamMiddleware:
     def __init__(self, get_response: Next) -> None:
         self.get_response = get_response
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
+    def __call__(self, request: Any) -> HttpResponse:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(trace=begin_trace())
-        request.team, request.membership, request.on_team_host = None, None, False  # type: ignore[attr-defined]
+        request.team, request.membership, request.on_team_host = None, None, False
         with context.in_schema(context.PUBLIC):
             return self._answer(request)
 
-    def _answer(self, request: HttpRequest) -> HttpResponse:
+    def _answer(self, request: Any) -> HttpResponse:
         if request.path in _PROBES:
             # Probes name whatever host they like, so nothing that looks at the host may see them.
             view, args, kwargs = resolve(request.path, "config.urls_health")
             return view(request, *args, **kwargs)
         if by_path := _PATH_FORM.match(request.path):
             return self._program(request, by_path["slug"])
-        request.urlconf = settings.PUBLIC_SCHEMA_URLCONF  # type: ignore[attr-defined]
+        request.urlconf = settings.PUBLIC_SCHEMA_URLCONF
         host = request.get_host().rsplit(":", 1)[0].lower()
         if host == settings.WAGGLE_HOST:
             return self.get_response(request)
         if host in _LOOPBACK:
             # The session's cookie belongs to the public host: nobody could stay signed in here.
             return HttpResponseRedirect(public_url(request.get_full_path()))
-        request.on_team_host = True  # type: ignore[attr-defined]
+        request.on_team_host = True
         team = find_team(domain=host)
         if team is None:
             return self.get_response(request)
-        request.urlconf = settings.ROOT_URLCONF  # type: ignore[attr-defined]
+        request.urlconf = settings.ROOT_URLCONF
         return self._inside(request, team)
 
-    def _program(self, request: HttpRequest, slug: str) -> HttpResponse:
-        request.urlconf = settings.PROGRAMS_URLCONF  # type: ignore[attr-defined]
+    def _program(self, request: Any, slug: str) -> HttpResponse:
+        request.urlconf = settings.PROGRAMS_URLCONF
         team = find_team(slug=slug)
         if team is None or team.state != TeamState.READY:
             return JsonResponse({"error": "not found"}, status=404)
         # Programs bring a token with each request; a browser's cookies mean nothing here.
         request.COOKIES.clear()
-        request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]
+        request._dont_enforce_csrf_checks = True
         return self._inside(request, team)
 
-    def _inside(self, request: HttpRequest, team: Team) -> HttpResponse:
-        request.team = team  # type: ignore[attr-defined]
+    def _inside(self, request: Any, team: Team) -> HttpResponse:
+        request.team = team
         structlog.contextvars.bind_contextvars(team=team.schema_name)
         with context.in_schema(team.schema_name):
             return self.get_response(request)
@@ -90,21 +90,20 @@ class MembershipRequired:
     def __init__(self, get_response: Next) -> None:
         self.get_response = get_response
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        asked: Any = request
-        if not asked.on_team_host:
+    def __call__(self, request: Any) -> HttpResponse:
+        if not request.on_team_host:
             return self.get_response(request)
         if not request.user.is_authenticated:
-            return _sign_in_first(asked)
-        member = Membership.objects.filter(team=asked.team, user=request.user) if asked.team else None
-        asked.membership = member.select_related("user").first() if member else None
-        if asked.membership is None:
+            return _sign_in_first(request)
+        member = Membership.objects.filter(team=request.team, user=request.user) if request.team else None
+        request.membership = member.select_related("user").first() if member else None
+        if request.membership is None:
             return page_not_found(request, Http404())
-        if asked.team.state != TeamState.READY:
-            progress = public_url(f"/teams/{asked.team.pk}/preparing/")
-            asked.membership = None
+        if request.team.state != TeamState.READY:
+            progress = public_url(f"/teams/{request.team.pk}/preparing/")
+            request.membership = None
             return render(
-                request, "tenants/not_ready.html", {"unready": asked.team, "progress_url": progress}, status=503
+                request, "tenants/not_ready.html", {"unready": request.team, "progress_url": progress}, status=503
             )
         return self.get_response(request)
 

@@ -6,11 +6,11 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 
-from tenants.context import PUBLIC, in_schema
+from tenants.context import PUBLIC, connection, in_schema
 from tenants.models import Domain, Invitation, Placement, Runner, Team, TeamShare, Token
 from tenants.states import TeamState
 
@@ -56,7 +56,7 @@ def migrate(schema: str, say: Callable[[str], None]) -> None:
         plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
         done = 0
 
-        def progress(action: str, migration: Any = None, fake: bool = False) -> None:
+        def progress(action: str, migration: Any = None, fake: bool | None = False) -> None:
             nonlocal done
             if action == "apply_success":
                 done += 1

@@ -46,7 +46,7 @@ def new_team(*, name: str, slug: str, owner: User) -> Team:
         raise ValueError(fault)
     team_id = uuid7()
     try:
-        with transaction.atomic():
+        with in_schema(PUBLIC), transaction.atomic():
             team = Team.objects.create(id=team_id, schema_name=schema_for(team_id), name=name)
             Domain.objects.create(tenant=team, slug=slug, domain=domain_for(slug), is_primary=True)
             add_member(team, owner, Role.OWNER)

@@ -1,6 +1,6 @@
 """Two admin sites: the team's, where roles decide, and the operator's, which sees no content of teams."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.contrib import admin
@@ -15,6 +15,12 @@ logger = structlog.get_logger(__name__)
 
 # Passwords, sign-in and links to content have pages of their own.
 _LEFT_OUT = ("password_change", "password_change_done", "view_on_site")
+
+
+if TYPE_CHECKING:
+    _Mixin = admin.ModelAdmin[Any]
+else:
+    _Mixin = object
 
 
 class Site(admin.AdminSite):
@@ -34,7 +40,7 @@ class Site(admin.AdminSite):
             raise Http404
         return HttpResponseRedirect(public_url(f"/login/?next={reverse('admin:index', current_app=self.name)}"))
 
-    def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:  # type: ignore[override]
         """End the session on all hosts."""
         logout(request)
         return HttpResponseRedirect(public_url())
@@ -66,7 +72,7 @@ class OperatorAdminSite(Site):
         return user.is_active and user.is_staff and getattr(request, "team", None) is None
 
 
-class TeamAdminMixin:
+class TeamAdminMixin(_Mixin):
     """A ModelAdmin of the team's site: each permission names what of `tenants.roles` it needs, or None for nobody."""
 
     view_needs: Permission | None = Permission.VIEW
@@ -95,7 +101,7 @@ def _may(request: HttpRequest, permission: Permission | None) -> bool:
     return member is not None and permission is not None and may(member.role, permission)
 
 
-class OperatorAdminMixin:
+class OperatorAdminMixin(_Mixin):
     """A ModelAdmin of the operator's site. Its changes are told in the log: the table of admin's log is a team's."""
 
     change_form_template = "tenants/operator/change_form.html"
@@ -117,13 +123,13 @@ class OperatorAdminMixin:
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.may_delete and request.user.is_staff
 
-    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None:
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         logger.info("operator added", what=repr(obj), by=str(request.user.pk))
 
-    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> None:
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         logger.info("operator changed", what=repr(obj), changes=message, by=str(request.user.pk))
 
-    def log_deletions(self, request: HttpRequest, queryset: Any) -> None:
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
         logger.info("operator removed", what=[repr(obj) for obj in queryset], by=str(request.user.pk))
 
     def history_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:

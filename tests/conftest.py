@@ -1,13 +1,17 @@
 """Two teams, always: acme and globex, each with alice (owner), bob (developer), vera (viewer); charlie has none."""
 
 from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any
 
 import dramatiq
 import pytest
+from django.apps import apps
 from django.conf import settings
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils.module_loading import module_has_submodule
 from dramatiq import Message
 from dramatiq.broker import MessageProxy
 from dramatiq.brokers.stub import StubBroker
@@ -109,7 +113,7 @@ def _empty(schema: str) -> None:
 def client_for() -> Callable[..., Client]:
     """A browser: `client_for(user, team)` on the team's host, `client_for(user)` on the public one."""
 
-    def make(user: User | None = None, team: Team | None = None, host: str = "", **options: bool) -> Client:
+    def make(user: User | None = None, team: Team | None = None, host: str = "", **options: Any) -> Client:
         domain = host or (team.get_primary_domain().domain if team else settings.WAGGLE_HOST)
         client = Client(headers={"host": f"{domain}:{settings.WAGGLE_PORT}"}, **options)
         if user is not None:
@@ -151,7 +155,10 @@ def _run(broker: StubBroker, message: MessageProxy) -> None:
 
 @pytest.fixture
 def broker() -> Iterator[StubBroker]:
-    """The stub broker, empty before and after."""
+    """The stub broker with the actors that a worker loads, empty before and after."""
+    for app in apps.get_app_configs():
+        if module_has_submodule(app.module, "actors"):
+            import_module(f"{app.name}.actors")
     stub = dramatiq.get_broker()
     assert isinstance(stub, StubBroker)
     stub.flush_all()
@@ -165,7 +172,7 @@ def content_queries() -> Callable[[], CaptureQueriesContext]:
 
     class Captured(CaptureQueriesContext):
         @property
-        def captured_queries(self) -> list[dict[str, str]]:  # type: ignore[override]
+        def captured_queries(self) -> list[dict[str, str]]:
             return [query for query in super().captured_queries if not query["sql"].startswith("SET search_path")]
 
     return lambda: Captured(connection)

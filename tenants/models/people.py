@@ -41,7 +41,7 @@ class User(AbstractUser):
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
-    objects = People()  # type: ignore[misc,assignment]
+    objects = People()  # type: ignore[misc]
 
     def __str__(self) -> str:
         return self.name or self.email
