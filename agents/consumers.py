@@ -75,7 +75,9 @@ class RunnerConsumer(AsyncWebsocketConsumer):
             await asyncio.sleep(LOOK_SECONDS)
 
     async def placed(self, event: dict[str, Any]) -> None:
-        """Something was placed on this runner: give it."""
+        """Something was placed on this runner: give it. Something must stop: say so before the next heartbeat."""
+        if cancel := event.get("cancel"):
+            await self._say(Verdicts.model_validate({"executions": dict.fromkeys(cancel, "cancel")}))
         for assignment in await self._ask(runners.pending, self.runner):
             await self._say(Assign(assignment=assignment))
 

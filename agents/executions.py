@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from django.utils import timezone
 
 from agents.contracts import Assignment, FailureOutcome, FailureReason, Outcome
 from agents.models import Execution
+from agents.nudges import nudge
 from agents.ports import settlement
 from agents.states import LIVE, ExecutionState
 from sessions import transcript
@@ -247,10 +249,16 @@ def reap(execution_id: UUID) -> bool:
     return end(execution_id, LOST, reason="lost", because="its runner was silent for a whole lease", guard=expired)
 
 
-def request_cancel(executions: Iterable[Execution]) -> None:
-    """Ask live executions to stop; their runners hear it with the next heartbeat."""
-    ids = [execution.pk for execution in executions]
+def request_cancel(wanted: Iterable[Execution]) -> None:
+    """Ask live executions to stop. Their runners hear it at once, or with the next heartbeat if that hint gets lost."""
+    found = [execution for execution in wanted if execution.is_live]
+    ids = [execution.pk for execution in found]
     Execution.objects.filter(pk__in=ids, state__in=LIVE, cancel_at=None).update(cancel_at=Now())
-    undelivered = Placement.objects.filter(execution__in=ids, delivered_at=None).values_list("execution", flat=True)
-    for execution_id in list(undelivered):
+    undelivered = set(
+        Placement.objects.filter(execution__in=ids, delivered_at=None).values_list("execution", flat=True)
+    )
+    for execution_id in undelivered:
         end(execution_id, CANCELLED, reason="cancelled", because="cancelled before its runner had it")
+    for execution in found:
+        if execution.pk not in undelivered:
+            transaction.on_commit(partial(nudge, execution.runner, cancel=[execution.pk]))

@@ -5,11 +5,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
-from asgiref.sync import async_to_sync
-from channels.layers import get_channel_layer
 from django.db import transaction
 from django.db.models.functions import Now
-from redis.exceptions import RedisError
 
 from agents import executions
 from agents.contracts import Assignment
@@ -108,14 +105,3 @@ def beats(runner_id: UUID, live: Iterable[Beat]) -> dict[UUID, str]:
         with in_schema(schema):
             verdicts[beat.execution] = executions.heartbeat(beat.execution, beat.fence, beat.progress)
     return verdicts
-
-
-def nudge(runner: Runner) -> None:
-    """Tell a runner's websocket that something was placed. Only a hint: it also looks by itself."""
-    layer = get_channel_layer()
-    if layer is None or not runner.channel:
-        return
-    try:
-        async_to_sync(layer.send)(runner.channel, {"type": "placed"})
-    except (RedisError, OSError) as error:
-        logger.warning("nudge not sent", runner=runner.name, error=str(error))

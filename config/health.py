@@ -8,9 +8,11 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.utils.crypto import constant_time_compare
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
+from django_prometheus.exports import ExportToDjangoView
 
 logger = structlog.get_logger(__name__)
 
@@ -33,6 +35,18 @@ def readyz(request: HttpRequest) -> JsonResponse:
     """What this process needs is there; else 503 with `missing` naming each thing and its remedy."""
     missing = missing_parts()
     return JsonResponse({"ready": not missing, "missing": missing}, status=503 if missing else 200)
+
+
+@never_cache
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Prometheus metrics: for this machine, or for who shows WAGGLE_METRICS_TOKEN; others get the 404 of nothing."""
+    shown = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
+    wanted = settings.METRICS_TOKEN
+    local = request.META.get("REMOTE_ADDR") in ("127.0.0.1", "::1") and "X-Forwarded-For" not in request.headers
+    if not (constant_time_compare(shown, wanted) if wanted else local):
+        raise Http404
+    return ExportToDjangoView(request)
 
 
 def missing_parts() -> dict[str, str]:

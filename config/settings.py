@@ -42,6 +42,9 @@ ALLOWED_HOSTS = [
 # Whether folders of this server may be projects' sources: right on a laptop, wrong where teams don't trust each other.
 LOCAL_SOURCES = env_bool("WAGGLE_LOCAL_SOURCES", False)
 
+# Who may read /metrics from elsewhere; without it only this machine may.
+METRICS_TOKEN = env_secret("WAGGLE_METRICS_TOKEN", "")
+
 # The model that the gateway asks. The supervisor points it at the rehearsal when none is set.
 MODEL_BASE_URL = env_url("WAGGLE_MODEL_BASE_URL", ["http", "https"], "https://api.example/v1", "").rstrip("/")
 MODEL_API_KEY = env_secret("WAGGLE_MODEL_API_KEY", "")

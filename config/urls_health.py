@@ -1,11 +1,11 @@
 """Probes and metrics, on every host."""
 
-from django.urls import include, path
+from django.urls import path
 
 from config import health
 
 urlpatterns = [
     path("livez", health.livez),
     path("readyz", health.readyz),
-    path("", include("django_prometheus.urls")),
+    path("metrics", health.metrics),
 ]

@@ -44,15 +44,30 @@ def begin(node_id: UUID, runner: Runner) -> Execution | None:
     since = node.started_at or timezone.now()
     if not move(node, NodeState.RUNNING, because=because, attempts_made=number, started_at=since):
         return None
+    attempt = _open(node, number, runner)
+    publish(
+        swarm.topic,
+        "attempt.started",
+        node=node.key,
+        attempt=number,
+        agent=attempt.execution.agent,
+        runner=runner.name,
+        session=str(attempt.execution.session_id),
+    )
+    return attempt.execution
+
+
+def _open(node: Node, number: int, runner: Runner) -> Attempt:
+    """The attempt and its execution: what the agent is told, where it starts and what it may push."""
+    swarm = node.swarm
     attempt = Attempt(node=node, number=number, base_commit=swarm.integration_commit)
     last = node.attempts.order_by("-number").first()
-    kind = "review" if node.role == "reviewer" else "work"
-    repository = {"url": str(swarm.project_id), "commit": swarm.integration_commit}
     agent = executions.next_agent(node.role)
-    if kind == "work":
+    repository = {"url": str(swarm.project_id), "commit": swarm.integration_commit}
+    if node.role != "reviewer":
         repository |= {"branch": attempt.branch, "author": f"{agent} <{agent}@waggle.invalid>"}
     attempt.execution = executions.open_execution(
-        kind=kind,
+        kind="review" if node.role == "reviewer" else "work",
         subject=f"node:{node.id}",
         swarm=swarm.id,
         runner=runner,
@@ -68,16 +83,7 @@ def begin(node_id: UUID, runner: Runner) -> Execution | None:
         },
     )
     attempt.save(force_insert=True)
-    publish(
-        swarm.topic,
-        "attempt.started",
-        node=node.key,
-        attempt=number,
-        agent=agent,
-        runner=runner.name,
-        session=str(attempt.execution.session_id),
-    )
-    return attempt.execution
+    return attempt
 
 
 def started(attempt: Attempt) -> None:

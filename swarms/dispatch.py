@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import transaction
 
 from agents.models import Execution
-from agents.runners import nudge
+from agents.nudges import nudge
 from swarms import attempts, checks, planner
 from swarms.models import CheckRun, Node, Plan
 from tenants import turns
