@@ -134,6 +134,14 @@ class FakeControlPlane:
         assert self._loop is not None
         asyncio.run_coroutine_threadsafe(self._send({"type": "websocket.close", "code": 1012}), self._loop).result(10)
 
+    def forget(self) -> None:
+        """Forgets what was reported, and the branches that were pushed."""
+        for told in (self.accepted, self.ended, self.beats, self.records, self.outcomes, self.faults, self.requests):
+            told.clear()
+        self.batches = 0
+        for branch in self.git("for-each-ref", "--format=%(refname)", "refs/heads/attempts").split():
+            self.git("update-ref", "-d", branch)
+
     def git(self, *arguments: str) -> str:
         """Runs git in the served repository."""
         return _git("-C", str(self.repository), *arguments)

@@ -73,7 +73,7 @@ async def _serve(settings: RunnerSettings) -> None:
     log.info("runner starts", name=settings.name, capacity=settings.capacity, sandbox=sandbox)
     if sandbox == "none":
         log.warning("no sandbox works here: only the rehearsal may run commands; install bubblewrap")
-    await link.pool.warm()
+    warming = asyncio.create_task(link.pool.warm())
     linking = asyncio.create_task(link.run())
     stopping = asyncio.create_task(stopped.wait())
     await asyncio.wait({linking, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -81,9 +81,9 @@ async def _serve(settings: RunnerSettings) -> None:
         linking.result()
     log.info("runner stops")
     await link.pool.close()
-    linking.cancel()
-    stopping.cancel()
-    await asyncio.gather(linking, stopping, return_exceptions=True)
+    for task in (linking, stopping, warming):
+        task.cancel()
+    await asyncio.gather(linking, stopping, warming, return_exceptions=True)
 
 
 if __name__ == "__main__":

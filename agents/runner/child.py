@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from agents.contracts import Assignment, FailureOutcome, FailureReason, Outcome
+from agents.runner.entry import STOP_MESSAGES
 from agents.runner.processes import kill_tree
 from agents.runner.reports import Faults, Reports, Stale
 from agents.runner.sandbox import Sandbox, SandboxMissing
@@ -24,10 +25,6 @@ from tenants.logs import bind, configure
 
 log = structlog.get_logger(__name__)
 
-STOP_MESSAGES = {
-    FailureReason.CANCELLED: "It was cancelled.",
-    FailureReason.TIMED_OUT: "It reached its time limit.",
-}
 PROGRESS_SECONDS = 0.25
 
 

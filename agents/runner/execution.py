@@ -11,7 +11,7 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
 from agents.contracts import Assignment, FailureOutcome, FailureReason
-from agents.runner import child
+from agents.runner import entry
 from agents.runner.processes import kill_tree
 from agents.runner.sandbox import Sandbox
 
@@ -43,7 +43,7 @@ class Execution:
         errors, their_errors = processes.Pipe(duplex=False)
         text = self.assignment.model_dump_json()
         self._process = processes.Process(
-            target=child.main,
+            target=entry.main,
             args=(text, self.folder, sandbox, log_format, theirs, their_errors),
             name=f"waggle-{self.assignment.execution}",
         )
@@ -76,7 +76,7 @@ class Execution:
         if self._reported or self.killed:
             return None
         if self._reason is not None:
-            return FailureOutcome(reason=self._reason, message=child.STOP_MESSAGES[self._reason])
+            return FailureOutcome(reason=self._reason, message=entry.STOP_MESSAGES[self._reason])
         code = self._process.exitcode if self._process else None
         return FailureOutcome(
             reason=FailureReason.AGENT_ERROR,

@@ -13,7 +13,7 @@ import structlog
 from agents.contracts import Assignment, FailureOutcome, FailureReason
 from agents.contracts.assignment import Frozen
 from agents.contracts.link import Accepted, Beat, Ended
-from agents.runner import child
+from agents.runner.entry import PRELOAD
 from agents.runner.execution import Execution
 from agents.runner.reports import Faults, Refused, Reports, Stale
 from agents.runner.sandbox import Sandbox
@@ -37,13 +37,14 @@ class Pool:
         self._executions: dict[UUID, Execution] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._processes = multiprocessing.get_context("forkserver")
-        self._processes.set_forkserver_preload([child.__name__])
+        self._processes.set_forkserver_preload([PRELOAD])
         self._starting = asyncio.Lock()
 
     async def warm(self) -> None:
         """Starts the process that children are forked from, with everything imported."""
         process = self._processes.Process(target=int)
-        await asyncio.to_thread(process.start)
+        async with self._starting:
+            await asyncio.to_thread(process.start)
         await asyncio.to_thread(process.join)
 
     @property

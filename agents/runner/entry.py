@@ -1,0 +1,20 @@
+"""Where a child begins. The runner imports this alone; only children, forked warm, load the runtimes."""
+
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from agents.contracts import FailureReason
+from agents.runner.sandbox import Sandbox
+
+PRELOAD = "agents.runner.child"
+STOP_MESSAGES = {
+    FailureReason.CANCELLED: "It was cancelled.",
+    FailureReason.TIMED_OUT: "It reached its time limit.",
+}
+
+
+def main(text: str, folder: Path, sandbox: Sandbox, log_format: str, control: Connection, errors: Connection) -> None:
+    """Carries out the assignment given as JSON; see agents.runner.child."""
+    from agents.runner import child
+
+    child.main(text, folder, sandbox, log_format, control, errors)
