@@ -179,7 +179,10 @@ async def _carry(caller: Caller, call: Call, receive: Receive, send: Send) -> No
     meter.end()
     problem = asking.exception() if answered else None
     if call.method == "POST":
-        status = CLIENT_GONE if not answered else NOT_REACHED if problem else asking.result()
+        if not answered:
+            status = int(HTTPStatus.OK) if meter.is_complete else CLIENT_GONE
+        else:
+            status = NOT_REACHED if problem else asking.result()
         await _note(caller, meter, status, time.monotonic() - begun)
     if problem is not None:
         raise problem

@@ -45,6 +45,8 @@ class Meter:
 
     model: str = ""
     usage: Usage = field(default_factory=Usage)
+    is_complete: bool = False
+    """The stream told that it is over; who hangs up then has heard all."""
     _streamed: bool = False
     _rest: bytearray = field(default_factory=bytearray)
 
@@ -72,7 +74,9 @@ class Meter:
 
     def _line(self, line: bytes) -> None:
         # Nearly all chunks are text only: they are not parsed.
-        if line.startswith(b"data:") and (not self.model or b'"usage"' in line):
+        if line.strip() == b"data: [DONE]":
+            self.is_complete = True
+        elif line.startswith(b"data:") and (not self.model or b'"usage"' in line):
             self._take(line[len(b"data:") :].strip())
 
     def _take(self, data: bytes) -> None:
