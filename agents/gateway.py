@@ -1,6 +1,6 @@
 """The model gateway: every model call of every agent goes through here. Bare ASGI, ahead of Django.
 
-An attempt token is the agent's key; only this module uses the provider's. Bytes pass through as they come, and
+An attempt token is the agent's key; only agents.provider uses the provider's. Bytes pass through as they come, and
 while they do, no database connection is held. Prompts and keys are never logged.
 """
 
@@ -8,20 +8,17 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
 from uuid import UUID
 
-import httpx
 import structlog
 from channels.db import database_sync_to_async
 from django.conf import settings
 from django.db import Error as DatabaseError
 
-from agents.metering import BROKEN_OFF, CLIENT_GONE, NOT_REACHED, Caller, Meter, keep
+from agents.metering import CLIENT_GONE, NOT_REACHED, Caller, Meter, keep
 from agents.models import Execution
+from agents.provider import Call, Receive, Refused, Scope, Send, ask, openai_error
 from tenants import tokens
 from tenants.context import PUBLIC, in_schema
 from tenants.middleware import find_team
@@ -29,33 +26,9 @@ from tenants.states import TeamState
 
 logger = structlog.get_logger(__name__)
 
-Scope = Any
-Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[Any], Awaitable[None]]
-
 BODY_LIMIT = 20 * 1024 * 1024
-TIMEOUTS = httpx.Timeout(connect=10, read=300, write=60, pool=10)
 _PATH = re.compile(r"^/t/(?P<team>[^/]+)/model/v1/(?P<call>chat/completions|models)$")
 _METHODS = {"chat/completions": "POST", "models": "GET"}
-_PASSED_ON = ("content-type", "retry-after", "x-request-id")
-
-
-class Refused(Exception):
-    """The gateway itself answers: HTTP status, OpenAI's `code`, what to do."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-
-
-@dataclass(frozen=True)
-class Call:
-    """What goes to the provider."""
-
-    method: str
-    path: str
-    body: bytes | None
 
 
 class _ClientGone(Exception):
@@ -167,7 +140,7 @@ async def _carry(caller: Caller, call: Call, receive: Receive, send: Send) -> No
     """Ask the provider and pass its answer on; whoever hangs up takes the provider's call with him."""
     meter = Meter()
     begun = time.monotonic()
-    asking = asyncio.create_task(_ask(call, meter, send))
+    asking = asyncio.create_task(ask(call, meter, send))
     going = asyncio.create_task(_gone(receive))
     try:
         await asyncio.wait({asking, going}, return_when=asyncio.FIRST_COMPLETED)
@@ -188,97 +161,12 @@ async def _carry(caller: Caller, call: Call, receive: Receive, send: Send) -> No
         raise problem
 
 
-async def _ask(call: Call, meter: Meter, send: Send) -> int:
-    """Pass one call on and its answer back. Returns the provider's status. Raises Refused when there is no answer."""
-    client = _client_of_this_loop()
-    headers = {"content-type": "application/json", "accept-encoding": "identity"}
-    if settings.MODEL_API_KEY:
-        headers["authorization"] = f"Bearer {settings.MODEL_API_KEY}"
-    request = client.build_request(
-        call.method, f"{settings.MODEL_BASE_URL}/{call.path}", content=call.body, headers=headers
-    )
-    try:
-        response = await client.send(request, stream=True)
-    except httpx.TransportError as error:
-        raise _unreached(error) from error
-    try:
-        if response.headers.get("content-type", "").startswith("text/event-stream"):
-            return await _pass_stream_on(response, meter, send)
-        return await _pass_whole_on(response, meter, send)
-    finally:
-        await response.aclose()
-
-
-async def _pass_whole_on(response: httpx.Response, meter: Meter, send: Send) -> int:
-    try:
-        body = await response.aread()
-    except httpx.TransportError as error:
-        raise _unreached(error) from error
-    meter.feed(body)
-    await send(_start(response))
-    await send({"type": "http.response.body", "body": body})
-    return response.status_code
-
-
-async def _pass_stream_on(response: httpx.Response, meter: Meter, send: Send) -> int:
-    meter.begin(streamed=True)
-    await send(_start(response))
-    status, last = response.status_code, b""
-    try:
-        async for chunk in response.aiter_bytes():
-            meter.feed(chunk)
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    except httpx.TransportError as error:
-        # The status is sent already: the error goes into the stream, where OpenAI's clients look for it.
-        status, last = BROKEN_OFF, b"\n\ndata: " + _openai_error(_unreached(error)) + b"\n\n"
-    await send({"type": "http.response.body", "body": last})
-    return status
-
-
-def _start(response: httpx.Response) -> dict[str, Any]:
-    headers = [
-        (name.encode(), response.headers[name].encode("latin-1")) for name in _PASSED_ON if name in response.headers
-    ]
-    return {"type": "http.response.start", "status": response.status_code, "headers": headers}
-
-
-def _unreached(error: httpx.TransportError) -> Refused:
-    url = httpx.URL(settings.MODEL_BASE_URL)
-    where = f"{url.scheme}://{url.netloc.decode().rpartition('@')[2]}"
-    if isinstance(error, httpx.ReadTimeout):
-        return Refused(504, "model_timed_out", f"The model at {where} was silent for {TIMEOUTS.read:.0f} s.")
-    return Refused(
-        502,
-        "model_unreachable",
-        f"The model at {where} cannot be reached ({type(error).__name__}). Check WAGGLE_MODEL_BASE_URL.",
-    )
-
-
-_client: httpx.AsyncClient | None = None
-_loop: asyncio.AbstractEventLoop | None = None
-
-
-def _client_of_this_loop() -> httpx.AsyncClient:
-    global _client, _loop
-    if _client is None or _loop is not asyncio.get_running_loop():
-        _loop = asyncio.get_running_loop()
-        _client = httpx.AsyncClient(
-            timeout=TIMEOUTS, limits=httpx.Limits(max_connections=None, max_keepalive_connections=20)
-        )
-    return _client
-
-
-def _openai_error(refusal: Refused) -> bytes:
-    error = {"message": str(refusal), "type": HTTPStatus(refusal.status).phrase, "code": refusal.code}
-    return json.dumps({"error": error}, ensure_ascii=False).encode()
-
-
 async def _answer(send: Send, refusal: Refused) -> None:
     headers = [(b"content-type", b"application/json")]
     if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers.append((b"retry-after", b"2"))
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
-    await send({"type": "http.response.body", "body": _openai_error(refusal)})
+    await send({"type": "http.response.body", "body": openai_error(refusal)})
 
 
 async def _note(caller: Caller, meter: Meter, status: int, seconds: float) -> None:
