@@ -111,13 +111,14 @@ def deliver(execution_id: UUID, team: Team) -> Assignment | None:
     """Hand an execution to its runner: a fresh attempt token and a full lease. None when it is no longer wanted."""
     with transaction.atomic():
         execution = Execution.objects.select_for_update(no_key=True).get(pk=execution_id)
-        if execution.state != ExecutionState.LEASED:
+        # Two who look at once must not both give it: a second token would end the first.
+        mine = Placement.objects.filter(execution=execution_id, delivered_at=None).update(delivered_at=Now())
+        if not mine or execution.state != ExecutionState.LEASED:
             return None
         name = _token_subject(execution.id)
         tokens.revoke(name)
         _, secret = tokens.issue("attempt", team=team, subject=name, life=tokens.ATTEMPT_LIFE)
         _extend(execution)
-        Placement.objects.filter(execution=execution.id).update(delivered_at=Now())
     return assignment_of(execution, team=team, token=secret)
 
 

@@ -373,3 +373,12 @@ def test_why_a_node_does_not_run_is_told(project: Project, hands: Hands) -> None
     start(project, hands, "b")
     reasons = {row.kind: row.text for row in Node.objects.get(key="r").conditions.all()}
     assert reasons == {"dependency": "waits for c"}
+
+
+def test_an_assignment_is_given_once(project: Project, hands: Hands) -> None:
+    goals.state_goal(project, "Write the files", by=hands.by)
+    dispatch.dispatch()
+    execution = Placement.objects.get().execution
+    assert executions.deliver(execution, hands.team) is not None
+    assert executions.deliver(execution, hands.team) is None
+    assert Token.objects.filter(subject=f"execution:{execution}", revoked_at=None).count() == 1
