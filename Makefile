@@ -38,7 +38,7 @@ setup: ## Install Python packages from the lock, with uv
 	fi
 	if [ -x $(RUN) ] && cmp -s requirements.lock "$(VENV)/installed.lock"; then exit 0; fi
 	if ! command -v "$(PYTHON)" >/dev/null || ! "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
-	  echo "Waggle needs Python 3.11 or newer; '$(PYTHON)' is $$("$(PYTHON)" -V 2>&1)." >&2
+	  echo "Waggle needs Python 3.11 or newer; '$(PYTHON)' is $$("$(PYTHON)" -V 2>&1 | head -1)." >&2
 	  echo "Name another one, for example: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.12" >&2
 	  exit 1
 	fi

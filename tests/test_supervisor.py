@@ -1,6 +1,5 @@
 """`manage.py up`: real processes that are started, kept, and ended with everything they started."""
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -13,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
 from config.env import PROJECT_ROOT
+from config.services import embedded, ensure, stop
 from config.services.layout import Layout, read_json
 from config.services.marks import Mark, wait_gone, with_variable
 from config.services.ports import free_port
+from config.services.prepare import check_reachable
 from config.services.processes import Process, pause_after
-from config.services.programs import Program
+from config.services.programs import Program, Site
 
 NAMES = {"rehearsal", "web", "worker", "ticker", "runner", "discover"}
 
@@ -171,21 +173,22 @@ def up(tmp_path: Path) -> Iterator[Callable[[], Up]]:
             each.process.wait(60)
 
 
-@pytest.mark.timeout(400)
-def test_up_starts_all_keeps_all_and_leaves_nothing(up: Callable[[], Up]) -> None:
+@pytest.mark.timeout(600)
+def test_up_keeps_all_running_survives_its_own_kill_and_leaves_nothing(up: Callable[[], Up]) -> None:
     first = up()
     wait_for(lambda: first.said("Sign in to team acme"), 240)
     assert first.ready()
     assert set(first.marks()) == NAMES | {"postgres", "valkey"}
     assert all(mark.alive() for mark in first.marks().values())
 
+    # A second one is refused and changes nothing.
     second = start_up(first.layout.root, free_port())
     said = second.communicate(timeout=120)[0]
     assert second.returncode == 1
-    assert (
-        f"already runs in {first.layout.root} at http://waggle.localhost:{first.port} (pid {first.process.pid})" in said
-    )
+    where = f"at http://waggle.localhost:{first.port} (pid {first.process.pid})"
+    assert f"already runs in {first.layout.root} {where}" in said
 
+    # What is killed comes back.
     before = first.marks()
     for name in ("web", "worker", "postgres"):
         os.kill(before[name].pid, signal.SIGKILL)
@@ -193,49 +196,57 @@ def test_up_starts_all_keeps_all_and_leaves_nothing(up: Callable[[], Up]) -> Non
     wait_for(first.ready)
     assert first.said("[up] web was ended by SIGKILL")
 
-    word, living = first.mark_word(), list(first.marks().values())
-    first.process.send_signal(signal.SIGINT)
-    assert first.process.wait(60) == 0, "".join(first.output)
-    assert with_variable("WAGGLE_PLATFORM", word) == []
-    assert [mark for mark in living if mark.alive()] == []
-    assert not first.layout.platform.exists()
-
-
-@pytest.mark.timeout(400)
-def test_a_killed_supervisor_takes_all_along_and_the_next_start_works(up: Callable[[], Up]) -> None:
-    first = up()
-    wait_for(lambda: first.said("Waggle runs at"), 240)
+    # The supervisor itself is killed: all end with it, and the next start works.
     word, left = first.mark_word(), list(first.marks().values())
     first.process.kill()
     first.process.wait()
     if sys.platform.startswith("linux"):
-        assert wait_gone(left, 30), [mark for mark in left if mark.alive()]
-
-    second = up()
-    wait_for(lambda: second.said("Waggle runs at"), 240)
-    assert second.ready()
+        assert wait_gone(left, 60), [mark for mark in left if mark.alive()]
+    third = up()
+    wait_for(lambda: third.said("Sign in to team acme"), 240)
+    assert third.ready()
     assert with_variable("WAGGLE_PLATFORM", word) == []
-    assert second.mark_word() != word
-    with (second.layout.run / "lock").open("a") as lock, pytest.raises(BlockingIOError):
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert third.mark_word() != word
+
+    # Ctrl-C leaves nothing.
+    word, living = third.mark_word(), list(third.marks().values())
+    third.process.send_signal(signal.SIGINT)
+    assert third.process.wait(60) == 0, "".join(third.output)
+    assert with_variable("WAGGLE_PLATFORM", word) == []
+    assert [mark for mark in living if mark.alive()] == []
+    assert not third.layout.platform.exists()
 
 
-def test_up_refuses_an_address_without_a_server_by_the_name_of_its_variable(tmp_path: Path) -> None:
+def test_up_refuses_a_database_that_gives_no_answer_by_the_name_of_its_variable(tmp_path: Path) -> None:
     port = free_port()
-    for name, url in {
-        "DATABASE_URL": f"postgresql://127.0.0.1:{port}/waggle",
-        "REDIS_URL": f"redis://127.0.0.1:{port}",
-    }.items():
-        done = subprocess.run(
-            [sys.executable, "manage.py", "up", "--port", str(free_port())],
-            cwd=PROJECT_ROOT,
-            env={"PATH": os.environ["PATH"], "WAGGLE_DATA_DIR": str(tmp_path), name: url},
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
-        assert done.returncode == 1
-        assert f"{name}: no answer from" in done.stderr
-        assert f"127.0.0.1:{port}" in done.stderr
-        assert f"for example {name}=" in done.stderr
+    done = subprocess.run(
+        [sys.executable, "manage.py", "up", "--port", str(free_port())],
+        cwd=PROJECT_ROOT,
+        env={
+            "PATH": os.environ["PATH"],
+            "WAGGLE_DATA_DIR": str(tmp_path),
+            "DATABASE_URL": f"postgresql://waggle:hunter2@127.0.0.1:{port}/waggle",
+        },
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"DATABASE_URL: no answer from Postgres at 127.0.0.1:{port}/waggle" in done.stderr
+    assert "for example DATABASE_URL=postgresql://" in done.stderr
+    assert "hunter2" not in done.stderr
+    assert embedded.marks(tmp_path) == {}, "what was begun must be stopped"
+
+
+def test_a_redis_that_gives_no_answer_is_refused_by_the_name_of_its_variable(tmp_path: Path) -> None:
+    port = free_port()
+    url = ensure(tmp_path, only=["postgres"])["DATABASE_URL"]
+    try:
+        with pytest.raises(ImproperlyConfigured) as refusal:
+            check_reachable(Site(tmp_path, 8000, url, f"redis://:hunter2@127.0.0.1:{port}", "m", None))
+    finally:
+        stop(tmp_path)
+    assert str(refusal.value).startswith(f"REDIS_URL: no answer from Redis at 127.0.0.1:{port}")
+    assert "for example REDIS_URL=redis://" in str(refusal.value)
+    assert "hunter2" not in str(refusal.value)

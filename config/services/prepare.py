@@ -21,7 +21,6 @@ from config.services.layout import (
     external_database,
     read_json,
     write_json,
-    write_private,
 )
 from config.services.programs import Site, control, manage
 
@@ -66,17 +65,17 @@ def prepare(layout: Layout, site: Site, environ: Mapping[str, str], say: Say) ->
     step = compare(known.get("migrations", {}), current)
     if step == "other":
         raise StartFailed(_other_migrations(layout, known["migrations"], current))
-    ours = control(site, environ)
+    wanted = []
     if step == "migrate":
         say("applying migrations")
-        django("migrate_schemas", "--noinput", environment=ours)
+        wanted += ["--migrate"]
     if not known or not site.token_file.exists():
-        token = django("runner_token", "--name", "local", environment=ours).strip().splitlines()[-1]
-        write_private(site.token_file, token + "\n")
+        wanted += ["--runner-token", str(site.token_file)]
     if not known and not external_database():
         say(f"making the team {DEMO_TEAM[1]}")
-        name, slug, owner = DEMO_TEAM
-        django("make_team", "--name", name, "--slug", slug, "--owner", owner, environment=ours)
+        wanted += ["--team", *DEMO_TEAM]
+    if wanted:
+        django("prepare", *wanted, environment=control(site, environ))
     if step == "migrate":
         write_json(layout.prepared, {"database": identity, "migrations": current})
 
