@@ -65,7 +65,7 @@ def sign_up_team(*, name: str, slug: str, owner: User) -> Team:
 
 
 def ask_again(team_id: UUID) -> None:
-    """Ask a worker once more, in case the first hint was lost. Building twice changes nothing."""
+    """Ask a worker once more. Building twice changes nothing."""
     with in_schema(PUBLIC):
         send_on_commit("provision", str(team_id))
 

@@ -15,7 +15,7 @@ from tenants.forms import AccountForm
 from tenants.hosts import team_url
 from tenants.members import NotAllowed
 from tenants.models import Invitation
-from tenants.roles import MAY, Role
+from tenants.roles import MAY, Permission, Role
 
 
 @never_cache
@@ -43,7 +43,7 @@ def join(request: HttpRequest, secret: str) -> HttpResponse:
     context: dict[str, Any] = {
         "invitation": invitation,
         "role": Role(invitation.role).label,
-        "allows": sorted(permission.words for permission in MAY[Role(invitation.role)]),
+        "allows": [permission.words for permission in Permission if permission in MAY[Role(invitation.role)]],
         "form": form,
         "problem": problem,
     }

@@ -34,9 +34,6 @@ def preparing(request: HttpRequest, team: UUID) -> HttpResponse:
     if found.state == TeamState.READY:
         url = team_url(found)
         return HttpResponseClientRedirect(url) if request.htmx else HttpResponseRedirect(url)  # type: ignore[attr-defined]
-    if found.state == TeamState.PROVISIONING and not found.step:
-        # Nobody has begun: the hint may have been lost.
-        signup.ask_again(found.pk)
     template = "tenants/_progress.html" if request.htmx else "tenants/preparing.html"  # type: ignore[attr-defined]
     return render(request, template, {"unready": found, "failed": found.state == TeamState.FAILED})
 
