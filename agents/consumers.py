@@ -28,6 +28,14 @@ class RunnerConsumer(AsyncWebsocketConsumer):
     runner: UUID | None = None
     looking: asyncio.Task[None] | None = None
 
+    async def __call__(self, *asgi: Any) -> None:
+        """One connection; an error that ends it also ends what it does beside."""
+        try:
+            await super().__call__(*asgi)
+        finally:
+            if self.looking:
+                self.looking.cancel()
+
     async def connect(self) -> None:
         """Only holders of a runner token get in."""
         headers = dict(self.scope["headers"])
@@ -78,12 +86,10 @@ class RunnerConsumer(AsyncWebsocketConsumer):
         """Something was placed on this runner: give it. Something must stop: say so before the next heartbeat."""
         if cancel := event.get("cancel"):
             await self._say(Verdicts.model_validate({"executions": dict.fromkeys(cancel, "cancel")}))
-        for assignment in await self._ask(runners.pending, self.runner):
+        for assignment in await self._ask(runners.pending, self.runner, self.channel_name):
             await self._say(Assign(assignment=assignment))
 
     async def disconnect(self, code: int) -> None:
-        if self.looking:
-            self.looking.cancel()
         if self.runner is not None:
             await self._ask(runners.disconnect, self.runner, self.channel_name)
 

@@ -38,7 +38,7 @@ def authenticate(secret: str) -> UUID | None:
 def connect(runner_id: UUID, hello: Hello, channel: str) -> None:
     """A runner is there: remember where it listens, and give up what an earlier process of it had."""
     with transaction.atomic():
-        runner = Runner.objects.select_for_update().get(pk=runner_id)
+        runner = Runner.objects.select_for_update(no_key=True).get(pk=runner_id)
         runner.capacity = hello.capacity
         runner.sandbox = hello.sandbox
         runner.version = hello.version[:VERSION_LENGTH]
@@ -66,10 +66,14 @@ def disconnect(runner_id: UUID, channel: str) -> None:
     Runner.objects.filter(pk=runner_id, channel=channel).update(channel="")
 
 
-def pending(runner_id: UUID) -> list[Assignment]:
-    """What was placed on this runner and not yet given to it; giving it marks it."""
+def pending(runner_id: UUID, channel: str) -> list[Assignment]:
+    """What was placed on this runner and not yet given to it; giving it marks it.
+
+    Only its newest websocket gets anything: what an older one sends, nobody hears.
+    """
     found = []
-    for placement in Placement.objects.filter(runner=runner_id, delivered_at=None).select_related("team"):
+    waiting = Placement.objects.filter(runner=runner_id, runner__channel=channel, delivered_at=None)
+    for placement in waiting.select_related("team"):
         with in_schema(placement.team.schema_name):
             if assignment := executions.deliver(placement.execution, placement.team):
                 found.append(assignment)

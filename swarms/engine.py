@@ -51,7 +51,8 @@ def advance(swarm_id: UUID) -> None:
             actions = decide(snapshot(swarm))
             for action in actions:
                 apply(swarm, action)
-            if not actions:
+            # Landing is for a worker: until it is done, the same decision would only be made again.
+            if all(isinstance(action, Land) for action in actions):
                 conditions.refresh(swarm)
                 return
     logger.error("a swarm does not come to rest", swarm=str(swarm_id), rounds=MAX_ROUNDS)

@@ -91,6 +91,8 @@ def _finish(swarm: Swarm, run: CheckRun) -> None:
     pushed = repos.push(project, run.commit)
     with transaction.atomic():
         locked = Swarm.objects.select_for_update(no_key=True, of=("self",)).select_related("project").get(pk=swarm.pk)
+        if locked.state != SwarmState.LANDING:
+            return  # somebody else did the same, and was faster
         because = f"landed on {project.target_branch}" + (f", but {pushed}" if pushed else "")
         if move(
             locked,

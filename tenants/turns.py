@@ -92,7 +92,9 @@ def free_runners(*, seen_within: timedelta) -> list[UUID]:
 
 def lock_slot(runner_id: UUID) -> Runner | None:
     """The runner, locked, if it has a free slot."""
-    runner = Runner.objects.select_for_update(of=("self",)).get(pk=runner_id)
+    # Not FOR UPDATE: whoever updates an execution of this runner holds its swarm and looks at the runner's key, and
+    # whoever holds the runner here waits for that swarm.
+    runner = Runner.objects.select_for_update(no_key=True, of=("self",)).get(pk=runner_id)
     return runner if Placement.objects.filter(runner=runner).count() < runner.capacity else None
 
 
