@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from pydantic import ValidationError as ContractError
 
@@ -27,7 +28,7 @@ class ChecksField(forms.CharField):
         for number, line in enumerate(text.splitlines(), start=1):
             if not line.strip():
                 continue
-            name, colon, command = line.partition(": ")
+            name, colon, command = f"{line.strip()} ".partition(": ")
             if not colon:
                 name = command = line
             try:
@@ -66,11 +67,16 @@ class ProjectForm(forms.ModelForm):
         help_texts = {
             "name": "For people, for example: Text kit.",
             "slug": "For addresses: lower-case letters, digits and hyphens, for example text-kit.",
-            "source": "A git URL, for example https://git.example/team/textkit.git, or a path on this server.",
+            "source": "A git URL, for example https://git.example/team/textkit.git.",
             "target_branch": "Where finished work lands.",
             "approve_plan": "",
             "approve_landing": "",
         }
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if settings.LOCAL_SOURCES:
+            self.fields["source"].help_text += " Or the path of a folder on this server: /home/ana/textkit."
 
     def clean_slug(self) -> str:
         slug: str = self.cleaned_data["slug"].lower()

@@ -1,14 +1,19 @@
 """The dashboard's pages, for every role."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from django.test import Client
 from django.urls import get_resolver
 
+from swarms.models import Approval, Node, Project, Swarm
+from swarms.views.swarm import REGIONS
 from tenants.members import add_member
 from tenants.models import Team, User
-from tenants.roles import Role
+from tenants.roles import Permission, Role, may
 from tests.board_stage import Stage
 from tests.conftest import user_of
 
@@ -57,3 +62,208 @@ def test_every_page_of_the_dashboard_is_on_the_stage(stage: Stage) -> None:
         "approval-decide",
     }
     assert names - posts == set(stage.pages)
+
+
+POSTS = {
+    "/projects/new/": Permission.EDIT_PROJECT,
+    "/projects/textkit/refetch/": Permission.EDIT_PROJECT,
+    "/projects/textkit/goals/": Permission.STATE_GOAL,
+    "/projects/textkit/swarms/1/plan/": Permission.STATE_GOAL,
+    "/projects/textkit/swarms/1/plan/again/": Permission.STATE_GOAL,
+    "/projects/textkit/swarms/1/pause/": Permission.STATE_GOAL,
+    "/projects/textkit/swarms/1/resume/": Permission.STATE_GOAL,
+    "/projects/textkit/swarms/1/cancel/": Permission.STATE_GOAL,
+    "/approvals/{approval}/decide/": Permission.APPROVE,
+}
+
+
+@pytest.mark.parametrize("role", list(Role))
+@pytest.mark.parametrize("address", POSTS)
+def test_what_changes_something_needs_its_permission(
+    stage: Stage,
+    team: Team,
+    client_for: Callable[..., Client],
+    member: Callable[[Role], User],
+    role: Role,
+    address: str,
+) -> None:
+    answer = client_for(member(role), team).post(address.format(approval=stage.approval.pk))
+    assert (answer.status_code == 403) is not may(role, POSTS[address])
+    assert answer.status_code in (302, 403, 422)
+
+
+def test_who_may_not_is_told_who_may(stage: Stage, team: Team, client_for: Callable[..., Client]) -> None:
+    answer = client_for(user_of("vera", "acme"), team).post("/projects/textkit/goals/", {"text": "x"})
+    assert "developer" in answer.content.decode()
+
+
+def test_buttons_are_shown_only_to_who_may_use_them(
+    stage: Stage, team: Team, client_for: Callable[..., Client]
+) -> None:
+    for name, is_shown in (("alice", True), ("vera", False)):
+        body = client_for(user_of(name, "acme"), team).get("/projects/textkit/swarms/1/").content.decode()
+        assert ("Cancel the swarm" in body) is is_shown
+        assert ('value="approve"' in body) is is_shown
+
+
+@pytest.fixture
+def alice(team: Team, client_for: Callable[..., Client]) -> Client:
+    return client_for(user_of("alice", "acme"), team)
+
+
+MISSING = (
+    "/projects/nothing/",
+    "/projects/textkit/swarms/99/",
+    "/projects/textkit/swarms/1/nodes/nothing/",
+    "/projects/textkit/swarms/1/nodes/parser/?attempt=9",
+    "/projects/textkit/swarms/1/regions/nothing/",
+    "/projects/textkit/swarms/3/plan.yaml",
+    "/approvals/00000000-0000-7000-8000-000000000000/",
+    "/sessions/00000000-0000-7000-8000-000000000000/",
+)
+
+
+@pytest.mark.parametrize("address", MISSING)
+def test_what_is_not_there_is_not_found(stage: Stage, alice: Client, address: str) -> None:
+    assert alice.get(address).status_code == 404
+
+
+def test_a_part_that_is_no_id_is_not_found(stage: Stage, alice: Client) -> None:
+    assert alice.get(f"/sessions/{stage.live.session_id}/parts/?id=x").status_code == 404
+
+
+@pytest.mark.parametrize("name", REGIONS)
+def test_a_region_says_the_same_as_the_page(stage: Stage, alice: Client, name: str) -> None:
+    page = _plain(alice.get("/projects/textkit/swarms/1/").content.decode())
+    assert _plain(alice.get(f"/projects/textkit/swarms/1/regions/{name}/").content.decode()) in page
+
+
+def _plain(html: str) -> str:
+    html = re.sub(r'value="[A-Za-z0-9]{64}"', "", html)  # the token against forgery is masked anew each time
+    return " ".join(re.sub(r"\d+:\d\d|just now|\d+ s ago", "T", html).split())
+
+
+def test_a_swarm_tells_its_figures_and_never_makes_up_a_price(stage: Stage, alice: Client) -> None:
+    body = _plain(alice.get("/projects/textkit/swarms/1/regions/header/").content.decode())
+    assert "Nodes <b>1/3</b>" in body
+    assert "Cost <b>unknown</b>" in body
+    assert "$0" not in body
+    assert "rehearsal" in body
+
+
+def test_a_node_that_waits_says_why(stage: Stage, alice: Client) -> None:
+    assert b"Waits for printer." in alice.get("/projects/textkit/swarms/1/").content
+
+
+def test_the_feed_goes_on_after_the_last_known_line(stage: Stage, alice: Client) -> None:
+    address = "/projects/textkit/swarms/1/feed/"
+    lines = [int(n) for n in re.findall(r'data-seq="(\d+)"', alice.get(address).content.decode())]
+    assert lines == sorted(lines, reverse=True)
+    newest = alice.get(f"{address}?after={lines[2]}").content.decode()
+    assert [int(n) for n in re.findall(r'data-seq="(\d+)"', newest)] == lines[:2]
+    assert "data-seq" not in alice.get(f"{address}?after={lines[0]}").content.decode()
+    assert alice.get(f"{address}?after=x").status_code == 200
+
+
+def test_a_project_is_added_with_its_checks(team: Team, alice: Client, tmp_path: Path, settings: Any) -> None:
+    settings.LOCAL_SOURCES = True
+    given = {
+        "name": "Kit",
+        "slug": "kit",
+        "source": str(tmp_path),
+        "target_branch": "main",
+        "checks": "unit tests: python -m unittest\n\nmake lint",
+        "approve_plan": "on",
+    }
+    answer = alice.post("/projects/new/", given)
+    assert (answer.status_code, answer["Location"]) == (302, "/projects/kit/")
+    project = Project.objects.get(slug="kit")
+    assert [(c["name"], c["command"]) for c in project.checks] == [
+        ("unit tests", "python -m unittest"),
+        ("make lint", "make lint"),
+    ]
+    assert (project.approve_plan, project.approve_landing) == (True, False)
+
+
+def test_a_wrong_project_is_refused_at_its_fields_and_nothing_typed_is_lost(
+    team: Team, alice: Client, settings: Any
+) -> None:
+    settings.LOCAL_SOURCES = True
+    given = {"name": "Kit", "slug": "new", "source": "relative/path", "target_branch": "main", "checks": "tests: "}
+    answer = alice.post("/projects/new/", given)
+    body = answer.content.decode()
+    assert answer.status_code == 422
+    assert "Choose another short name" in body
+    assert "Line 1 names no command" in body
+    assert 'value="relative/path"' in body
+    answer = alice.post("/projects/new/", given | {"slug": "kit", "checks": ""})
+    assert "Give the whole path" in answer.content.decode()
+    assert not Project.objects.filter(slug="kit").exists()
+
+
+def test_a_goal_becomes_a_swarm(stage: Stage, alice: Client) -> None:
+    answer = alice.post("/projects/textkit/goals/", {"text": "Count words"})
+    assert (answer.status_code, answer["Location"]) == (302, "/projects/textkit/swarms/3/")
+    assert Swarm.objects.get(number=3).goal.text == "Count words"
+    assert alice.post("/projects/textkit/goals/", {"text": " "}).status_code == 422
+
+
+def test_a_plan_with_faults_is_not_taken_and_the_text_is_kept(stage: Stage, alice: Client) -> None:
+    text = "nodes:\n- {key: a, title: A, role: wizard, instructions: Do., writes: [a]}\n# mine"
+    answer = alice.post("/projects/textkit/swarms/2/plan/", {"yaml": text})
+    body = answer.content.decode()
+    assert answer.status_code == 422
+    assert "unknown role" in body
+    assert "# mine" in body
+    assert stage.proposed.plans.count() == 1
+
+
+def test_the_plan_as_yaml_can_be_given_back(stage: Stage, alice: Client) -> None:
+    answer = alice.get("/projects/textkit/swarms/2/plan.yaml")
+    assert answer["Content-Disposition"] == 'attachment; filename="textkit-2-plan-1.yaml"'
+    again = alice.post("/projects/textkit/swarms/2/plan/", {"yaml": answer.content.decode()})
+    assert again.status_code == 302
+    assert list(stage.proposed.plans.order_by("version").values_list("state", flat=True)) == ["superseded", "proposed"]
+
+
+def test_an_approval_is_decided_once(stage: Stage, alice: Client) -> None:
+    address = f"/approvals/{stage.approval.pk}/decide/"
+    assert alice.post(address, {"verdict": "reject"}).status_code == 302
+    assert Approval.objects.get(pk=stage.approval.pk).state == "pending"
+    answer = alice.post(address, {"verdict": "approve", "next": "/projects/textkit/swarms/2/"}, follow=True)
+    assert answer.redirect_chain[0][0] == "/projects/textkit/swarms/2/"
+    assert Approval.objects.get(pk=stage.approval.pk).state == "approved"
+    answer = alice.post(address, {"verdict": "reject", "because": "late"}, follow=True)
+    assert b"Already approved by" in answer.content
+
+
+@pytest.mark.parametrize("next_page", ["//evil.example/", "https://evil.example/", "/\\evil.example", "javascript:x"])
+def test_nobody_is_sent_elsewhere_after_deciding(stage: Stage, alice: Client, next_page: str) -> None:
+    answer = alice.post(f"/approvals/{stage.approval.pk}/decide/", {"verdict": "approve", "next": next_page})
+    assert answer["Location"] == f"/approvals/{stage.approval.pk}/"
+
+
+def test_what_waits_is_counted_in_the_navigation(stage: Stage, alice: Client) -> None:
+    assert b'<span class="badge">3<span' in alice.get("/servers/").content
+
+
+def test_the_theme_is_in_the_first_byte_of_html(team: Team, alice: Client) -> None:
+    alice.cookies["waggle_theme"] = "dark"
+    assert b'data-theme="dark"' in alice.get("/").content
+
+
+def test_a_swarms_page_asks_the_database_a_bounded_number_of_times(
+    stage: Stage, alice: Client, content_queries: Callable[[], Any]
+) -> None:
+    alice.get("/projects/textkit/swarms/1/")
+    with content_queries() as few:
+        alice.get("/projects/textkit/swarms/1/")
+    Node.objects.bulk_create(
+        Node(
+            swarm=stage.swarm, plan=stage.nodes["docs"].plan, key=f"n{i}", title="x", role="developer", state="blocked"
+        )
+        for i in range(50)
+    )
+    with content_queries() as more:
+        alice.get("/projects/textkit/swarms/1/")
+    assert len(more) == len(few)

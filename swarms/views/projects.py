@@ -29,11 +29,11 @@ def projects(request: HttpRequest) -> HttpResponse:
 @requires(Permission.EDIT_PROJECT)
 def new_project(request: TeamRequest) -> HttpResponse:
     """Add a repository."""
-    form = ProjectForm(request.POST or None, initial={"approve_plan": True, "approve_landing": True})
+    given = request.POST if request.method == "POST" else None
+    form = ProjectForm(given, initial={"approve_plan": True, "approve_landing": True})
     if request.method == "POST" and form.is_valid():
-        given = form.cleaned_data
         try:
-            project = verbs.add_project(**given, by=request.user)
+            project = verbs.add_project(**form.cleaned_data, by=request.user)
         except ValidationError as error:
             _show(form, error)
         else:
