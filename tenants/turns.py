@@ -4,7 +4,7 @@ from base64 import b32decode
 from datetime import timedelta
 from uuid import UUID
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Count, F
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -40,8 +40,12 @@ def queue(kind: str, subject: UUID, *, priority: int = 0, delay: timedelta = tim
 
 
 def unqueue(kind: str, *subjects: UUID) -> None:
-    """Take tickets back."""
-    Ticket.objects.filter(kind=kind, subject__in=subjects).delete()
+    """Take tickets back. One that is being called up just now stays: who called it finds that it is not wanted."""
+    # Waiting for its lock would be waiting in a circle: who calls up a ticket waits for the swarm that we have locked.
+    wanted = Ticket.objects.filter(kind=kind, subject__in=subjects)
+    with transaction.atomic():
+        free = list(wanted.select_for_update(skip_locked=True).values_list("pk", flat=True))
+        Ticket.objects.filter(pk__in=free).delete()
 
 
 _WAKE = """

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
@@ -16,12 +16,15 @@ def git(request: HttpRequest, team: str, project: UUID, rest: str) -> HttpRespon
     """Fetch, and push the one branch that the token allows."""
     execution = execution_of(request)
     if execution is None:
-        answer = HttpResponse("this token is not, or no longer, good\n", status=401, content_type="text/plain")
-        answer["WWW-Authenticate"] = 'Basic realm="waggle"'
-        return answer
+        # The same as for a team or project that does not exist: strangers learn nothing. Runners show their token at once.
+        return _not_found()
     repository = execution.assignment.get("repository") or {}
     if repository.get("url") != str(project):
-        return HttpResponse("not found\n", status=404, content_type="text/plain")
+        return _not_found()
     branch = repository.get("branch")
     may_push = f"refs/heads/{branch}" if branch and execution.cancel_at is None else ""
     return http_backend.serve(request, repos.path_of(project), rest, may_push=may_push)
+
+
+def _not_found() -> HttpResponse:
+    return JsonResponse({"error": "not found"}, status=404)

@@ -1,25 +1,27 @@
 """Smart HTTP by git's own program, as a subprocess."""
 
+import asyncio
 import os
-import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 
 from swarms.workspace.git import environment
 
 MAX_BODY = 256 * 1024 * 1024
 TIMEOUT = 300
+PIECE = 1 << 18
 
 
 def serve(request: HttpRequest, repository: Path, rest: str, *, may_push: str) -> HttpResponseBase:
     """Answer one request of a git client; `may_push` is the only ref that it may push (empty: none)."""
     size = 0
-    with tempfile.TemporaryFile() as body, tempfile.TemporaryFile() as answer:
+    answer = tempfile.TemporaryFile()  # noqa: SIM115 - the response closes it
+    with tempfile.TemporaryFile() as body:
         while chunk := request.read(1 << 20):
             size += len(chunk)
             if size > MAX_BODY:
@@ -58,7 +60,14 @@ def _response(answer: IO[bytes]) -> HttpResponseBase:
             status = int(value.split()[0])
         else:
             headers[name] = value.strip()
-    rest = tempfile.TemporaryFile()  # noqa: SIM115 - the response closes it
-    shutil.copyfileobj(answer, rest)
-    rest.seek(0)
-    return FileResponse(rest, status=status, headers=headers, content_type=headers.pop("Content-Type", "text/plain"))
+    kind = headers.pop("Content-Type", "text/plain")
+    return StreamingHttpResponse(_pieces(answer), status=status, headers=headers, content_type=kind)
+
+
+async def _pieces(answer: IO[bytes]) -> AsyncIterator[bytes]:
+    """A file's rest, piece by piece, without keeping the event loop waiting for the disk."""
+    try:
+        while piece := await asyncio.to_thread(answer.read, PIECE):
+            yield piece
+    finally:
+        answer.close()
