@@ -5,7 +5,6 @@ and fetched, and while Redis is away the reader asks the database once a second.
 """
 
 import asyncio
-from collections import defaultdict, deque
 from collections.abc import Iterable
 from itertools import repeat
 from typing import Any
@@ -19,21 +18,22 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeout
 
 from sessions import frames
 from sessions.admission import Listener, Refused, last_position, replay
-from sessions.frames import Frame
-from sessions.metrics import STREAM_EVENTS, STREAM_MENDS, STREAMS, STREAMS_LAGGED
+from sessions.metrics import STREAM_MENDS, STREAMS
+from sessions.rooms import Client, Room
 from sessions.topics import live_channel, stream_key
 
 logger = structlog.get_logger(__name__)
 
-QUEUE = 256
-"""Events that one client may be behind; then it is told `lagged`, closed, and replays."""
 STREAMS_PER_USER = 20
 STREAMS_PER_TEAM = 500
 CHECK_SECONDS = 15.0
 """So often the database is asked whether something passed Redis by."""
+SILENCE_SECONDS = 5.0
+"""So much later than asked for may Redis say that nothing is new; then its connection is taken for dead."""
 PAUSE_SECONDS = 1.0
 
 Entries = list[tuple[str, list[tuple[bytes, dict[bytes, bytes]]]]]
@@ -41,99 +41,6 @@ Entries = list[tuple[str, list[tuple[bytes, dict[bytes, bytes]]]]]
 
 latest = database_sync_to_async(last_position, thread_sensitive=False)
 replayed = database_sync_to_async(replay, thread_sensitive=False)
-
-
-class Client:
-    """One open stream: what it has not been sent yet."""
-
-    def __init__(self, listener: Listener) -> None:
-        self.listener = listener
-        self.position = listener.position
-        self.wake = asyncio.Event()
-        self.ended = asyncio.Event()
-        self.last_words: bytes | None = None
-        self._frames: deque[Frame] = deque()
-
-    def offer(self, frame: Frame) -> None:
-        """Queue a frame. For who is behind, ephemeral ones are left out; too many durable ones end it."""
-        if self.last_words is not None:
-            return
-        if frame.position is None and len(self._frames) >= QUEUE // 2:
-            return
-        if len(self._frames) >= QUEUE:
-            STREAMS_LAGGED.inc()
-            self.end(frames.LAGGED)
-            return
-        self._frames.append(frame)
-        self.wake.set()
-
-    def end(self, last_words: bytes) -> None:
-        """Send what is queued, then this, then close."""
-        if self.last_words is None:
-            self.last_words = last_words
-            self.ended.set()
-            self.wake.set()
-
-    def take(self) -> bytes:
-        """All that is queued and new to this client."""
-        self.wake.clear()
-        chunks = []
-        while self._frames:
-            chunks.append(self.seen(self._frames.popleft()))
-        return b"".join(chunks)
-
-    def seen(self, frame: Frame) -> bytes:
-        """The frame's bytes, or none if this client has it already."""
-        if frame.position is None:
-            return frame.data
-        if frame.position <= self.position:
-            return b""
-        self.position = frame.position
-        return frame.data
-
-
-class Room:
-    """The clients of one team in this process."""
-
-    def __init__(self, schema: str, cursor: int) -> None:
-        self.schema = schema
-        self.cursor = cursor
-        self.clients: set[Client] = set()
-        self._by_topic: defaultdict[str, set[Client]] = defaultdict(set)
-
-    def add(self, client: Client) -> None:
-        """Let a client listen to its topics."""
-        self.clients.add(client)
-        for topic in client.listener.topics:
-            self._by_topic[topic].add(client)
-
-    def remove(self, client: Client) -> None:
-        """Forget a client."""
-        self.clients.discard(client)
-        for topic in client.listener.topics:
-            self._by_topic[topic].discard(client)
-            if not self._by_topic[topic]:
-                del self._by_topic[topic]
-
-    def hand_out(self, frame: Frame) -> None:
-        """Give a frame to all who listen to its topic; a durable one moves the cursor."""
-        listeners = self._by_topic.get(frame.topic, ())
-        for client in listeners:
-            client.offer(frame)
-        if frame.position is not None:
-            self.cursor = frame.position
-            STREAM_EVENTS.inc(len(listeners))
-
-    def hand_out_all(self, found: Iterable[Frame]) -> None:
-        """Give several frames to all who listen to their topics."""
-        for frame in found:
-            self.hand_out(frame)
-
-    def reset(self, position: int) -> None:
-        """Tell all clients that too much was missed."""
-        self.cursor = position
-        for client in self.clients:
-            client.offer(frames.reset(position))
 
 
 class Hub:
@@ -146,7 +53,13 @@ class Hub:
         self._rooms: dict[str, Room] = {}
         self._changed = asyncio.Event()
         self._redis = Redis.from_url(
-            settings.STREAM_URL, socket_timeout=None, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0), protocol=2
+            settings.STREAM_URL,
+            socket_timeout=None,
+            socket_connect_timeout=2,
+            socket_keepalive=True,
+            health_check_interval=10,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
         )
         self._tasks = [self.loop.create_task(self._tail()), self.loop.create_task(self._watch_deltas())]
         for task in self._tasks:
@@ -231,8 +144,11 @@ class Hub:
         reading = asyncio.create_task(self._xread(cursors))
         changing = asyncio.create_task(self._changed.wait())
         try:
-            await asyncio.wait({reading, changing}, return_when=asyncio.FIRST_COMPLETED)
-            answer = reading.result() if reading.done() else []
+            limit = CHECK_SECONDS + SILENCE_SECONDS
+            done, _ = await asyncio.wait({reading, changing}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                raise RedisTimeout(f"no answer for {limit:.0f} s")
+            answer = reading.result() if reading in done else []
         finally:
             for task in (reading, changing):
                 task.cancel()

@@ -17,7 +17,8 @@ from django.db import Error as DatabaseError
 
 from sessions import frames
 from sessions.admission import Refused, Request, admit, identify
-from sessions.hub import Client, Hub, replayed
+from sessions.hub import Hub, replayed
+from sessions.rooms import Client
 
 logger = structlog.get_logger(__name__)
 

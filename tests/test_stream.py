@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +15,9 @@ import redis
 from django.conf import settings
 from django.db import connection
 from django.test import Client as Browser
+from django.test import override_settings
 
-from sessions import deltas, frames, hub, stream, topics
+from sessions import deltas, frames, hub, rooms, stream, topics
 from sessions import relay as relay_module
 from sessions.admission import Listener as Admitted
 from sessions.events import publish, publish_all
@@ -500,18 +502,41 @@ def test_exactly_the_limit_is_replayed(cookie: Cookies, monkeypatch: pytest.Monk
     asyncio.run(watch())
 
 
+def test_a_redis_that_no_longer_answers_is_taken_for_away(
+    cookie: Cookies, committed_team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "CHECK_SECONDS", 0.1)
+    monkeypatch.setattr(hub, "SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr(hub, "PAUSE_SECONDS", 0.1)
+    signed_in = cookie("bob", "acme")
+
+    async def watch() -> None:
+        visit = Visit(signed_in)
+        await visit.saw(b"retry:")
+        await asyncio.to_thread(_run_and_close, lambda: (happen_unseen(), number(committed_team.pk)))
+        await visit.saw(b"id: 2\n")
+        await visit.leave()
+
+    def happen_unseen() -> None:
+        publish_all("team", [("decision.made", DONE)] * 2)
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        override_settings(STREAM_URL=url)(asyncio.run)(watch())
+
+
 def frame(position: int | None) -> frames.Frame:
     return frames.Frame("team", position, f"<{position}>".encode())
 
 
 def test_a_slow_reader_is_told_and_closed_with_all_that_was_queued() -> None:
     async def fill() -> None:
-        client = hub.Client(Admitted("t_x", None, frozenset({"team"}), 0))
-        for position in range(1, hub.QUEUE + 10):
+        client = rooms.Client(Admitted("t_x", None, frozenset({"team"}), 0))
+        for position in range(1, rooms.QUEUE + 10):
             client.offer(frame(position))
         assert client.last_words == frames.LAGGED
-        assert client.take() == b"".join(frame(position).data for position in range(1, hub.QUEUE + 1))
-        client.offer(frame(hub.QUEUE + 1))
+        assert client.take() == b"".join(frame(position).data for position in range(1, rooms.QUEUE + 1))
+        client.offer(frame(rooms.QUEUE + 1))
         assert client.take() == b""
 
     asyncio.run(fill())
@@ -519,13 +544,13 @@ def test_a_slow_reader_is_told_and_closed_with_all_that_was_queued() -> None:
 
 def test_live_text_never_pushes_durable_events_out() -> None:
     async def fill() -> None:
-        client = hub.Client(Admitted("t_x", None, frozenset({"team"}), 0))
-        for _ in range(hub.QUEUE * 2):
+        client = rooms.Client(Admitted("t_x", None, frozenset({"team"}), 0))
+        for _ in range(rooms.QUEUE * 2):
             client.offer(frame(None))
-        for position in range(1, hub.QUEUE // 2 + 1):
+        for position in range(1, rooms.QUEUE // 2 + 1):
             client.offer(frame(position))
         assert client.last_words is None
-        assert client.take().endswith(frame(hub.QUEUE // 2).data)
+        assert client.take().endswith(frame(rooms.QUEUE // 2).data)
 
     asyncio.run(fill())
 
