@@ -6,7 +6,7 @@ from pathlib import Path
 from agents.contracts import FailureReason
 from agents.runner.sandbox import Sandbox
 
-PRELOAD = "agents.runner.child"
+PRELOAD = "agents.runner.warm"
 STOP_MESSAGES = {
     FailureReason.CANCELLED: "It was cancelled.",
     FailureReason.TIMED_OUT: "It reached its time limit.",

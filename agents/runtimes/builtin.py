@@ -119,13 +119,13 @@ async def run(assignment: Assignment, context: Context) -> Outcome:
     transcript.say("user", assignment.briefing)
     transcript.doing("thinking")
     work = Run(assignment, context, workspace, transcript)
-    desk = Desk(workspace.work, context.confined(assignment, workspace))
+    desk = Desk(workspace.work, context.confined(assignment, workspace), work.deliver)
     access = assignment.model
     client = AsyncOpenAI(base_url=access.base_url, api_key=assignment.token, max_retries=HTTP_RETRIES)
     model = OpenAIChatModel(access.name, provider=OpenAIProvider(openai_client=client))
     try:
         async with client:
-            await _converse(_agent(work), model, desk, work)
+            await _converse(AGENTS[assignment.kind], model, desk, work)
     except (ModelAPIError, UnexpectedModelBehavior, UsageLimitExceeded, NoChanges) as error:
         return _failure(error, work)
     assert work.outcome is not None
@@ -141,6 +141,7 @@ async def _converse(agent: Agent[Desk, Any], model: OpenAIChatModel, desk: Desk,
             None if history else work.assignment.briefing,
             message_history=history or None,
             model=model,
+            instructions=instructions(work.assignment.role),
             deps=desk,
             usage=usage,
             usage_limits=UsageLimits(request_limit=MODEL_CALLS),
@@ -175,34 +176,31 @@ async def _follow(agent_run: AgentRun[Desk, Any], transcript: Transcript) -> Non
                     transcript.take(event, node.model_response.model_name or "")
 
 
-def _agent(work: Run) -> Agent[Desk, Any]:
-    """An agent with the tools and the output of the assignment's kind."""
-    functions: tuple[Function, ...]
-    answer: type[Answer]
-    match work.assignment.kind:
-        case "plan":
-            functions, answer = READING, PlanProposal
-        case "review":
-            functions, answer = (*READING, run_command), Review
-        case _:
-            functions, answer = (*READING, *WRITING, run_command), Summary
-    tools: list[Tool[Desk]] = [Tool(tool, docstring_format="google") for tool in functions]
+def _agent(answer: type[Answer], *functions: Function) -> Agent[Desk, Any]:
+    """An agent that ends with an answer of a type; what it is told comes with each run."""
     agent: Agent[Desk, Any] = Agent(
         output_type=answer,
         deps_type=Desk,
-        name=work.assignment.role,
-        instructions=instructions(work.assignment.role),
-        tools=tools,
+        name=answer.__name__,
+        tools=[Tool(function, docstring_format="google") for function in functions],
         retries={"tools": 5, "output": ROUNDS},
     )
 
     @agent.output_validator
     async def deliver(ctx: RunContext[Desk], answer: Any) -> Any:
         async with ctx.deps.one_at_a_time:
-            await work.deliver(answer)
+            await ctx.deps.deliver(answer)
         return answer
 
     return agent
+
+
+AGENTS: dict[str, Agent[Desk, Any]] = {
+    "plan": _agent(PlanProposal, *READING),
+    "work": _agent(Summary, *READING, *WRITING, run_command),
+    "review": _agent(Review, *READING, run_command),
+}
+"""Built once: children are forked with them."""
 
 
 def _failure(error: Exception, work: Run) -> FailureOutcome:

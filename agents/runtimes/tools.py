@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from pydantic_ai import RunContext
 from pydantic_ai.exceptions import ToolFailed
@@ -24,6 +25,8 @@ class Desk:
 
     work: Path
     confined: Confined
+    deliver: Callable[[Any], Awaitable[None]]
+    """Takes the agent's final answer; raises ModelRetry when the agent must mend it."""
     one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def place(self, path: str) -> Path:
