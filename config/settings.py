@@ -1,5 +1,6 @@
 """Settings, each read once from the environment: docs/settings.md has the table."""
 
+import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -56,8 +57,10 @@ LEASE_SECONDS = env_float("WAGGLE_LEASE_SECONDS", 30, minimum=1)
 HEARTBEAT_SECONDS = env_float("WAGGLE_HEARTBEAT_SECONDS", 10, minimum=0.2)
 TICK_SECONDS = env_float("WAGGLE_TICK_SECONDS", 0.5, minimum=0.05)
 
+# daphne serves `manage.py runserver`; loading it costs every other process a third of a second.
+DAPHNE = ["daphne"] if "runserver" in sys.argv else []
 SHARED_APPS = [
-    "daphne",
+    *DAPHNE,
     "django_tenants",
     "django_prometheus",
     "django_dramatiq",

@@ -221,7 +221,7 @@ def test_a_token_of_one_team_opens_nothing_in_another(
     assert ask("globex", path) == 422  # found; only the body is wrong
     assert ask("acme", path) == 404
     assert ask("nobody-has-this", path) == 404
-    assert ask("acme", f"git/{objects.stage.project.pk}.git/git-upload-pack") == 401
+    assert ask("acme", f"git/{objects.stage.project.pk}.git/git-upload-pack") == 404
 
 
 def test_a_browsers_cookie_means_nothing_in_the_path_form(

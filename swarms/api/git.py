@@ -16,7 +16,7 @@ def git(request: HttpRequest, team: str, project: UUID, rest: str) -> HttpRespon
     """Fetch, and push the one branch that the token allows."""
     execution = execution_of(request)
     if execution is None:
-        # The same as for a team or project that does not exist: strangers learn nothing. Runners show their token at once.
+        # As for a team that does not exist: strangers learn nothing. Runners show their token unasked.
         return _not_found()
     repository = execution.assignment.get("repository") or {}
     if repository.get("url") != str(project):
