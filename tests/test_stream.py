@@ -61,7 +61,7 @@ def no_streams_before(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture
-def cookie() -> Cookies:
+def cookie(committed_team: Team) -> Cookies:
     def sign_in(name: str, team: str = "") -> str:
         browser = Browser()
         browser.force_login(user_of(name, team))
