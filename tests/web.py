@@ -61,6 +61,7 @@ def serve(application: str, folder: Path, **environment: str) -> Iterator[Web]:
         "DJANGO_SETTINGS_MODULE": "config.settings",
         "DATABASE_URL": database_url(),
         "REDIS_URL": settings.REDIS_URL,
+        "WAGGLE_PORT": str(port),
         "WAGGLE_SECRET_KEY": settings.SECRET_KEY,
         "WAGGLE_DATA_DIR": str(settings.DATA_DIR),
     }
