@@ -10,13 +10,14 @@ from django.apps import apps
 from django.conf import settings
 from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
+from django.test.utils import CaptureQueriesContext, setup_databases, teardown_databases
 from django.utils.module_loading import module_has_submodule
 from dramatiq import Message
 from dramatiq.broker import MessageProxy
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.middleware import SkipMessage
 from hypothesis import settings as hypothesis_settings
+from pytest_django import DjangoDbBlocker
 
 from tenants import provisioning, signup
 from tenants.context import current_schema, in_schema
@@ -38,14 +39,21 @@ def user_of(name: str, team: str = "") -> User:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: pytest.FixtureRequest) -> None:
-    """Both schemas are migrated once per run; tests only roll back rows."""
-    with django_db_blocker.unblock():  # type: ignore[attr-defined]
+def django_db_setup(django_test_environment: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Both schemas are migrated once per run; tests only roll back rows.
+
+    In place of pytest-django's, which makes no database when every test of a run uses `committed_team`.
+    """
+    with django_db_blocker.unblock():
+        made = setup_databases(verbosity=0, interactive=False)
         if not User.objects.filter(email="charlie@nowhere.example").exists():
             User.objects.create_user("charlie@nowhere.example", PASSWORD, name="Charlie")
         for slug in ("acme", "globex"):
             if not Team.objects.filter(domains__slug=slug).exists():
                 _found(slug)
+    yield
+    with django_db_blocker.unblock():
+        teardown_databases(made, verbosity=0)
 
 
 def _found(slug: str) -> None:
