@@ -13,7 +13,6 @@ import pytest
 
 from agents.contracts import Limits
 from agents.runner import sandbox
-from agents.runner.cage import cage
 from agents.runner.confinement import Places, mounts_of
 from agents.runner.sandbox import Clipped, CommandResult, Confined, SandboxMissing, command_line
 
