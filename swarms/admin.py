@@ -1,6 +1,6 @@
 """Approvals in the team's admin: what exactly is decided, and the decision."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -10,6 +10,7 @@ from agents.models import Server
 from swarms import approvals
 from swarms.decisions import describe
 from swarms.models import Approval, CheckRun, Goal, Node, Plan, Project, Swarm
+from tenants.access import TeamRequest
 from tenants.roles import Permission
 from tenants.sites import TeamAdminMixin, team_admin
 
@@ -61,11 +62,11 @@ class ApprovalAdmin(ReadOnly):
         approval = self.get_object(request, object_id)
         decides = "_approve" in request.POST or "_reject" in request.POST
         if approval is not None and request.method == "POST" and decides:
-            return self._decide(request, approval)
+            return self._decide(cast(TeamRequest, request), approval)
         context = describe(approval) if approval else {}
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **context})
 
-    def _decide(self, request: HttpRequest, approval: Approval) -> HttpResponse:
+    def _decide(self, request: TeamRequest, approval: Approval) -> HttpResponse:
         because = request.POST.get("because", "").strip()
         verb = approvals.approve if "_approve" in request.POST else approvals.reject
         try:

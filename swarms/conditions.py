@@ -1,6 +1,7 @@
 """Why is it not running? The unmet conditions of each node, as rows."""
 
 from dataclasses import dataclass
+from uuid import UUID
 
 from django.utils import timezone
 
@@ -36,21 +37,21 @@ def unmet(node: Node, parents: list[str], swarm_state: str) -> list[Unmet]:
 
 def refresh(swarm: Swarm) -> None:
     """Make the rows say what is true now; a reason that stays keeps its `since`."""
-    waits: dict[object, list[str]] = {}
+    waits: dict[UUID, list[str]] = {}
     open_edges = Edge.objects.filter(child__swarm=swarm).exclude(parent__state=NodeState.SUCCEEDED)
     for key, child in open_edges.order_by("parent__key").values_list("parent__key", "child_id"):
         waits.setdefault(child, []).append(key)
-    wanted: dict[tuple[object, str], Unmet] = {}
+    wanted: dict[tuple[UUID, str], Unmet] = {}
     nodes = list(swarm.nodes.filter(state__in=[NodeState.BLOCKED, NodeState.AWAITING_APPROVAL, NodeState.READY]))
     for node in nodes:
         for reason in unmet(node, waits.get(node.pk, []), swarm.state):
             wanted[node.pk, reason.kind] = reason
     for row in Condition.objects.filter(node__swarm=swarm):
-        reason = wanted.pop((row.node_id, row.kind), None)
-        if reason is None:
+        still = wanted.pop((row.node_id, row.kind), None)
+        if still is None:
             row.delete()
-        elif reason.text != row.text:
-            Condition.objects.filter(pk=row.pk).update(text=reason.text, remedy=reason.remedy)
+        elif still.text != row.text:
+            Condition.objects.filter(pk=row.pk).update(text=still.text, remedy=still.remedy)
     Condition.objects.bulk_create(
         [Condition(node_id=node, kind=kind, text=r.text, remedy=r.remedy) for (node, kind), r in wanted.items()],
         ignore_conflicts=True,

@@ -9,6 +9,7 @@ from django.http import HttpRequest
 
 from agents.models import Execution
 from tenants import tokens
+from tenants.access import TeamRequest
 from tenants.trace import begin_trace
 
 
@@ -25,7 +26,7 @@ def secret_of(request: HttpRequest) -> str:
     return ""
 
 
-def execution_of(request: HttpRequest) -> Execution | None:
+def execution_of(request: TeamRequest) -> Execution | None:
     """The live execution whose attempt token the request shows, in this team; None otherwise."""
     token = tokens.find(secret_of(request), "attempt")
     if token is None or token.team_id != request.team.pk or not token.subject.startswith("execution:"):

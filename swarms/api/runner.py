@@ -14,6 +14,7 @@ from agents.models import Execution
 from sessions import transcript
 from swarms.api.access import execution_of, secret_of
 from tenants import tokens
+from tenants.access import TeamRequest
 
 Body = TypeVar("Body", bound=BaseModel)
 STALE = {"error": "the lease is gone: stop, and push nothing more"}
@@ -27,14 +28,14 @@ def _parse(model: type[Body], request: HttpRequest) -> Body | JsonResponse:
         return JsonResponse({"faults": faults}, status=422)
 
 
-def _find(request: HttpRequest, execution_id: UUID) -> Execution | JsonResponse:
+def _find(request: TeamRequest, execution_id: UUID) -> Execution | JsonResponse:
     execution = execution_of(request)
     if execution is not None and execution.pk == execution_id:
         return execution
     return JsonResponse(STALE, status=409) if _was_ours(request, execution_id) else _not_found()
 
 
-def _was_ours(request: HttpRequest, execution_id: UUID) -> bool:
+def _was_ours(request: TeamRequest, execution_id: UUID) -> bool:
     """Whether the token was once right: then its holder is stale, not a stranger."""
     return tokens.was_issued(secret_of(request), team=request.team, subject=f"execution:{execution_id}")
 
@@ -45,7 +46,7 @@ def _not_found() -> JsonResponse:
 
 @csrf_exempt
 @require_POST
-def records(request: HttpRequest, team: str, execution: UUID) -> JsonResponse:
+def records(request: TeamRequest, team: str, execution: UUID) -> JsonResponse:
     """Messages, parts and deltas, in order."""
     found = _find(request, execution)
     if isinstance(found, JsonResponse):
@@ -66,7 +67,7 @@ def records(request: HttpRequest, team: str, execution: UUID) -> JsonResponse:
 
 @csrf_exempt
 @require_POST
-def outcome(request: HttpRequest, team: str, execution: UUID) -> JsonResponse:
+def outcome(request: TeamRequest, team: str, execution: UUID) -> JsonResponse:
     """How it ended. A report that comes twice is answered in the same way."""
     report = _parse(OutcomeReport, request)
     if isinstance(report, JsonResponse):
