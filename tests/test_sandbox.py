@@ -13,6 +13,7 @@ import pytest
 
 from agents.contracts import Limits
 from agents.runner import sandbox
+from agents.runner.cage import cage
 from agents.runner.confinement import Places, mounts_of
 from agents.runner.sandbox import Clipped, CommandResult, Confined, SandboxMissing, command_line
 
@@ -181,6 +182,27 @@ def test_a_command_with_too_many_processes_is_stopped(run: Run) -> None:
 
     assert result.stopped == "processes"
     assert "more than 50 processes" in result.output
+
+
+def test_the_kernel_itself_bounds_the_processes_where_it_can(tmp_path: Path) -> None:
+    crowd = "for i in $(seq 40); do sleep 2 & done; wait"
+
+    async def crowded() -> tuple[list[str], bytes]:
+        async with cage(10) as entrance:
+            process = await asyncio.create_subprocess_exec(
+                *entrance, "sh", "-c", crowd, stderr=subprocess.PIPE, start_new_session=True
+            )
+            _, errors = await process.communicate()
+            return entrance, errors
+
+    entrance, errors = asyncio.run(crowded())
+
+    assert bool(entrance) == (b"fork" in errors)
+    if entrance:
+        assert not Path(entrance[-1]).exists(), "the cgroup is removed with its last process"
+    else:
+        walls = command_line(crowd, WORKING[0], Places(tmp_path, tmp_path), Limits(processes=50))
+        assert os.geteuid() == 0 or "--nproc=82" in walls
 
 
 def test_of_a_long_output_the_beginning_and_the_end_are_kept(run: Run) -> None:
