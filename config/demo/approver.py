@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 from rich.console import Console
 from rich.prompt import Confirm, Prompt
 
 from config.demo.stage import Cast
-from config.demo.watch import View
+from config.demo.watch import View, patiently
 from swarms import approvals
 from swarms.models import Approval
 from tenants.context import in_schema
@@ -23,13 +24,17 @@ def decide_by_script(view: View, cast: Cast, say: Say) -> None:
     for approval in view.asks:
         if view.now - approval.requested_at >= THINKING:
             try:
-                with in_schema(cast.team.schema_name):
-                    approvals.approve(approval, by=cast.approver, because=SCRIPT)
+                patiently(partial(_approve, approval, cast))
             except approvals.NotDecidable as refusal:
                 # Somebody on the dashboard was faster, or it changed; the next look shows what is true.
                 say(f"scripted approver could not decide {approval.title}: {refusal}")
             else:
                 say(f"scripted approver approved: {approval.title}")
+
+
+def _approve(approval: Approval, cast: Cast) -> None:
+    with in_schema(cast.team.schema_name):
+        approvals.approve(approval, by=cast.approver, because=SCRIPT)
 
 
 def ask_person(view: View, cast: Cast, console: Console) -> None:

@@ -13,8 +13,8 @@ REHEARSAL_ONLY = (
     "Set WAGGLE_MODEL_BASE_URL, WAGGLE_MODEL_API_KEY and WAGGLE_MODEL_NAME in the environment or in .env, for example "
     "WAGGLE_MODEL_BASE_URL=https://api.example/v1."
 )
-WRONG_CALL = 2
-"""Exit code when the command was called with what it cannot do."""
+FAILED, WRONG_CALL, BROKEN, STOPPED = 1, 2, 70, 130
+"""Exit codes: no proved landing; called with what it cannot do; an error of ours; stopped by a person."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from rich.console import Console
 from agents.runner.sandbox import SandboxMissing
 from config.demo import approver, stage, summary
 from config.demo.figures import figures
-from config.demo.options import REHEARSAL_ONLY, WRONG_CALL, Options
+from config.demo.options import FAILED, REHEARSAL_ONLY, STOPPED, WRONG_CALL, Options
 from config.demo.proof import Proof, prove
 from config.demo.show import Screen, screen_for
 from config.demo.watch import LOOK_SECONDS, View, Watch, patiently
@@ -21,7 +21,6 @@ from tenants.hosts import team_url
 
 STILL_SECONDS = 600.0
 """How long nothing may happen."""
-FAILED, STOPPED = 1, 130
 
 
 def run(options: Options) -> int:

@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
 from rich.console import Console
@@ -26,10 +26,8 @@ class Screen(Protocol):
     def say(self, text: str) -> None:
         """A line of the demo itself."""
 
-    @contextmanager
-    def aside(self) -> Iterator[None]:
+    def aside(self) -> AbstractContextManager[None]:
         """Leave the terminal to a question meanwhile."""
-        yield
 
     def close(self) -> None:
         """No more is shown."""
@@ -42,7 +40,7 @@ def screen_for(console: Console, *, rehearsal: bool) -> Screen:
     return Lines(console, rehearsal=rehearsal)
 
 
-class Lines(Screen):
+class Lines:
     """One line for each event."""
 
     def __init__(self, console: Console, *, rehearsal: bool) -> None:
@@ -60,11 +58,18 @@ class Lines(Screen):
         """Print a line of the demo itself."""
         self._print(self._now, text)
 
+    def aside(self) -> AbstractContextManager[None]:
+        """Lines are in nobody's way."""
+        return nullcontext()
+
+    def close(self) -> None:
+        """There is nothing to end."""
+
     def _print(self, at: float, text: str) -> None:
         self._console.print(f"{at:6.1f} s  {text}", markup=False, highlight=False, soft_wrap=True)
 
 
-class Board(Screen):
+class Board:
     """The graph of nodes, who does what, and what happened lately, drawn again with each look."""
 
     def __init__(self, console: Console, *, rehearsal: bool) -> None:

@@ -44,7 +44,22 @@ def show(
         for fault in faults:
             console.print(f"Not done: {fault}", style="red", markup=False)
     else:
-        console.print(f"Done: goal #{swarm.number} is on {swarm.project.target_branch}.", style="green", markup=False)
+        done = f"Done: goal #{swarm.number} is on {swarm.project.target_branch} of {swarm.project.source}."
+        console.print(done, style="green", markup=False, highlight=False, soft_wrap=True)
+    console.print("\nWhat next", style="bold")
+    for what, how in next_steps(link, rehearsal=bool(found.rehearsed)):
+        console.print(f"  {what:14} {how}", markup=False, highlight=False, soft_wrap=True)
+
+
+def next_steps(link: str, *, rehearsal: bool) -> list[tuple[str, str]]:
+    """What a new user may want to do now."""
+    steps = [("Look around", "make up, then sign in with the link that it prints"), ("or with this one", link)]
+    if rehearsal:
+        steps.append(
+            ("A real model", "set WAGGLE_MODEL_BASE_URL, _API_KEY and _NAME in .env; .env.example has an example")
+        )
+    steps.append(("Your own goal", 'make demo GOAL="what you want" REPO=/path/or/url'))
+    return steps
 
 
 def rows(found: Figures, proof: Proof | None) -> list[tuple[str, str]]:

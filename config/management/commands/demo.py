@@ -11,7 +11,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
-from config.demo.options import REHEARSAL_ONLY, WRONG_CALL, Options, add_arguments
+from config.demo.options import FAILED, REHEARSAL_ONLY, STOPPED, WRONG_CALL, Options, add_arguments
 from config.env import PROJECT_ROOT, env
 from config.services import StartFailed
 from config.services.launch import death_signal, tail
@@ -47,7 +47,7 @@ class Command(BaseCommand):
         try:
             code = self._run(platform, options)
         except Stop:
-            code = 130
+            code = STOPPED
         except (StartFailed, ImproperlyConfigured) as error:
             raise CommandError(str(error)) from error
         finally:
@@ -89,7 +89,7 @@ class Command(BaseCommand):
                 time.sleep(0.1)
         finally:
             _end(follower)
-        if follower.returncode not in (0, 1, WRONG_CALL, 130) and not platform.failed:
+        if follower.returncode not in (0, FAILED, WRONG_CALL, STOPPED) and not platform.failed:
             raise CommandError(f"The demo broke. The end of {log}:\n{tail(log, 15)}")
         return follower.returncode
 

@@ -1,0 +1,161 @@
+"""`manage.py demo` as a whole: real processes, real git, the rehearsal; and the same while processes are killed."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from config.demo.figures import covered
+from config.demo.options import WRONG_CALL
+from config.env import PROJECT_ROOT
+from config.services import stop
+from config.services.layout import Layout, read_json
+from config.services.marks import Mark, with_variable
+from config.services.ports import free_port
+from config.services.programs import PLATFORM_MARK
+
+SECONDS = 180
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One data folder for all runs, so that the second one meets what the first one left."""
+    folder = tmp_path_factory.mktemp("demo") / "data"
+    yield folder
+    stop(folder)
+
+
+def environment(data: Path) -> dict[str, str]:
+    """As a user has it: nothing of the tests' own databases and settings."""
+    dropped = ("DATABASE_URL", "REDIS_URL", "DJANGO_SETTINGS_MODULE")
+    kept = {name: value for name, value in os.environ.items() if name not in dropped}
+    return kept | {"WAGGLE_DATA_DIR": str(data), "WAGGLE_PORT": str(free_port()), "NO_COLOR": "1"}
+
+
+class Demo:
+    """A demo that runs, with what it has printed so far."""
+
+    def __init__(self, data: Path, *arguments: str) -> None:
+        self.layout = Layout(data)
+        self.lines: list[str] = []
+        self.process = subprocess.Popen(
+            [sys.executable, "manage.py", "demo", *arguments],
+            cwd=PROJECT_ROOT,
+            env=environment(data),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+    def wait_for(self, pattern: str) -> None:
+        """Until a line says so."""
+        deadline = time.monotonic() + SECONDS
+        while not re.search(pattern, self.text):
+            assert self.process.poll() is None, self.text
+            assert time.monotonic() < deadline, f"waited in vain for {pattern}:\n{self.text}"
+            time.sleep(0.05)
+
+    def kill(self, name: str) -> None:
+        """kill -9 of one process of the platform."""
+        mark = Mark.parse(read_json(self.layout.platform)["processes"][name])
+        assert mark.alive(), f"{name} does not run"
+        os.kill(mark.pid, signal.SIGKILL)
+
+    def end(self) -> int:
+        """Its exit code."""
+        code = self.process.wait(SECONDS)
+        self._reader.join(10)
+        return code
+
+    def remains(self) -> list[Mark]:
+        """Processes of the platform that still run."""
+        return with_variable("WAGGLE_DATA_DIR", str(self.layout.root)) if PLATFORM_MARK else []
+
+
+@pytest.fixture
+def demo(data: Path) -> Iterator[Demo]:
+    running = Demo(data)
+    yield running
+    if running.process.poll() is None:
+        running.process.send_signal(signal.SIGINT)
+        try:
+            running.process.wait(30)
+        except subprocess.TimeoutExpired:
+            running.process.kill()
+
+
+def landed(demo: Demo) -> None:
+    """What the summary must say, and what must be true of the repository."""
+    text = demo.text
+    assert re.search(r"Nodes +6 of 6 succeeded", text), text
+    assert re.search(r"Fresh clone +tests: before 0 of (\d+), after \1 of \1", text), text
+    assert re.search(r"Model .*\$0\.00 \(rehearsal\)", text), text
+    assert re.search(r"Merges +5 merged, [1-9]\d* in conflict", text), text
+    assert "check failed" in text
+    assert re.search(r"Approvals +3 by scripted approver", text), text
+    assert "scripted approver approved: Land" in text
+    source = max((demo.layout.root / "sample").glob("*.git"), key=lambda path: int(path.stem))
+    names = subprocess.run(
+        ["git", "--git-dir", str(source), "ls-tree", "-r", "--name-only", "main"],
+        capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    assert {"textkit/report.py", "textkit/words.py", "docs/reading.md"} <= set(names)
+
+
+@pytest.mark.timeout(2 * SECONDS)
+def test_the_demo_lands_the_sample_goal_and_proves_it(demo: Demo) -> None:
+    assert demo.end() == 0, demo.text
+    landed(demo)
+    assert not demo.remains(), "a process of the platform was left behind"
+
+
+@pytest.mark.timeout(2 * SECONDS)
+def test_the_demo_lands_while_worker_runner_and_web_are_killed(demo: Demo) -> None:
+    demo.wait_for(r"begins attempt 1 of words")
+    demo.kill("worker")
+    demo.wait_for(r"\w+ is merged")
+    demo.kill("runner")
+    demo.wait_for(r"begins attempt \d of report")
+    demo.kill("web")
+    assert demo.end() == 0, demo.text
+    landed(demo)
+    assert demo.text.count("was ended by SIGKILL") == 3, demo.text
+    assert not demo.remains(), "a process of the platform was left behind"
+
+
+@pytest.mark.parametrize("wish", [["--goal=Write a poem"], ["--repo=/tmp"], ["--check=unit: true"]])
+def test_wishes_beyond_the_sample_need_a_real_model_and_say_how(tmp_path: Path, wish: list[str]) -> None:
+    demo = Demo(tmp_path / "data", *wish)
+    assert demo.end() == WRONG_CALL
+    assert "WAGGLE_MODEL_BASE_URL" in demo.text
+    assert not (tmp_path / "data" / "postgres").exists(), "nothing is started for a call that cannot work"
+
+
+def test_time_at_work_counts_overlaps_once_and_gaps_not_at_all() -> None:
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def at(seconds: float) -> datetime:
+        return begin + timedelta(seconds=seconds)
+
+    assert covered([]) == 0
+    assert covered([(at(5), at(6)), (at(0), at(3)), (at(1), at(2)), (at(2), at(4))]) == 5
