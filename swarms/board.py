@@ -32,7 +32,6 @@ class Card:
     role: str
     look: Look
     parents: tuple[str, ...] = ()
-    children: tuple[str, ...] = ()
     agent: str = ""
     attempt: int = 0
     max_attempts: int = 0
@@ -68,14 +67,12 @@ def cards(swarm: Swarm) -> list[Card]:
     names = {node.pk: node.key for node in nodes}
     edges = Edge.objects.filter(parent__swarm=swarm).values_list("parent_id", "child_id")
     above: dict[UUID, list[str]] = {node.pk: [] for node in nodes}
-    below: dict[UUID, list[str]] = {node.pk: [] for node in nodes}
     for parent, child in edges:
         above[child].append(names[parent])
-        below[parent].append(names[child])
-    return [_card(node, sorted(above[node.pk]), sorted(below[node.pk])) for node in nodes]
+    return [_card(node, sorted(above[node.pk])) for node in nodes]
 
 
-def _card(node: Node, parents: list[str], children: list[str]) -> Card:
+def _card(node: Node, parents: list[str]) -> Card:
     tries = list(node.attempts.all())
     last = tries[-1] if tries else None
     works = last is not None and not last.is_ended
@@ -85,7 +82,6 @@ def _card(node: Node, parents: list[str], children: list[str]) -> Card:
         role=node.role,
         look=node_look(node, last),
         parents=tuple(parents),
-        children=tuple(children),
         agent=last.execution.agent if last and works else "",
         attempt=node.attempts_made,
         max_attempts=node.max_attempts,
@@ -112,10 +108,6 @@ def node_look(node: Node, last: Attempt | None) -> Look:
 def planned(document: dict[str, Any] | None) -> list[Card]:
     """The nodes of a plan that is not approved yet."""
     nodes = (document or {}).get("nodes", [])
-    below: dict[str, list[str]] = {node["key"]: [] for node in nodes}
-    for node in nodes:
-        for parent in node["depends_on"]:
-            below.setdefault(parent, []).append(node["key"])
     return [
         Card(
             key=node["key"],
@@ -123,7 +115,6 @@ def planned(document: dict[str, Any] | None) -> list[Card]:
             role=node["role"],
             look=look("node", "planned"),
             parents=tuple(node["depends_on"]),
-            children=tuple(below[node["key"]]),
             writes=tuple(node["writes"]),
             checks=tuple(node["checks"]),
             instructions=node["instructions"],

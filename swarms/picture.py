@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from swarms.board import Card
 from swarms.graph import ancestors
-from swarms.layout import WIDTH, Box, Curve, cut, lay_out
+from swarms.layout import WIDTH, Box, Curve, Drawing, cut, lay_out
 from swarms.states import NodeState
 
 PADDING, GLYPH = 14.0, 19.0
@@ -19,6 +19,9 @@ class Vertex:
     box: Box
     title: str
     sub: str
+    up: str
+    """Keys at the other ends of the edges that are drawn, for walking by arrow keys."""
+    down: str
 
     @property
     def text_x(self) -> float:
@@ -64,12 +67,18 @@ def graph(shown: Sequence[Card]) -> Graph | None:
         return None
     room = WIDTH - 2 * PADDING
     vertices = tuple(
-        Vertex(card, box, cut(card.title, room, 13), cut(card.sub, room - GLYPH, 12))
+        Vertex(card, box, cut(card.title, room, 13), cut(card.sub, room - GLYPH, 12), *_ends(drawing, card.key))
         for box in drawing.boxes
         for card in [by_key[box.key]]
     )
     curves = tuple((curve, _mark(by_key[curve.parent], by_key[curve.child])) for curve in drawing.curves)
     return Graph(drawing.width, drawing.height, vertices, curves, summary(shown))
+
+
+def _ends(drawing: Drawing, key: str) -> tuple[str, str]:
+    up = [curve.parent for curve in drawing.curves if curve.child == key]
+    down = [curve.child for curve in drawing.curves if curve.parent == key]
+    return " ".join(up), " ".join(down)
 
 
 def _needed(parents: dict[str, tuple[str, ...]]) -> dict[str, list[str]]:

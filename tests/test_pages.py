@@ -189,7 +189,8 @@ def test_a_wrong_project_is_refused_at_its_fields_and_nothing_typed_is_lost(
     team: Team, alice: Client, settings: Any
 ) -> None:
     settings.LOCAL_SOURCES = True
-    given = {"name": "Kit", "slug": "new", "source": "relative/path", "target_branch": "main", "checks": "tests: "}
+    given = {"name": "Kit", "slug": "new", "source": "relative/path", "target_branch": "main"}
+    given["checks"] = "tests: "
     answer = alice.post("/projects/new/", given)
     body = answer.content.decode()
     assert answer.status_code == 422

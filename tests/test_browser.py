@@ -1,0 +1,231 @@
+"""The dashboard in a real browser: what is live stays true, and the policy is never broken."""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from agents.contracts.records import MessageRecord, PartRecord
+from sessions import deltas, transcript
+from sessions.models import Session
+from sessions.relay import relay_once
+from sessions.transitions import move
+from swarms.models import Node
+from tenants.models import Team
+from tests.board_stage import NASTY, Stage
+from tests.conftest import user_of
+from tests.web import Web, serve
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
+    pytest.mark.timeout(300),
+]
+WATCH = """
+window.complaints = [];
+document.addEventListener("securitypolicyviolation", (e) =>
+  window.complaints.push(`${e.violatedDirective} ${e.blockedURI} ${e.sourceFile}:${e.lineNumber}`));
+window.addEventListener("error", (e) => window.complaints.push(e.message));
+window.addEventListener("unhandledrejection", (e) => window.complaints.push(String(e.reason)));
+"""
+Visit = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def browser(django_db_setup: None) -> Iterator[Browser]:
+    # Playwright keeps an event loop in this thread; the ORM below is called outside of it all the same.
+    before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield running
+        running.close()
+    if before is None:
+        del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture
+def web(committed_team: Team, tmp_path: Any) -> Iterator[Web]:
+    with serve("config.asgi:application", tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def stage(committed_team: Team) -> Stage:
+    made = Stage(user_of("alice", "acme"))
+    relay_once()
+    return made
+
+
+@pytest.fixture
+def visit(browser: Browser, web: Web) -> Iterator[Visit]:
+    """Open a page as a member: `visit("/swarms/", who="vera", color_scheme="dark")`, each time in a new browser."""
+    contexts: list[BrowserContext] = []
+
+    def go(path: str, who: str = "alice", **options: Any) -> Page:
+        context = browser.new_context(**options)
+        contexts.append(context)
+        context.add_init_script(WATCH)
+        client = Client()
+        client.force_login(user_of(who, "acme"))
+        name = settings.SESSION_COOKIE_NAME
+        cookie = {"name": name, "value": client.cookies[name].value, "domain": f".{settings.WAGGLE_HOST}", "path": "/"}
+        context.add_cookies([cookie])  # type: ignore[list-item]
+        page = context.new_page()
+        page.goto(f"http://acme.{settings.WAGGLE_HOST}:{web.port}{path}")
+        return page
+
+    yield go
+    for context in contexts:
+        context.close()
+
+
+def live(page: Page) -> Page:
+    """The page, once it listens."""
+    expect(page.locator("#connection")).to_have_text("Live", timeout=30_000)
+    return page
+
+
+def words(page: Page) -> str:
+    """What the page says, without what time changes."""
+    text = page.locator("main").inner_text()
+    return re.sub(r"just now|\d+ (s|min) ago|\d+:\d\d", "T", text)
+
+
+SWARM = "/projects/textkit/swarms/1/"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_breaks_the_policy_or_its_width(stage: Stage, visit: Visit, scheme: Any) -> None:
+    page = visit("/", color_scheme=scheme)
+    whole = {name: path for name, path in stage.pages.items() if "yaml" not in name}
+    for path in [*whole.values(), "/projects/new/", "/team/", "/settings/"]:
+        for width in (1440, 360):
+            page.set_viewport_size({"width": width, "height": 900})
+            page.goto(page.url.split("/", 3)[0] + "//" + page.url.split("/", 3)[2] + path)
+            assert page.evaluate("window.complaints") == [], path
+            wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            assert wide <= 0, f"{path} is {wide} px wider than a window of {width} px"
+
+
+def test_a_move_shows_in_every_browser_without_a_reload(stage: Stage, visit: Visit) -> None:
+    pages = [live(visit(SWARM)), live(visit(SWARM, who="vera"))]
+    for page in pages:
+        page.evaluate("window.same = true")
+        expect(page.locator(".graph [data-key=printer]")).to_have_attribute("data-tone", "running")
+    printer = Node.objects.get(pk=stage.nodes["printer"].pk)
+    move(printer, "verifying", because="the agent reports that it is done")
+    relay_once()
+    for page in pages:
+        expect(page.locator(".graph [data-key=printer] .node-sub")).to_contain_text("Checking")
+        expect(page.locator("[data-node=printer] .state").first).to_have_text("Checking")
+        expect(page.locator(".feed li").first).to_contain_text("printer: checking")
+        assert page.evaluate("window.same"), "the page was loaded again"
+        assert page.evaluate("window.complaints") == []
+    before = words(pages[0])
+    pages[0].reload()
+    assert before == words(pages[0])
+
+
+def test_what_a_person_types_survives_what_happens_meanwhile(stage: Stage, visit: Visit) -> None:
+    page = live(visit(SWARM))
+    page.locator(".ask summary").first.click()
+    page.locator(".ask textarea").first.fill("because it")
+    move(stage.landing, "void", because="not needed")
+    relay_once()
+    expect(page.locator(".ask")).to_have_count(1)
+    expect(page.locator(".ask textarea").first).to_be_visible()
+    assert page.locator(".ask textarea").first.input_value() == "because it"
+
+
+def test_text_is_shown_as_it_is_written_and_whole_at_the_end(stage: Stage, visit: Visit) -> None:
+    session = Session.objects.get(pk=stage.live.session_id)
+    page = live(visit(f"/sessions/{session.pk}/"))
+    message, part = uuid4(), uuid4()
+
+    def record(**values: Any) -> None:
+        transcript.record(session, [PartRecord(id=part, message=message, index=0, kind="text", **values)])
+        relay_once()
+
+    transcript.record(session, [MessageRecord(id=message, role="assistant", model="rehearsal")])
+    record(state="open", text="")
+    raw = page.locator(f'[data-part="{part}"] [data-raw]')
+    expect(raw).to_have_count(1)
+    schema = Team.objects.get(domains__slug="acme").schema_name
+    # Characters count, not UTF-16 units; a piece that comes twice is shown once.
+    for offset, text in ((0, "Grüße 🐝 "), (8, f"and {NASTY} "), (0, "Grüße 🐝 "), (8, f"and {NASTY} ")):
+        deltas.push(schema, session.pk, [deltas.Piece(part, offset, text)])
+    expect(raw).to_have_text(f"Grüße 🐝 and {NASTY} ")
+    record(state="done", text="Grüße 🐝 **whole**")
+    expect(page.locator(f'[data-part="{part}"] strong')).to_have_text("whole")
+    assert page.evaluate("window.complaints") == []
+    before = words(page)
+    page.reload()
+    assert before == words(page)
+
+
+def test_a_gap_in_streamed_text_is_mended_by_the_whole_part(stage: Stage, visit: Visit) -> None:
+    session = Session.objects.get(pk=stage.live.session_id)
+    page = live(visit(f"/sessions/{session.pk}/"))
+    part = session.messages.get(role="assistant").parts.get(state="open")
+    raw = page.locator(f'[data-part="{part.pk}"] [data-raw]')
+    expect(raw).to_have_text("writing")
+    schema = Team.objects.get(domains__slug="acme").schema_name
+    deltas.push(schema, session.pk, [deltas.Piece(part.pk, 20, "later")])
+    expect(raw).to_have_text("writing … later")
+    whole = PartRecord(id=part.pk, message=part.message_id, index=part.index, kind="text", text="writing it all later")
+    transcript.record(session, [whole])
+    relay_once()
+    expect(page.locator(f'[data-part="{part.pk}"]')).to_have_text("writing it all later")
+
+
+def test_who_was_offline_catches_up_without_a_reload(stage: Stage, visit: Visit) -> None:
+    page = live(visit(SWARM))
+    page.evaluate("window.same = true")
+    page.context.set_offline(True)
+    expect(page.locator("#connection")).to_contain_text("Offline since")
+    printer = Node.objects.get(pk=stage.nodes["printer"].pk)
+    move(printer, "verifying", because="while nobody looked")
+    relay_once()
+    page.context.set_offline(False)
+    live(page)
+    expect(page.locator("[data-node=printer] .state").first).to_have_text("Checking")
+    expect(page.locator(".feed li").first).to_contain_text("while nobody looked")
+    assert page.evaluate("window.same")
+
+
+def test_a_page_has_one_connection_and_says_what_it_hears(stage: Stage, visit: Visit) -> None:
+    streams: list[str] = []
+    page = visit("/swarms/")
+    page.on("request", lambda request: streams.append(request.url) if "/events?" in request.url else None)
+    page.goto(page.url.replace("/swarms/", f"{SWARM}nodes/printer/"))
+    live(page)
+    assert len(streams) == 1
+    assert f"topic=swarm%3A{stage.swarm.pk}" in streams[0]
+    assert f"topic=session%3A{stage.live.session_id}" in streams[0]
+
+
+def test_the_graph_is_walked_by_keys(stage: Stage, visit: Visit) -> None:
+    page = visit(SWARM)
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    page.locator(".graph [data-key=parser]").focus()
+    for key, node in (("ArrowRight", "printer"), ("ArrowRight", "docs"), ("ArrowLeft", "printer")):
+        page.keyboard.press(key)
+        expect(page.locator(f".graph [data-key={node}]")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("/nodes/printer/$"))
+
+
+def test_a_decision_is_taken_on_the_swarms_page(stage: Stage, visit: Visit) -> None:
+    page = visit("/projects/textkit/swarms/2/")
+    page.get_by_role("button", name="Approve").click()
+    expect(page.locator(".messages")).to_contain_text("Approved: plan of textkit #2")
+    expect(page.locator(".ask")).to_have_count(0)
