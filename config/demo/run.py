@@ -84,6 +84,8 @@ def follow(watch: Watch, cast: stage.Cast, options: Options, screen: Screen, con
         view = watch.look()
         screen.show(view)
         if view.ended:
+            # Its last events may have come after this look had read events.
+            screen.show(watch.look())
             return view
         if view.stuck:
             for line in view.stuck:

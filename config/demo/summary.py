@@ -53,7 +53,10 @@ def show(
 
 def next_steps(link: str, *, rehearsal: bool) -> list[tuple[str, str]]:
     """What a new user may want to do now."""
-    steps = [("Look around", "make up, then sign in with the link that it prints"), ("or with this one", link)]
+    steps = [
+        ("Look around", "make up, then sign in with the link that it prints"),
+        ("From here", f"{link} works too, once, while the platform runs"),
+    ]
     if rehearsal:
         steps.append(
             ("A real model", "set WAGGLE_MODEL_BASE_URL, _API_KEY and _NAME in .env; .env.example has an example")

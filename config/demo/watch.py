@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
@@ -75,6 +75,7 @@ class Watch:
     def __init__(self, schema: str, swarm_id: UUID) -> None:
         self.schema, self.swarm_id = schema, swarm_id
         self._last = 0
+        self._view: View | None = None
         self.moved = time.monotonic()
         """When something last happened in the swarm."""
 
@@ -86,21 +87,25 @@ class Watch:
         with in_schema(self.schema):
             # Events first: what is told is never ahead of the events that come with the next look.
             rows = list(Event.objects.filter(subject=f"swarm:{self.swarm_id}", seq__gt=self._last).order_by("seq"))
+            workers = tuple(_worker(execution) for execution in board.at_work(swarm=self.swarm_id))
+            if self._view and not rows:
+                # Every change is an event; without one only what agents do can be new.
+                return replace(self._view, now=timezone.now(), workers=workers, told=())
             swarm = Swarm.objects.select_related("project", "goal").get(pk=self.swarm_id)
             plan = board.last_plan(swarm)
             cards = board.cards(swarm) or board.planned(plan.document if plan else None)
-            workers = [_worker(execution) for execution in board.at_work(swarm=swarm.pk)]
             stuck = [plan.because, *plan.faults] if plan and plan.state == PlanState.INVALID else []
             view = View(
                 swarm,
                 timezone.now(),
                 tuple(cards),
-                tuple(workers),
+                workers,
                 tuple(board.asks(swarm)),
                 board.meters(swarm),
                 tuple(told for row in rows if (told := _tell(row))),
                 tuple(dict.fromkeys(stuck)),
             )
+        self._view = view
         if rows:
             self._last, self.moved = rows[-1].seq, time.monotonic()
         return view
