@@ -132,7 +132,7 @@ def _proposed(swarm: Snapshot) -> list[Action]:
         return [AdoptPlan("the project's policy asks nobody")]
     match swarm.plan_approval:
         case ApprovalState.APPROVED:
-            return [AdoptPlan(swarm.plan_because or "a person approved it")]
+            return [AdoptPlan(swarm.plan_because or "it was approved")]
         case ApprovalState.REJECTED | ApprovalState.EXPIRED:
             return [RejectPlan(swarm.plan_because or f"its approval was {swarm.plan_approval}")]
         case ApprovalState.VOID | "":
@@ -162,7 +162,7 @@ def _running(swarm: Snapshot) -> list[Action]:
 def _approved(node: NodeView) -> list[Action]:
     match node.approval:
         case ApprovalState.APPROVED:
-            return [MakeReady("a person approved it", node.key)]
+            return [MakeReady("it was approved", node.key)]
         case ApprovalState.REJECTED | ApprovalState.EXPIRED:
             return [FailNode(f"its approval was {node.approval}", node.key)]
         case ApprovalState.VOID | "":
@@ -185,7 +185,7 @@ def _landing(swarm: Snapshot) -> list[Action]:
     if swarm.landing_check in (CheckRunState.FAILED, CheckRunState.BROKEN):
         return [MoveSwarm(f"the checks on the commit to land {swarm.landing_check}", SwarmState.FAILING)]
     if not swarm.landing_needs_approval or swarm.landing_approval == ApprovalState.APPROVED:
-        why = "a person approved it" if swarm.landing_needs_approval else "the project's policy asks nobody"
+        why = "it was approved" if swarm.landing_needs_approval else "the project's policy asks nobody"
         return [Land(why)] if swarm.landing_check in ("", CheckRunState.VOID, CheckRunState.PASSED) else []
     match swarm.landing_approval:
         case "" | ApprovalState.VOID:

@@ -106,9 +106,10 @@ def _free_sample() -> Path:
 
 def project_for(job: Job, *, by: User) -> Project:
     """A project of its own for this run, with its repository copied. Raises CannotBegin, ValidationError."""
+    slug = _free_slug(job.name)
     project = projects.add_project(
-        name=job.name,
-        slug=_free_slug(job.name),
+        name=slug,
+        slug=slug,
         source=job.source,
         target_branch=job.branch,
         checks=job.checks,
