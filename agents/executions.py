@@ -146,6 +146,10 @@ def accept(execution_id: UUID, fence: UUID) -> str:
         return "stale"
     with transaction.atomic():
         settlement().lock(execution.swarm)
+        try:
+            execution = _live(execution_id, fence)  # the reaper may have been faster
+        except Stale:
+            return "stale"
         if execution.state == ExecutionState.LEASED and move(
             execution,
             ExecutionState.RUNNING,
@@ -176,21 +180,28 @@ def settle(execution_id: UUID, fence: UUID, outcome: Outcome) -> list[str]:
 
     The same report a second time changes nothing. Raises Stale.
     """
-    first = Execution.objects.get(pk=execution_id)
-    if first.fence == fence and first.outcome == outcome.model_dump(mode="json"):
+    report = outcome.model_dump(mode="json")
+    if _has(execution_id, fence, report):
         return []
     execution = _live(execution_id, fence)
     faults, facts = settlement().examine(execution, outcome)
     with transaction.atomic(), acting(f"agent:{execution.agent}"):
         settlement().lock(execution.swarm)
+        if _has(execution_id, fence, report):
+            return []
         execution = _live(execution_id, fence)
         if faults:
             settlement().refused(execution, outcome, faults)
             return faults
-        if not _end(execution, *_verdict(outcome), outcome=outcome.model_dump(mode="json")):
+        if not _end(execution, *_verdict(outcome), outcome=report):
             raise Stale(str(execution_id))
         settlement().settled(execution, outcome, facts)
     return []
+
+
+def _has(execution_id: UUID, fence: UUID, report: dict[str, Any]) -> bool:
+    """Whether this very report was accepted before."""
+    return Execution.objects.filter(pk=execution_id, fence=fence, outcome=report).exists()
 
 
 def _verdict(outcome: Outcome) -> tuple[ExecutionState, str, str]:

@@ -6,7 +6,8 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db import transaction
+from django.db import DatabaseError, transaction
+from django.db.models.functions import Now
 
 from agents.models import Execution
 from agents.nudges import nudge
@@ -14,7 +15,7 @@ from swarms import attempts, checks, planner
 from swarms.models import CheckRun, Node, Plan
 from tenants import turns
 from tenants.context import PUBLIC, in_schema
-from tenants.models import Runner
+from tenants.models import Runner, Ticket
 from tenants.trace import begin_trace
 
 logger = structlog.get_logger(__name__)
@@ -25,7 +26,17 @@ BEGIN: dict[str, Callable[[UUID, Runner], Execution | None]] = {
 }
 SUBJECTS: dict[str, type[Plan] | type[Node] | type[CheckRun]] = {"plan": Plan, "node": Node, "checks": CheckRun}
 AT_ONCE = 100
+LATER = timedelta(seconds=30)
+"""When a ticket that could not begin is tried again."""
 MISSED_BEATS = 3
+
+
+class CannotBegin(Exception):
+    """The turn of a ticket has come, and its work could not be placed."""
+
+    def __init__(self, ticket: Ticket) -> None:
+        super().__init__(f"{ticket.kind} {ticket.subject}")
+        self.ticket = ticket
 
 
 def dispatch() -> int:
@@ -33,7 +44,14 @@ def dispatch() -> int:
     given = 0
     runners: dict[UUID, Runner] = {}
     with in_schema(PUBLIC):
-        while given < AT_ONCE and (runner := _one_turn()) is not None:
+        for _ in range(AT_ONCE):
+            try:
+                runner = _one_turn()
+            except CannotBegin as broken:
+                _put_off(broken)
+                continue
+            if runner is None:
+                break
             runners[runner.pk] = runner
             given += 1
     for runner in runners.values():
@@ -50,14 +68,30 @@ def _one_turn() -> Runner | None:
             ticket = turns.next_ticket(runner) if runner else None
             if runner is None or ticket is None:
                 continue
-            with in_schema(ticket.team.schema_name):
-                begin_trace(_trace_of(ticket.kind, ticket.subject))
-                execution = BEGIN[ticket.kind](ticket.subject, runner)
+            execution = _begin(ticket, runner)
             if execution is not None:
                 turns.charge(ticket)
             ticket.delete()
         return runner
     return None
+
+
+def _begin(ticket: Ticket, runner: Runner) -> Execution | None:
+    try:
+        with in_schema(ticket.team.schema_name):
+            begin_trace(_trace_of(ticket.kind, ticket.subject))
+            return BEGIN[ticket.kind](ticket.subject, runner)
+    except DatabaseError:
+        raise  # says nothing about the ticket: the next tick tries again
+    except Exception as error:
+        raise CannotBegin(ticket) from error
+
+
+def _put_off(broken: CannotBegin) -> None:
+    """One ticket that cannot begin (its repository is damaged, say) must not stop those behind it."""
+    ticket = broken.ticket
+    logger.error("a turn could not begin", kind=ticket.kind, subject=str(ticket.subject), exc_info=broken.__cause__)
+    Ticket.objects.filter(pk=ticket.pk).update(not_before=Now() + LATER)
 
 
 def _trace_of(kind: str, subject: UUID) -> str:

@@ -8,7 +8,7 @@ from django.utils import timezone
 from sessions.events import publish
 from sessions.transitions import move
 from swarms import checks, hints
-from swarms.models import CheckRun, Node, Swarm
+from swarms.models import CheckRun, Node, Project, Swarm
 from swarms.states import CheckRunState, SwarmState
 from swarms.workspace import repos
 from swarms.workspace.git import GitError
@@ -39,7 +39,16 @@ def land(swarm_id: UUID) -> None:
             _prepare(swarm)
         elif run.state == CheckRunState.PASSED:
             _finish(swarm, run)
-    turns.settled("land", swarm_id)
+    _settle(swarm_id)
+
+
+@transaction.atomic
+def _settle(swarm_id: UUID) -> None:
+    """Nothing is due any more, unless there is a next step already: then the reconciler hints it."""
+    swarm = Swarm.objects.select_for_update(no_key=True).get(pk=swarm_id)
+    run = _candidate_run(swarm)
+    if swarm.state != SwarmState.LANDING or (run is not None and run.state != CheckRunState.PASSED):
+        turns.settled("land", swarm_id)
 
 
 def _candidate_run(swarm: Swarm) -> CheckRun | None:
@@ -66,6 +75,7 @@ def _prepare(swarm: Swarm, *, instead_of: CheckRun | None = None) -> None:
         locked = Swarm.objects.select_for_update(no_key=True, of=("self",)).select_related("project").get(pk=swarm.pk)
         if locked.state != SwarmState.LANDING or _candidate_run(locked) != instead_of:
             return
+        Swarm.objects.filter(pk=locked.pk).update(landed_commit="")
         if instead_of:
             why = f"{locked.project.target_branch} moved to {target[:10]} after the commit to land was made"
             publish(swarm.topic, "decision.made", by="engine", what="merge onto the target branch again", why=why)
@@ -78,17 +88,31 @@ def _prepare(swarm: Swarm, *, instead_of: CheckRun | None = None) -> None:
             hints.advance(locked.pk)
 
 
+@transaction.atomic
+def _commit_to(swarm: Swarm, run: CheckRun) -> bool:
+    """From here on the swarm lands: it can no longer be cancelled. False when it does not land (so) any more."""
+    locked = Swarm.objects.select_for_update(no_key=True).get(pk=swarm.pk)
+    if locked.state != SwarmState.LANDING or _candidate_run(locked) != run:
+        return False
+    Swarm.objects.filter(pk=locked.pk).update(landed_commit=run.commit)
+    return True
+
+
 def _finish(swarm: Swarm, run: CheckRun) -> None:
     """Point the target branch at the checked commit, push it, and say so."""
+    if not _commit_to(swarm, run):
+        return
     project, branch = swarm.project, f"refs/heads/{swarm.project.target_branch}"
     head = repos.commit_of(project.pk, branch)
-    landed = head == run.commit or repos.is_ancestor(project.pk, run.commit, head)
-    if not landed and not (
+    if not repos.is_ancestor(project.pk, run.commit, head) and not (
         repos.is_ancestor(project.pk, head, run.commit) and repos.set_ref(project.pk, branch, run.commit, was=head)
     ):
         _prepare(swarm, instead_of=run)
         return
-    pushed = repos.push(project, run.commit)
+    pushed = _push(project, run.commit)
+    if pushed is None:
+        _prepare(swarm, instead_of=run)
+        return
     with transaction.atomic():
         locked = Swarm.objects.select_for_update(no_key=True, of=("self",)).select_related("project").get(pk=swarm.pk)
         if locked.state != SwarmState.LANDING:
@@ -107,6 +131,24 @@ def _finish(swarm: Swarm, run: CheckRun) -> None:
                 swarm.topic, "swarm.landed", branch=project.target_branch, commit=run.commit, pushed=pushed or "pushed"
             )
     _tidy(swarm)
+
+
+def _push(project: Project, commit: str) -> str | None:
+    """Push a landing. Returns what was in the way, if anything was; None when the source has moved meanwhile."""
+    refused = repos.push(project, commit)
+    if not refused:
+        return ""
+    try:
+        source = repos.fetch(project)
+    except GitError:
+        return refused  # the source is away
+    if repos.is_ancestor(project.pk, commit, source):
+        return ""  # another landing, which contains this one, was pushed first
+    if not repos.is_ancestor(project.pk, source, commit):
+        return None
+    # Our copy keeps the landing, though its source does not take it.
+    repos.set_ref(project.pk, f"refs/heads/{project.target_branch}", commit, was=source)
+    return refused
 
 
 def _tidy(swarm: Swarm) -> None:

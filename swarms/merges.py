@@ -19,22 +19,39 @@ MAX_DIFF = 6000
 
 def process(swarm_id: UUID) -> None:
     """Take the next entry of a swarm's queue as far as it goes. Safe to call at any time, by several at once."""
-    swarm = Swarm.objects.select_related("project").get(pk=swarm_id)
-    sync_ref(swarm)
-    while swarm.state in (SwarmState.RUNNING, SwarmState.PAUSED):
-        queue = swarm.merges.select_related("attempt__node").order_by("created_at", "pk")
-        if queue.filter(state=MergeState.CHECKING).exists():
-            break
-        entry = queue.filter(state=MergeState.QUEUED).first()
+    while True:
+        swarm = Swarm.objects.select_related("project").get(pk=swarm_id)
+        sync_ref(swarm)
+        entry = _next(swarm)
         if entry is None:
-            break
+            if _settle(swarm):
+                return
+            continue
         # git's part comes first, outside any transaction; what it found is used only if nothing has moved since.
         result = repos.merge(swarm.project_id, swarm.integration_commit, entry.attempt.commit, _message(entry.attempt))
         if result.commit:
             repos.set_ref(swarm.project_id, f"refs/heads/merge/{entry.id}", result.commit)
         _record(swarm, entry, result)
-        swarm.refresh_from_db()
-    turns.settled("merge", swarm_id)
+
+
+def _next(swarm: Swarm) -> Merge | None:
+    """The entry whose turn it is; None while another one is being checked, or nothing may be merged."""
+    if swarm.state not in (SwarmState.RUNNING, SwarmState.PAUSED):
+        return None
+    queue = swarm.merges.select_related("attempt__node").order_by("created_at", "pk")
+    if queue.filter(state=MergeState.CHECKING).exists():
+        return None
+    return queue.filter(state=MergeState.QUEUED).first()
+
+
+@transaction.atomic
+def _settle(seen: Swarm) -> bool:
+    """Nothing is due any more, unless something came, or the integration branch moved, since we looked."""
+    swarm = Swarm.objects.select_for_update(no_key=True, of=("self",)).get(pk=seen.pk)
+    if swarm.integration_commit != seen.integration_commit or _next(swarm) is not None:
+        return False
+    turns.settled("merge", swarm.pk)
+    return True
 
 
 def sync_ref(swarm: Swarm) -> None:

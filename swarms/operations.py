@@ -47,6 +47,8 @@ def cancel(swarm: Swarm, *, by: User) -> None:
     allowed = tuple(state for state in SwarmState if SwarmState.CANCELLING in Swarm.MOVES[state])
     with transaction.atomic(), acting(f"user:{by.pk}"):
         locked = _locked(swarm)
+        if locked.state == SwarmState.LANDING and locked.landed_commit:
+            raise ValidationError("The swarm is going to its target branch at this moment; it is too late to cancel.")
         because = f"cancelled by {by}"
         _change(locked, SwarmState.CANCELLING, because, allowed)
         engine.stop_work(locked, because=because)

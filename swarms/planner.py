@@ -22,6 +22,9 @@ from tenants.models import Runner, User
 ROUNDS = 3
 """Proposals that the coordinator may make before a person must help."""
 MAX_PLAN_TRIES = 3
+DEEPEST = 20
+"""Levels of a plan's YAML; a plan needs six."""
+MOST_FAULTS = 100
 PLAN_TIME = 600.0
 
 
@@ -33,21 +36,43 @@ class PlanFaults(ValueError):
         self.faults = faults
 
 
+class _Plain(yaml.SafeLoader):
+    """YAML without references, by which a short text can stand for a huge one, and without deep nests."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """One value and what is in it. Raises YAMLError."""
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, "a plan has no references (*name): write it out", mark)
+        self.depth += 1
+        if self.depth > DEEPEST:
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, f"a plan is at most {DEEPEST} levels deep", mark)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
 def read_yaml(text: str) -> PlanProposal:
     """A plan written by a person. Raises PlanFaults that name each field."""
     try:
-        loaded = yaml.safe_load(text)
+        loaded = yaml.load(text, Loader=_Plain)
     except yaml.YAMLError as error:
         raise PlanFaults([f"This is not YAML: {error}"]) from error
     if not isinstance(loaded, dict):
         raise PlanFaults(["A plan is a mapping with the keys summary, nodes and acceptance."])
     loaded.setdefault("summary", "")
     try:
-        return PlanProposal.model_validate(loaded)
+        proposal = PlanProposal.model_validate(loaded)
     except ValidationError as error:
         raise PlanFaults(
-            [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()]
+            [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()[:MOST_FAULTS]]
         ) from error
+    if "\\u0000" in proposal.model_dump_json():
+        raise PlanFaults(["A plan has no NUL characters (\\0). Take them out."])
+    return proposal
 
 
 def write_yaml(document: dict[str, Any]) -> str:
@@ -79,6 +104,8 @@ def _supersede(swarm: Swarm) -> int:
 
 def begin(plan_id: UUID, runner: Runner) -> Execution | None:
     """The coordinator's turn has come: place it."""
+    # The swarm first: whoever cancels it must see this execution, or this must see that.
+    Swarm.objects.select_for_update(no_key=True).get(plans=plan_id)
     plan = Plan.objects.select_related("swarm__project", "swarm__goal").get(pk=plan_id)
     swarm = plan.swarm
     if plan.state != PlanState.DRAFTING or swarm.state != SwarmState.PLANNING:
@@ -114,6 +141,8 @@ def examine(plan_id: UUID, proposal: PlanProposal) -> list[str]:
 def refused(plan_id: UUID, faults: list[str]) -> None:
     """A round ended with faults; the coordinator has the list."""
     plan = Plan.objects.select_related("swarm").get(pk=plan_id)
+    if plan.state != PlanState.DRAFTING:
+        return  # another plan took its place meanwhile
     Plan.objects.filter(pk=plan_id).update(rounds=plan.rounds + 1)
     publish(
         plan.event_subject,
@@ -128,6 +157,8 @@ def refused(plan_id: UUID, faults: list[str]) -> None:
 def proposed(plan_id: UUID, proposal: PlanProposal) -> None:
     """The coordinator's proposal was accepted, or its rounds are used up."""
     plan = Plan.objects.select_related("swarm__project").get(pk=plan_id)
+    if plan.state != PlanState.DRAFTING:
+        return  # another plan took its place meanwhile, or the swarm is stopping
     Plan.objects.filter(pk=plan_id).update(rounds=plan.rounds + 1)
     faults = graph.faults(proposal, max_nodes=plan.swarm.project.max_nodes)
     if faults:

@@ -44,8 +44,17 @@ class Command(BaseCommand):
                 break
             stop.wait(settings.TICK_SECONDS)
         logger.info("ticker leads")
-        relay = threading.Thread(target=_relay, args=[stop], name="relay", daemon=True)
+        over = threading.Event()
+        relay = threading.Thread(target=_relay, args=[over], name="relay", daemon=True)
         relay.start()
+        try:
+            self._tick(leader, stop)
+        finally:
+            # Who leads no longer relays no longer.
+            over.set()
+            relay.join(timeout=5)
+
+    def _tick(self, leader: psycopg.Connection[Any], stop: threading.Event) -> None:
         looked = 0.0
         while not stop.is_set():
             started = time.monotonic()
@@ -56,7 +65,6 @@ class Command(BaseCommand):
                 reconcile.find_unprovisioned()
                 looked = started
             stop.wait(max(0.01, settings.TICK_SECONDS - (time.monotonic() - started)))
-        relay.join(timeout=5)
 
 
 def _relay(stop: threading.Event) -> None:
