@@ -3,6 +3,7 @@
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from agents.contracts import Check
@@ -33,7 +34,7 @@ class Options:
         """From what `add_arguments` declares."""
         return cls(
             goal=parsed["goal"].strip(),
-            repo=parsed["repo"].strip(),
+            repo=_whole(parsed["repo"].strip()),
             branch=parsed["branch"].strip(),
             checks=tuple(parsed["check"]),
             approve=parsed["approve"],
@@ -56,7 +57,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare all options."""
     parser.add_argument("--goal", default="", help="What you want, in words. Without it, the sample's goal.")
     parser.add_argument("--repo", default="", help="Folder or URL of a git repository. Without it, a new sample.")
-    parser.add_argument("--branch", default="", help="Branch of --repo to work on and to land on (default: main).")
+    parser.add_argument("--branch", default="", help="Branch of --repo to work on and to land on (default: its own).")
     parser.add_argument(
         "--check",
         type=_check,
@@ -72,6 +73,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="Who decides approvals: a script that says yes (the default), you here, or people on the dashboard.",
     )
     parser.add_argument("--keep", action="store_true", help="Leave the platform running at the end, until Ctrl-C.")
+
+
+def _whole(repo: str) -> str:
+    """A folder by its whole path, before anybody changes the working directory; a URL as it is."""
+    return str(Path(repo).expanduser().resolve()) if repo and "://" not in repo else repo
 
 
 def _check(text: str) -> Check:

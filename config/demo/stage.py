@@ -12,6 +12,7 @@ from config.services.prepare import DEMO_TEAM
 from swarms import goals, projects, sample
 from swarms.models import Project, Swarm
 from swarms.states import ProjectState
+from swarms.workspace.git import GitError, git
 from tenants.context import PUBLIC, in_schema
 from tenants.members import add_member
 from tenants.models import Domain, Membership, Team, User
@@ -90,10 +91,28 @@ def job(options: Options) -> Job:
         return Job(sample.PROJECT_NAME, str(built.path), built.branch, goal, checks, acceptance, is_sample=True)
     if not options.goal:
         raise CannotBegin('Say what you want of the repository: --goal "…", or make demo GOAL="…" REPO=….')
-    # A folder is named as its user sees it; the platform wants the whole path.
-    source = options.repo if "://" in options.repo else str(Path(options.repo).expanduser().resolve())
-    name = Path(source.rstrip("/")).name.removesuffix(".git") or "project"
-    return Job(name, source, options.branch or "main", options.goal, options.checks, (), is_sample=False)
+    name = Path(options.repo.rstrip("/")).name.removesuffix(".git") or "project"
+    return Job(
+        name,
+        options.repo,
+        options.branch or _usual_branch(options.repo),
+        options.goal,
+        options.checks,
+        (),
+        is_sample=False,
+    )
+
+
+def _usual_branch(source: str) -> str:
+    """The branch that a clone of the source begins with. Raises CannotBegin when nobody can read the source."""
+    try:
+        told = git(None, "ls-remote", "--symref", "--", source, "HEAD").stdout
+    except GitError as error:
+        raise CannotBegin(f"The repository {source} cannot be read: {error}") from error
+    name = told.partition("refs/heads/")[2].partition("\t")[0]
+    if not name:
+        raise CannotBegin(f"The repository {source} names no usual branch. Name one with --branch, for example main.")
+    return name
 
 
 def _free_sample() -> Path:

@@ -68,7 +68,7 @@ def next_steps(link: str, *, rehearsal: bool) -> list[tuple[str, str]]:
 def rows(found: Figures, proof: Proof | None) -> list[tuple[str, str]]:
     """Names and values of the summary."""
     rehearsal = " (rehearsal)" if found.rehearsed else ""
-    cost = "unknown" if found.cost is None else f"${found.cost / 1_000_000:.2f}"
+    cost = "price unknown" if found.cost is None else f"${found.cost / 1_000_000:.2f}"
     lines = [
         ("Nodes", f"{found.succeeded} of {found.nodes} succeeded"),
         ("Attempts", f"{found.attempts}{_again(found)}"),
@@ -95,7 +95,7 @@ def _again(found: Figures) -> str:
 
 
 def _of(pair: tuple[int, int]) -> str:
-    return f"{pair[0]} of {pair[1]}"
+    return f"{pair[0]} of {pair[1]}" if pair[1] else "not run"
 
 
 def _tests(proof: Proof) -> str:
