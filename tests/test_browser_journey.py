@@ -92,6 +92,10 @@ def test_from_sign_up_to_landing(platform: Up, page: Page, tmp_path: Path) -> No
     asked = page.locator(".ask")
     expect(asked).to_contain_text("Plan 1", timeout=SLOW)
     expect(page.locator(".label.rehearsal").first).to_be_visible()
+    # Another browser, in the dark, watches the same swarm and never loads its page again.
+    other = page.context.browser.new_context(storage_state=page.context.storage_state(), color_scheme="dark")
+    watcher = other.new_page()
+    watcher.goto(page.url)
     decide_in_admin(page, "Plan")
     expect(page.locator(".graph [data-tone=running]").first).to_be_visible(timeout=SLOW)
     picture(page, "swarm-running")
@@ -103,6 +107,9 @@ def test_from_sign_up_to_landing(platform: Up, page: Page, tmp_path: Path) -> No
     expect(page.locator(".region .state").first).to_have_text("Landed", timeout=SLOW)
     expect(page.locator(".feed")).to_contain_text("Landed on main")
     picture(page, "swarm-landed")
+    expect(watcher.locator(".region .state").first).to_have_text("Landed", timeout=SLOW)
+    expect(watcher.locator(".feed")).to_contain_text("Landed on main")
+    picture(watcher, "swarm-landed-dark")
     head = git(repository, "rev-parse", "main")
     assert head != before
     assert git(repository, "merge-base", before, head) == before
