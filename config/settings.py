@@ -42,6 +42,8 @@ ALLOWED_HOSTS = [
 
 # Whether folders of this server may be projects' sources: right on a laptop, wrong where teams don't trust each other.
 LOCAL_SOURCES = env_bool("WAGGLE_LOCAL_SOURCES", False)
+# Hosts of private networks that may be sources all the same: the company's own git server.
+SOURCE_HOSTS = frozenset(env("WAGGLE_SOURCE_HOSTS", "").lower().replace(",", " ").split())
 
 # Who may read /metrics from elsewhere; without it only this machine may.
 METRICS_TOKEN = env_secret("WAGGLE_METRICS_TOKEN", "")

@@ -81,9 +81,14 @@ class ApprovalAdmin(ReadOnly):
 
 @admin.register(Project, site=team_admin)
 class ProjectAdmin(ReadOnly):
-    list_display = ("name", "state", "target_branch", "source", "created_at")
+    list_display = ("name", "state", "target_branch", "shown_source", "created_at")
     list_filter = ("state",)
     search_fields = ("name", "slug")
+    exclude = ("source",)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        fields = super().get_readonly_fields(request, obj)
+        return ["shown_source" if name == "source" else name for name in fields]
 
 
 @admin.register(Goal, site=team_admin)

@@ -1,11 +1,8 @@
 """Projects: add, and copy their repository."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from urllib.parse import urlsplit
 from uuid import UUID
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
@@ -15,37 +12,21 @@ from sessions.transitions import move
 from swarms import hints
 from swarms.models import Project
 from swarms.states import ProjectState
-from swarms.workspace import repos
+from swarms.workspace import repos, sources
 from swarms.workspace.git import GitError
 from tenants import turns
 from tenants.models import User
 
-SCHEMES = ("https", "http", "ssh", "git")
+RESERVED_BRANCHES = ("attempt", "landing", "merge", "swarm")
+"""First parts of the names of our own branches."""
 
 
-def check_source(source: str) -> None:
-    """Refuse what is no address of a git repository, or lies where this server keeps its own.
-
-    Raises ValidationError with the remedy.
-    """
-    if source.startswith("-"):
-        raise ValidationError("A repository's address does not begin with '-'.")
-    if "://" in source:
-        if urlsplit(source).scheme not in SCHEMES:
-            raise ValidationError(f"Use an address that begins with {', '.join(s + '://' for s in SCHEMES)}.")
-        return
-    if not settings.LOCAL_SOURCES:
-        raise ValidationError(
-            "This server takes no folders of its own as repositories (WAGGLE_LOCAL_SOURCES is off). Use a URL, for"
-            " example https://git.example/team/project.git."
-        )
-    path = Path(source).expanduser()
-    if not path.is_absolute():
-        raise ValidationError("Give the whole path of the folder, for example /home/ana/project.")
-    if Path(settings.DATA_DIR).resolve() / "repos" in [path.resolve(), *path.resolve().parents]:
-        raise ValidationError("That folder belongs to this server.")
-    if not path.exists():
-        raise ValidationError(f"There is no folder {path} on this server.")
+def check_branch(name: str) -> None:
+    """Refuse what cannot be the name of a branch, or lies among our own. Raises ValidationError."""
+    if name.startswith("-") or not repos.is_branch_name(name):
+        raise ValidationError({"target_branch": f"'{name}' cannot be the name of a branch. For example: main."})
+    if name.partition("/")[0] in RESERVED_BRANCHES:
+        raise ValidationError({"target_branch": f"Branches below {name.partition('/')[0]}/ are the platform's own."})
 
 
 def add_project(
@@ -61,7 +42,8 @@ def add_project(
     by: User,
 ) -> Project:
     """Add a project and begin to copy its repository. Raises ValidationError."""
-    check_source(source)
+    sources.check(source)
+    check_branch(target_branch)
     with transaction.atomic(), acting(f"user:{by.pk}"):
         project = Project(
             name=name,
@@ -81,7 +63,9 @@ def add_project(
 
 
 def refetch(project: Project, *, by: User) -> bool:
-    """Copy the repository again."""
+    """Copy the repository again. Returns False when it is being copied already."""
+    if project.state == ProjectState.FETCHING:
+        return False
     with transaction.atomic(), acting(f"user:{by.pk}"):
         if moved := move(project, ProjectState.FETCHING, because=f"asked by {by}"):
             hints.fetch(project.pk)
@@ -91,13 +75,16 @@ def refetch(project: Project, *, by: User) -> bool:
 def fetch(project_id: UUID) -> None:
     """Copy a project's repository now, and say whether that worked."""
     project = Project.objects.get(pk=project_id)
+    to, because, head = ProjectState.READY, "", project.head
     if project.state == ProjectState.FETCHING:
         try:
-            check_source(project.source)
             head = repos.fetch(project)
-        except (GitError, ValidationError) as error:
-            words = "; ".join(error.messages) if isinstance(error, ValidationError) else str(error)
-            move(project, ProjectState.FAILED, because=f"The repository could not be read: {words}")
-        else:
-            move(project, ProjectState.READY, because="", head=head)
-    turns.settled("fetch", project_id)
+        except GitError as error:
+            to, because = ProjectState.FAILED, f"The repository could not be read: {error}"
+    # Settled together with the move: somebody who asks again right after it must find nothing due.
+    with transaction.atomic():
+        locked = Project.objects.select_for_update(no_key=True).get(pk=project_id)
+        if locked.state == ProjectState.FETCHING == project.state:
+            move(locked, to, because=because, head=head)
+        if locked.state != ProjectState.FETCHING:
+            turns.settled("fetch", project_id)

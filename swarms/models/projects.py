@@ -1,5 +1,6 @@
 """Projects, the goals stated for them, and the swarms that pursue those."""
 
+import re
 from typing import ClassVar
 from uuid import UUID
 
@@ -39,6 +40,11 @@ class Project(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def shown_source(self) -> str:
+        """Where the repository comes from, for people: without the secrets that a URL may hold."""
+        return re.sub(r"^([a-z]+://)[^/@]*@", r"\1…@", self.source)
 
     @property
     def topic(self) -> str:

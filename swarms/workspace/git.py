@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 TIMEOUT = 120
-PROTOCOLS = "file:http:https:ssh:git"
+BIG_FILE = "64m"
+"""What is bigger is never held in memory whole, and counts as binary."""
 
 
 class GitError(RuntimeError):
@@ -22,12 +23,20 @@ def environment(**extra: str) -> dict[str, str]:
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_TERMINAL_PROMPT": "0",
-        "GIT_ALLOW_PROTOCOL": PROTOCOLS,
+        "GIT_ALLOW_PROTOCOL": "file",
         "GIT_AUTHOR_NAME": "Waggle",
         "GIT_AUTHOR_EMAIL": "waggle@waggle.invalid",
         "GIT_COMMITTER_NAME": "Waggle",
         "GIT_COMMITTER_EMAIL": "waggle@waggle.invalid",
     } | extra
+
+
+def configured(config: Mapping[str, str]) -> dict[str, str]:
+    """Configuration as environment: unlike `-c`, no other process of this machine can read it."""
+    found = {"GIT_CONFIG_COUNT": str(len(config))}
+    for number, (key, value) in enumerate(config.items()):
+        found |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return found
 
 
 def git(
@@ -40,7 +49,8 @@ def git(
     """Run git in a bare repository. Raises GitError when it ends with a code that is not allowed."""
     place = ["--git-dir", str(repository)] if repository else []
     # safe.directory: the repository may belong to the uid that the embedded services run as.
-    command = ["git", "-c", "core.hooksPath=/dev/null", "-c", "safe.directory=*", *place, *args]
+    options = ("core.hooksPath=/dev/null", "safe.directory=*", f"core.bigFileThreshold={BIG_FILE}")
+    command = ["git", *(word for option in options for word in ("-c", option)), *place, *args]
     try:
         done = subprocess.run(
             command,

@@ -3,17 +3,17 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.conf import settings
 
 from swarms.models import Project
-from swarms.workspace.git import GitError, git
+from swarms.workspace.git import GitError, configured, git
+from swarms.workspace.sources import Reach, reach
 from tenants.context import current_schema
 
 HOOK = """#!/bin/sh
-# Only the ref of the attempt whose token was shown may be pushed; never by force onto others.
+# Only the ref of the attempt whose token was shown may be pushed; deleting is refused by receive.denyDeletes.
 while read -r old new ref; do
   if [ -z "$WAGGLE_MAY_PUSH" ] || [ "$ref" != "$WAGGLE_MAY_PUSH" ]; then
     echo "this token may push ${WAGGLE_MAY_PUSH:-nothing}, not $ref" >&2
@@ -38,9 +38,11 @@ def path_of(project_id: UUID) -> Path:
 
 def fetch(project: Project) -> str:
     """Copy the source's branches into our repository. Returns the head of the target branch. Raises GitError."""
-    path = path_of(project.id)
+    path, way = path_of(project.id), reach(project.source)
+    for folder in (path.parent.parent, path.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
     if not (path / "HEAD").exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(path, ignore_errors=True)
         git(None, "init", "--quiet", "--bare", f"--initial-branch={project.target_branch}", str(path))
     hook = path / "hooks" / "pre-receive"
@@ -60,27 +62,29 @@ def fetch(project: Project) -> str:
         "--quiet",
         "--prune",
         "--no-tags",
-        project.source,
+        way.address,
         "+refs/heads/*:refs/remotes/source/*",
+        env=_allowing(way),
         timeout=600,
     )
     head = commit_of(project.id, f"refs/remotes/source/{project.target_branch}")
     if not head:
         names = git(path, "for-each-ref", "--format=%(refname:lstrip=3)", "refs/remotes/source").stdout.split()
         raise GitError(
-            f"there is no branch '{project.target_branch}' in {shown(project.source)}; "
+            f"there is no branch '{project.target_branch}' in {project.shown_source}; "
             + (f"it has {', '.join(names[:10])}" if names else "it has no branches at all: make a first commit")
         )
     set_ref(project.id, f"refs/heads/{project.target_branch}", head)
     return head
 
 
-def shown(source: str) -> str:
-    """A source without the password that its URL may hold."""
-    parts = urlsplit(source)
-    if parts.password:
-        return parts._replace(netloc=f"{parts.username}:…@{parts.hostname}").geturl()
-    return source
+def _allowing(way: Reach) -> dict[str, str]:
+    return configured(way.config) | {"GIT_ALLOW_PROTOCOL": way.protocols}
+
+
+def is_branch_name(name: str) -> bool:
+    """Whether git takes this as the name of a branch."""
+    return git(None, "check-ref-format", f"refs/heads/{name}", allow=(0, 1)).returncode == 0
 
 
 def commit_of(project_id: UUID, ref: str) -> str:
@@ -165,15 +169,17 @@ def push(project: Project, commit: str) -> str:
         # A source that is a checked-out folder on this machine: let its work tree follow, if it is clean.
         extra = ["--receive-pack=git -c receive.denyCurrentBranch=updateInstead receive-pack"]
     try:
+        way = reach(project.source)
         git(
             path_of(project.id),
             "push",
             "--quiet",
             *extra,
-            project.source,
+            way.address,
             f"{commit}:refs/heads/{project.target_branch}",
+            env=_allowing(way),
             timeout=300,
         )
     except GitError as error:
-        return f"not pushed to {shown(project.source)}: {error}"
+        return f"not pushed to {project.shown_source}: {error}"
     return ""
