@@ -26,6 +26,7 @@ class RunnerConsumer(AsyncWebsocketConsumer):
     """Hands out assignments and answers heartbeats. All state is in Postgres: any web process will do."""
 
     runner: UUID | None = None
+    secret = ""
     looking: asyncio.Task[None] | None = None
 
     async def __call__(self, *asgi: Any) -> None:
@@ -39,8 +40,8 @@ class RunnerConsumer(AsyncWebsocketConsumer):
     async def connect(self) -> None:
         """Only holders of a runner token get in."""
         headers = dict(self.scope["headers"])
-        secret = headers.get(b"authorization", b"").decode("latin-1").removeprefix("Bearer ").strip()
-        self.runner = await self._ask(runners.authenticate, secret) if secret else None
+        self.secret = headers.get(b"authorization", b"").decode("latin-1").removeprefix("Bearer ").strip()
+        self.runner = await self._ask(runners.authenticate, self.secret) if self.secret else None
         if self.runner is None:
             await self.close(NOT_ALLOWED)
             return
@@ -77,6 +78,9 @@ class RunnerConsumer(AsyncWebsocketConsumer):
     async def _look(self) -> None:
         while True:
             try:
+                if await self._ask(runners.authenticate, self.secret) != self.runner:
+                    await self.close(NOT_ALLOWED)
+                    return
                 await self.placed({})
             except Exception:
                 logger.exception("looking for placements failed", runner=str(self.runner))

@@ -20,7 +20,8 @@ def git(request: TeamRequest, team: str, project: UUID, rest: str) -> HttpRespon
         # As for a team that does not exist: strangers learn nothing. Runners show their token unasked.
         return _not_found()
     repository = execution.assignment.get("repository") or {}
-    if repository.get("url") != str(project):
+    service = request.GET.get("service", "")
+    if repository.get("url") != str(project) or not http_backend.is_served(request.method or "", rest, service):
         return _not_found()
     branch = repository.get("branch")
     may_push = f"refs/heads/{branch}" if branch and execution.cancel_at is None else ""

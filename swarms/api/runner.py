@@ -3,6 +3,7 @@
 from typing import TypeVar
 from uuid import UUID
 
+from django.db import DataError
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
@@ -17,12 +18,14 @@ from tenants import tokens
 from tenants.access import TeamRequest
 
 Body = TypeVar("Body", bound=BaseModel)
+STALE_STATUS = 409
 STALE = {"error": "the lease is gone: stop, and push nothing more"}
 
 
 def _parse(model: type[Body], request: HttpRequest) -> Body | JsonResponse:
     try:
-        return model.model_validate_json(request.body)
+        # Postgres takes no NUL in text.
+        return model.model_validate_json(request.body.replace(b"\\u0000", b"\\ufffd"))
     except ValidationError as error:
         faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()]
         return JsonResponse({"faults": faults}, status=422)
@@ -32,7 +35,7 @@ def _find(request: TeamRequest, execution_id: UUID) -> Execution | JsonResponse:
     execution = execution_of(request)
     if execution is not None and execution.pk == execution_id:
         return execution
-    return JsonResponse(STALE, status=409) if _was_ours(request, execution_id) else _not_found()
+    return JsonResponse(STALE, status=STALE_STATUS) if _was_ours(request, execution_id) else _not_found()
 
 
 def _was_ours(request: TeamRequest, execution_id: UUID) -> bool:
@@ -55,12 +58,12 @@ def records(request: TeamRequest, team: str, execution: UUID) -> JsonResponse:
     if isinstance(batch, JsonResponse):
         return batch
     if batch.fence != found.fence:
-        return JsonResponse(STALE, status=409)
+        return JsonResponse(STALE, status=STALE_STATUS)
     try:
         count = transcript.record(found.session, batch.records)
     except transcript.SessionOver:
-        return JsonResponse(STALE, status=409)
-    except transcript.RecordFault as error:
+        return JsonResponse(STALE, status=STALE_STATUS)
+    except (transcript.RecordFault, DataError) as error:
         return JsonResponse({"faults": [str(error)]}, status=422)
     return JsonResponse({"accepted": count})
 
@@ -69,14 +72,16 @@ def records(request: TeamRequest, team: str, execution: UUID) -> JsonResponse:
 @require_POST
 def outcome(request: TeamRequest, team: str, execution: UUID) -> JsonResponse:
     """How it ended. A report that comes twice is answered in the same way."""
+    found = _find(request, execution)
+    if isinstance(found, JsonResponse) and found.status_code != STALE_STATUS:
+        return found
     report = _parse(OutcomeReport, request)
     if isinstance(report, JsonResponse):
         return report
-    found = _find(request, execution)
-    if isinstance(found, JsonResponse) and not _was_ours(request, execution):
-        return found
     try:
         faults = executions.settle(execution, report.fence, report.outcome)
     except executions.Stale:
-        return JsonResponse(STALE, status=409)
+        return JsonResponse(STALE, status=STALE_STATUS)
+    except DataError as error:
+        faults = [f"this cannot be stored: {error}"]
     return JsonResponse({"faults": faults}, status=422) if faults else JsonResponse({"accepted": True})

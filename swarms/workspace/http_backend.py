@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -10,11 +11,28 @@ from typing import IO
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 
-from swarms.workspace.git import environment
+from swarms.workspace.git import BIG_FILE, environment
 
 MAX_BODY = 256 * 1024 * 1024
 TIMEOUT = 300
 PIECE = 1 << 18
+SERVICES = ("git-upload-pack", "git-receive-pack")
+OPTIONS = (
+    "safe.directory=*",
+    "http.getanyfile=false",
+    "receive.denyDeletes=true",
+    # Also what a compressed body unpacks to.
+    f"receive.maxInputSize={MAX_BODY}",
+    f"core.bigFileThreshold={BIG_FILE}",
+    "pack.threads=1",
+)
+
+
+def is_served(method: str, rest: str, service: str) -> bool:
+    """Whether this is a request of the smart protocol: files of the repository are served to nobody."""
+    if method == "GET":
+        return rest == "info/refs" and service in SERVICES
+    return method == "POST" and rest in SERVICES
 
 
 def serve(request: HttpRequest, repository: Path, rest: str, *, may_push: str) -> HttpResponseBase:
@@ -29,10 +47,24 @@ def serve(request: HttpRequest, repository: Path, rest: str, *, may_push: str) -
             body.write(chunk)
         body.seek(0)
         env = _cgi(request.META, request.method or "GET", repository, rest, size) | {"WAGGLE_MAY_PUSH": may_push}
-        command = ["git", "-c", "safe.directory=*", "-c", f"core.hooksPath={repository / 'hooks'}", "http-backend"]
-        subprocess.run(command, env=env, stdin=body, stdout=answer, timeout=TIMEOUT, check=False)
+        options = (*OPTIONS, f"core.hooksPath={repository / 'hooks'}")
+        command = ["git", *(word for option in options for word in ("-c", option)), "http-backend"]
+        if not _run(command, env, body, answer):
+            answer.close()
+            return HttpResponse(f"git did not end within {TIMEOUT} s: push in smaller steps", status=504)
         answer.seek(0)
         return _response(answer)
+
+
+def _run(command: list[str], env: dict[str, str], body: IO[bytes], answer: IO[bytes]) -> bool:
+    """Run git to its end; with all of its children it is stopped, when that takes too long."""
+    with subprocess.Popen(command, env=env, stdin=body, stdout=answer, start_new_session=True) as process:
+        try:
+            process.wait(TIMEOUT)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            return False
+    return True
 
 
 def _cgi(meta: Mapping[str, str], method: str, repository: Path, rest: str, size: int) -> dict[str, str]:
