@@ -12,6 +12,10 @@ from swarms.overlap import shared
 ROLES = ("developer", "writer", "reviewer")
 _KEY = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _KEY_LENGTH = 40
+LOOKED_AT = 1000
+"""Of a plan with more nodes, nothing else is looked at."""
+_MOST_GLOBS, _GLOB_LENGTH = 50, 200
+_LONGEST = {"title": 120, "instructions": 20_000}
 
 Dependencies = Mapping[str, Iterable[str]]
 
@@ -23,6 +27,8 @@ def faults(plan: PlanProposal, *, max_nodes: int) -> list[str]:
         return ["The plan has no nodes."]
     if len(plan.nodes) > max_nodes:
         found.append(f"The plan has {len(plan.nodes)} nodes; at most {max_nodes} are allowed.")
+    if len(plan.nodes) > LOOKED_AT:
+        return found
     counts = Counter(node.key for node in plan.nodes)
     found += [f"The key '{key}' is used {n} times; keys are unique." for key, n in counts.items() if n > 1]
     for number, node in enumerate(plan.nodes, start=1):
@@ -46,6 +52,11 @@ def _node_faults(node: PlanNode, number: int, keys: Iterable[str]) -> list[str]:
         found.append(f"{name} has an empty title.")
     if not node.instructions.strip():
         found.append(f"{name} has empty instructions.")
+    for field, most in _LONGEST.items():
+        if len(getattr(node, field)) > most:
+            found.append(f"{name}: its {field} has more than {most} characters; shorten it.")
+    if len(node.writes) > _MOST_GLOBS:
+        return [*found, f"{name} declares more than {_MOST_GLOBS} writes: name folders, such as src/**."]
     if node.role not in ROLES:
         found.append(f"{name} has the unknown role '{node.role}'; roles are {', '.join(ROLES)}.")
     found += [f"{name} depends on '{key}', which is no node of the plan." for key in node.depends_on if key not in keys]
@@ -62,6 +73,8 @@ def _node_faults(node: PlanNode, number: int, keys: Iterable[str]) -> list[str]:
 def _path_fault(glob: str) -> str:
     if not glob.strip():
         return "the path is empty."
+    if len(glob) > _GLOB_LENGTH:
+        return f"the path has more than {_GLOB_LENGTH} characters."
     path = PurePosixPath(glob)
     if path.is_absolute() or re.match(r"^[A-Za-z]:|^~|^\\", glob):
         return "the path is absolute; paths are relative to the repository's root."

@@ -4,8 +4,8 @@ A glob is relative to the repository's root: `*` and `?` match inside one segmen
 that ends in `/` means everything below.
 """
 
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 
 def segments(glob: str) -> tuple[str, ...]:
@@ -15,7 +15,7 @@ def segments(glob: str) -> tuple[str, ...]:
     return tuple(part for part in glob.split("/") if part not in ("", "."))
 
 
-@cache
+@lru_cache(maxsize=100_000)
 def _words_touch(a: str, b: str) -> bool:
     """Whether some name matches both segment patterns."""
     if not a and not b:
@@ -29,7 +29,7 @@ def _words_touch(a: str, b: str) -> bool:
     return (a[0] == b[0] or "?" in (a[0], b[0])) and _words_touch(a[1:], b[1:])
 
 
-@cache
+@lru_cache(maxsize=100_000)
 def _touch(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
     if not a and not b:
         return True
@@ -53,23 +53,38 @@ def shared(a: Iterable[str], b: Iterable[str]) -> list[str]:
     return [glob for glob in a if any(overlap(glob, other) for other in others)]
 
 
-def _word_matches(pattern: str, name: str) -> bool:
-    if not pattern:
-        return not name
-    if pattern[0] == "*":
-        return _word_matches(pattern[1:], name) or (bool(name) and _word_matches(pattern, name[1:]))
-    return bool(name) and pattern[0] in ("?", name[0]) and _word_matches(pattern[1:], name[1:])
+def _fits(pattern: Sequence[str], given: Sequence[str], star: str, same: Callable[[str, str], bool]) -> bool:
+    """Whether a pattern, whose stars stand for any number of items, matches what is given.
+
+    Only the last star is tried again: the time is at most the product of the lengths, whoever wrote the pattern.
+    """
+    place = at = kept = 0
+    last: int | None = None
+    while at < len(given):
+        if place < len(pattern) and pattern[place] == star:
+            last, kept = place, at
+            place += 1
+        elif place < len(pattern) and same(pattern[place], given[at]):
+            place, at = place + 1, at + 1
+        elif last is not None:
+            kept += 1
+            place, at = last + 1, kept
+        else:
+            return False
+    return all(rest == star for rest in pattern[place:])
 
 
-def _matches(pattern: tuple[str, ...], path: tuple[str, ...]) -> bool:
-    if not pattern:
-        return not path
-    if pattern[0] == "**":
-        return _matches(pattern[1:], path) or (bool(path) and _matches(pattern, path[1:]))
-    return bool(path) and _word_matches(pattern[0], path[0]) and _matches(pattern[1:], path[1:])
+def _letter_fits(pattern: str, letter: str) -> bool:
+    return pattern in ("?", letter)
+
+
+def _name_fits(pattern: str, name: str) -> bool:
+    return _fits(pattern, name, "*", _letter_fits)
 
 
 def outside(paths: Iterable[str], globs: Iterable[str]) -> list[str]:
     """The paths that no glob matches."""
     patterns = [segments(glob) for glob in globs]
-    return [path for path in paths if not any(_matches(pattern, tuple(path.split("/"))) for pattern in patterns)]
+    return [
+        path for path in paths if not any(_fits(pattern, path.split("/"), "**", _name_fits) for pattern in patterns)
+    ]

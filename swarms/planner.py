@@ -67,9 +67,8 @@ def read_yaml(text: str) -> PlanProposal:
     try:
         proposal = PlanProposal.model_validate(loaded)
     except ValidationError as error:
-        raise PlanFaults(
-            [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()[:MOST_FAULTS]]
-        ) from error
+        found = error.errors()[:MOST_FAULTS]
+        raise PlanFaults([f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in found]) from error
     if "\\u0000" in proposal.model_dump_json():
         raise PlanFaults(["A plan has no NUL characters (\\0). Take them out."])
     return proposal
