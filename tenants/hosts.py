@@ -35,6 +35,8 @@ def safe_next(url: str, default: str = "") -> str:
     parts = urlsplit(url)
     host = (parts.hostname or "").lower()
     ours = host == settings.WAGGLE_HOST or host.endswith(f".{settings.WAGGLE_HOST}")
+    if ours and parts.netloc.lower() != urlsplit(url_of_host(host)).netloc:
+        ours = False  # another port is another program, and a name before the host is there to deceive
     if url_has_allowed_host_and_scheme(
         url,
         allowed_hosts={parts.netloc} if ours else set(),
