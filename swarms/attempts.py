@@ -14,7 +14,7 @@ from sessions.events import publish
 from sessions.transitions import move
 from swarms import briefing, checks, hints
 from swarms.decide import GiveUp, after_failure
-from swarms.models import Attempt, CheckRun, Merge, Node, Swarm
+from swarms.models import Attempt, CheckRun, Condition, Merge, Node, Swarm
 from swarms.overlap import outside
 from swarms.states import AttemptState, MergeState, NodeState, SwarmState
 from swarms.workspace import repos
@@ -44,6 +44,7 @@ def begin(node_id: UUID, runner: Runner) -> Execution | None:
     since = node.started_at or timezone.now()
     if not move(node, NodeState.RUNNING, because=because, attempts_made=number, started_at=since):
         return None
+    Condition.objects.filter(node=node).delete()
     attempt = _open(node, number, runner)
     publish(
         swarm.topic,

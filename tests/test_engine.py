@@ -1,6 +1,7 @@
 """A swarm from goal to landing, with real git and Postgres; the runner is tests/hands.py."""
 
 import subprocess
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from swarms.workspace.git import environment
 from tenants.models import Due, Placement, Team, Ticket, Token
 from tests.conftest import user_of
 from tests.hands import Hands
+from tests.invariants import violations
 
 PLAN = PlanProposal(
     summary="Two files at once, then one that needs them, then a review.",
@@ -93,6 +95,13 @@ def project(team: Team, source: Path, settings: object, tmp_path: Path, broker: 
     made.refresh_from_db()
     assert made.state == "ready", made.because
     return made
+
+
+@pytest.fixture(autouse=True)
+def invariants(project: Project, team: Team) -> Iterator[None]:
+    """Whatever a test did, these hold at its end."""
+    yield
+    assert violations(team.schema_name) == []
 
 
 @pytest.fixture
