@@ -16,7 +16,7 @@ from swarms.states import MACHINES
 ROOT = Path(settings.BASE_DIR)
 TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
 OURS = [path for path in TEMPLATES if "admin" not in path.parts]
-CSS = (ROOT / "static" / "css" / "app.css").read_text()
+CSS = (ROOT / "static" / "css" / "tokens.css").read_text()
 SPRITE = (ROOT / "templates" / "_sprite.html").read_text()
 
 FORBIDDEN = {
