@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,15 +15,16 @@ from pathlib import Path
 import pytest
 
 from config.demo.figures import covered
-from config.demo.options import WRONG_CALL
+from config.demo.options import STOPPED, WRONG_CALL
 from config.env import PROJECT_ROOT
-from config.services import stop
+from config.services import embedded, stop
 from config.services.layout import Layout, read_json
 from config.services.marks import Mark, with_variable
 from config.services.ports import free_port
-from config.services.programs import PLATFORM_MARK
+from swarms import sample
 
 SECONDS = 180
+TESTS = "python3 -m unittest discover -s tests -q"
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +45,13 @@ def environment(data: Path) -> dict[str, str]:
 class Demo:
     """A demo that runs, with what it has printed so far."""
 
-    def __init__(self, data: Path, *arguments: str) -> None:
+    def __init__(self, data: Path, *arguments: str, command: str = "demo", **variables: str) -> None:
         self.layout = Layout(data)
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            [sys.executable, "manage.py", "demo", *arguments],
+            [sys.executable, "manage.py", command, *arguments],
             cwd=PROJECT_ROOT,
-            env=environment(data),
+            env=environment(data) | variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -61,7 +63,7 @@ class Demo:
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self.lines.append(line.rstrip("\n"))
+            self.lines.append(line.rstrip())
 
     @property
     def text(self) -> str:
@@ -87,21 +89,33 @@ class Demo:
         self._reader.join(10)
         return code
 
+    def stop(self) -> None:
+        """As Ctrl-C does, if it still runs."""
+        self.process.send_signal(signal.SIGINT)
+        self.end()
+
     def remains(self) -> list[Mark]:
-        """Processes of the platform that still run."""
-        return with_variable("WAGGLE_DATA_DIR", str(self.layout.root)) if PLATFORM_MARK else []
+        """Processes that still run, of the platform and its databases."""
+        return [*with_variable("WAGGLE_DATA_DIR", str(self.layout.root)), *embedded.marks(self.layout.root).values()]
 
 
 @pytest.fixture
 def demo(data: Path) -> Iterator[Demo]:
     running = Demo(data)
     yield running
-    if running.process.poll() is None:
-        running.process.send_signal(signal.SIGINT)
-        try:
-            running.process.wait(30)
-        except subprocess.TimeoutExpired:
-            running.process.kill()
+    running.stop()
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path) -> Iterator[str]:
+    """An OpenAI-compatible endpoint that Waggle takes for a real one: it happens to know the sample."""
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "agents.rehearsal.app:application", "--port", str(port)]
+    with (tmp_path / "endpoint.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=log, stderr=log)
+    yield f"http://127.0.0.1:{port}/v1"
+    process.terminate()
+    process.wait(20)
 
 
 def landed(demo: Demo) -> None:
@@ -141,6 +155,41 @@ def test_the_demo_lands_while_worker_runner_and_web_are_killed(demo: Demo) -> No
     landed(demo)
     assert demo.text.count("was ended by SIGKILL") == 3, demo.text
     assert not demo.remains(), "a process of the platform was left behind"
+
+
+@pytest.mark.timeout(2 * SECONDS)
+def test_an_own_goal_for_an_own_repository_lands_by_a_real_endpoint_on_a_platform_that_runs(
+    data: Path, endpoint: str, tmp_path: Path
+) -> None:
+    bare = sample.build(tmp_path / "bare.git")
+    own = tmp_path / "tool"
+    subprocess.run(["git", "clone", "--quiet", str(bare.path), str(own)], check=True)
+    command = [sys.executable, "manage.py", "demo", f"--goal={sample.GOAL}", f"--repo={own}", f"--check=unit: {TESTS}"]
+    platform = Demo(
+        data,
+        f"--once-ready={shlex.join(command)}",
+        command="up",
+        WAGGLE_MODEL_BASE_URL=endpoint,
+        WAGGLE_MODEL_NAME="some-model",
+    )
+    try:
+        assert platform.end() == 0, platform.text
+    finally:
+        platform.stop()
+    assert "joined the platform" in platform.text
+    assert re.search(r"Model .*tokens, price unknown$", platform.text, re.MULTILINE), platform.text
+    assert "rehearsal" not in "\n".join(line for line in platform.lines if " | " not in line)
+    assert (own / "textkit" / "report.py").exists(), "the work tree of a clean folder follows"
+    assert not platform.remains()
+
+
+@pytest.mark.timeout(2 * SECONDS)
+def test_ctrl_c_ends_everything_that_the_demo_started(demo: Demo) -> None:
+    demo.wait_for(r"begins attempt 1 of words")
+    demo.stop()
+    assert demo.process.returncode == STOPPED
+    assert "Stopped following" in demo.text
+    assert not demo.remains()
 
 
 @pytest.mark.parametrize("wish", [["--goal=Write a poem"], ["--repo=/tmp"], ["--check=unit: true"]])

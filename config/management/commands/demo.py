@@ -18,11 +18,15 @@ from config.services.launch import death_signal, tail
 from config.services.supervisor import Platform
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-FOLLOWER_SECONDS = 10
+HEARD_SECONDS, FOLLOWER_SECONDS = 3, 10
 
 
 class Stop(BaseException):
-    """Somebody asked us to stop."""
+    """Somebody asked us to stop, with this signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 class Command(BaseCommand):
@@ -87,8 +91,11 @@ class Command(BaseCommand):
         try:
             while follower.poll() is None and not platform.failed:
                 time.sleep(0.1)
+        except Stop as stop:
+            _end(follower, heard_it=stop.number == signal.SIGINT)
+            raise
         finally:
-            _end(follower)
+            _end(follower, heard_it=False)
         if follower.returncode not in (0, FAILED, WRONG_CALL, STOPPED) and not platform.failed:
             raise CommandError(f"The demo broke. The end of {log}:\n{tail(log, 15)}")
         return follower.returncode
@@ -103,19 +110,27 @@ class Command(BaseCommand):
         self.stdout.flush()
 
 
-def _end(follower: "subprocess.Popen[bytes]") -> None:
-    """The follower gets Ctrl-C itself; otherwise it is asked to stop."""
-    try:
-        if follower.poll() is None:
-            follower.send_signal(signal.SIGINT)
-            follower.wait(FOLLOWER_SECONDS)
-    except subprocess.TimeoutExpired:
+def _end(follower: "subprocess.Popen[bytes]", *, heard_it: bool) -> None:
+    """Let the follower say its last words. It has `heard_it` when Ctrl-C went to the whole terminal."""
+    if heard_it and _ends(follower, HEARD_SECONDS):
+        return
+    if follower.poll() is None:
+        follower.send_signal(signal.SIGINT)
+    if not _ends(follower, FOLLOWER_SECONDS):
         follower.kill()
         follower.wait()
+
+
+def _ends(follower: "subprocess.Popen[bytes]", seconds: float) -> bool:
+    try:
+        follower.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
     # A second signal must not interrupt the stopping.
     for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)
-    raise Stop
+    raise Stop(number)
