@@ -19,8 +19,9 @@ from sessions.relay import relay_once
 from sessions.transitions import move
 from swarms.models import Node
 from tenants.models import Team
-from tests.board_stage import NASTY, Stage
+from tests.board_stage import Stage
 from tests.conftest import user_of
+from tests.stage_parts import NASTY
 from tests.web import Web, serve
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
