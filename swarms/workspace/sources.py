@@ -22,7 +22,7 @@ WEB, OTHERS = ("https", "http"), ("ssh", "git")
 PORTS = {"https": 443, "http": 80, "ssh": 22, "git": 9418}
 # Strict, since git, curl and Python must not see different hosts in the same address.
 _ADDRESS = re.compile(
-    r"[a-z]+://(?:[^\s/@\\]*@)?(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?/[^\s\\]*"
+    r"[a-z]+://(?:[^\s/@\\?#\[\]]*@)?(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?/[^\s\\]*"
 )
 _NAT64 = IPv6Network("64:ff9b::/96")
 
