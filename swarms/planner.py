@@ -59,7 +59,7 @@ def read_yaml(text: str) -> PlanProposal:
     """A plan written by a person. Raises PlanFaults that name each field."""
     try:
         loaded = yaml.load(text, Loader=_Plain)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError of a number or date that is none
         raise PlanFaults([f"This is not YAML: {error}"]) from error
     if not isinstance(loaded, dict):
         raise PlanFaults(["A plan is a mapping with the keys summary, nodes and acceptance."])
