@@ -8,6 +8,9 @@ from django.utils import timezone
 from swarms.models import Condition, Edge, Node, Swarm
 from swarms.states import NodeState, SwarmState
 
+NAMED = 5
+"""Nodes that a reason names; it must fit its column."""
+
 
 @dataclass(frozen=True)
 class Unmet:
@@ -22,7 +25,9 @@ def unmet(node: Node, parents: list[str], swarm_state: str) -> list[Unmet]:
     """Why a node does not run now. Pure but for the clock."""
     found = []
     if node.state == NodeState.BLOCKED and parents:
-        found.append(Unmet("dependency", f"waits for {', '.join(parents)}", "It starts when they have succeeded."))
+        more = f" and {len(parents) - NAMED} more" if len(parents) > NAMED else ""
+        text = f"waits for {', '.join(parents[:NAMED])}{more}"
+        found.append(Unmet("dependency", text, "It starts when they have succeeded."))
     if node.state == NodeState.AWAITING_APPROVAL:
         found.append(Unmet("approval", "waits for a person", "Approve or reject it."))
     if node.state == NodeState.READY:

@@ -6,7 +6,8 @@ import pytest
 
 from agents.contracts import PlanNode, PlanProposal
 from swarms import graph, planner
-from swarms.models import Project
+from swarms.conditions import unmet
+from swarms.models import Condition, Node, Project
 from swarms.overlap import outside, overlap
 
 NODE = "- {key: a, title: A, role: developer, instructions: do, writes: [a]}"
@@ -87,6 +88,13 @@ def test_lengths_are_bounded_so_that_every_row_can_be_stored() -> None:
     assert graph.faults(plan(writes=("w",) * 51), max_nodes=40)
     many = PlanProposal(summary="", nodes=plan().nodes * 20_000)
     assert graph.faults(many, max_nodes=40) == ["The plan has 20000 nodes; at most 40 are allowed."]
+
+
+def test_a_node_that_waits_for_very_many_says_so_in_a_row_that_can_be_stored() -> None:
+    node = Node(state="blocked", key="last")
+    [reason] = unmet(node, [f"{n:040}" for n in range(1000)], "running")
+    assert len(reason.text) <= (Condition._meta.get_field("text").max_length or 0)
+    assert reason.text.endswith("and 995 more")
 
 
 def test_the_default_of_nodes_lies_below_what_is_looked_at() -> None:
