@@ -308,6 +308,16 @@ def test_what_exceeds_the_capacity_is_let_go(plane: FakeControlPlane, tmp_path: 
     assert second.execution not in plane.accepted
 
 
+def test_a_place_that_is_about_to_be_free_is_waited_for(plane: FakeControlPlane, tmp_path: Path) -> None:
+    with running(plane, tmp_path / "small", WAGGLE_RUNNER_CAPACITY="1"):
+        first, _ = begin_sleeping(plane)
+        second = plane.assignment()
+        plane.assign(second)
+        plane.verdicts = {first.execution: "stale"}
+
+        until(lambda: second.execution in plane.accepted, "the second begins once the first has ended")
+
+
 def test_two_runners_do_not_share_a_folder(plane: FakeControlPlane, tmp_path: Path) -> None:
     with running(plane, tmp_path / "runner"), running(plane, tmp_path / "runner") as second:
         assert second.wait(20) == 2

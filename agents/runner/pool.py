@@ -20,6 +20,8 @@ from agents.runner.sandbox import Sandbox
 
 log = structlog.get_logger(__name__)
 
+ROOM_SECONDS = 5.0
+"""How long an assignment waits for a place that should be free."""
 Verdict = Literal["continue", "cancel", "stale"]
 Send = Callable[[Frozen], Awaitable[None]]
 
@@ -35,6 +37,8 @@ class Pool:
         self._send = send
         self._closing = False
         self._executions: dict[UUID, Execution] = {}
+        self._waiting: set[UUID] = set()
+        self._room = asyncio.Semaphore(capacity)
         self._tasks: set[asyncio.Task[None]] = set()
         self._processes = multiprocessing.get_context("forkserver")
         self._processes.set_forkserver_preload([PRELOAD])
@@ -49,8 +53,8 @@ class Pool:
 
     @property
     def holding(self) -> tuple[UUID, ...]:
-        """The executions that go on here."""
-        return tuple(self._executions)
+        """The executions that go on here, or are about to."""
+        return (*self._executions, *self._waiting)
 
     @property
     def heartbeat_seconds(self) -> float:
@@ -67,15 +71,11 @@ class Pool:
     def take(self, assignment: Assignment) -> None:
         """Begins with an assignment, in the background; one that it holds already is only confirmed."""
         held = self._executions.get(assignment.execution)
-        if held is None and not self._closing and len(self._executions) < self.capacity:
-            folder = self._folder / str(assignment.execution)
-            self._executions[assignment.execution] = Execution(assignment, folder)
-            self._spawn(self._carry(self._executions[assignment.execution]))
-        elif held is None:
-            log.warning("no room for an assignment", execution=str(assignment.execution))
-            self._spawn(self._send(Ended(execution=assignment.execution)))
-        else:
+        if held is not None:
             self._spawn(self._send(Accepted(execution=assignment.execution, fence=held.assignment.fence)))
+        elif assignment.execution not in self._waiting:
+            self._waiting.add(assignment.execution)
+            self._spawn(self._admit(assignment))
 
     def obey(self, verdicts: dict[UUID, Verdict]) -> None:
         """Does what the control plane says about each execution."""
@@ -99,6 +99,24 @@ class Pool:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _admit(self, assignment: Assignment) -> None:
+        # The control plane gives a place away as soon as an outcome is in; the child that sent it ends a bit later.
+        try:
+            await asyncio.wait_for(self._room.acquire(), 0 if self._closing else ROOM_SECONDS)
+        except TimeoutError:
+            log.warning("no room for an assignment", execution=str(assignment.execution))
+            await self._send(Ended(execution=assignment.execution))
+            return
+        finally:
+            self._waiting.discard(assignment.execution)
+        try:
+            one = Execution(assignment, self._folder / str(assignment.execution))
+            one.killed = self._closing
+            self._executions[assignment.execution] = one
+            await self._carry(one)
+        finally:
+            self._room.release()
 
     async def _carry(self, one: Execution) -> None:
         """From the child's start to the removal of its folder."""
