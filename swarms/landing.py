@@ -127,6 +127,7 @@ def _finish(swarm: Swarm, run: CheckRun) -> None:
             ended_at=timezone.now(),
         ):
             type(project).objects.filter(pk=project.pk).update(head=run.commit)
+            checks.void(locked, "the swarm has landed")
             publish(
                 swarm.topic, "swarm.landed", branch=project.target_branch, commit=run.commit, pushed=pushed or "pushed"
             )

@@ -201,6 +201,18 @@ def test_a_runner_that_begins_while_its_lease_is_reaped_is_told_so(hands: Hands,
     assert violations(current_schema(), quiet=True) == []
 
 
+def test_a_clock_that_begins_gives_runners_time_to_report(hands: Hands, swarm: Swarm) -> None:
+    held = hold(hands, swarm, "work")
+    executions.accept(held.execution, held.fence)
+    expire(held.execution)
+    reconcile.begin()
+    reconcile.tick()
+    assert executions.heartbeat(held.execution, held.fence, 1) == "continue"
+    expire(held.execution)
+    reconcile.tick()
+    assert executions.heartbeat(held.execution, held.fence, 2) == "stale"
+
+
 def test_the_same_report_twice_at_once_is_accepted_twice_and_counts_once(hands: Hands, swarm: Swarm) -> None:
     held = hold(hands, swarm, "work")
     executions.accept(held.execution, held.fence)

@@ -56,6 +56,7 @@ class Command(BaseCommand):
 
     def _tick(self, leader: psycopg.Connection[Any], stop: threading.Event) -> None:
         looked = 0.0
+        reconcile.begin()
         while not stop.is_set():
             started = time.monotonic()
             leader.execute("SELECT 1")  # the lock is gone with its connection
