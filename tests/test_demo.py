@@ -10,10 +10,13 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from config.demo import picture
 from config.demo.figures import covered
 from config.demo.options import STOPPED, WRONG_CALL
 from config.env import PROJECT_ROOT
@@ -22,6 +25,8 @@ from config.services.layout import Layout, read_json
 from config.services.marks import Mark, with_variable
 from config.services.ports import free_port
 from swarms import sample
+from swarms.board import Card
+from swarms.looks import look
 
 SECONDS = 180
 TESTS = "python3 -m unittest discover -s tests -q"
@@ -198,6 +203,35 @@ def test_wishes_beyond_the_sample_need_a_real_model_and_say_how(tmp_path: Path, 
     assert demo.end() == WRONG_CALL
     assert "WAGGLE_MODEL_BASE_URL" in demo.text
     assert not (tmp_path / "data" / "postgres").exists(), "nothing is started for a call that cannot work"
+
+
+def board(width: int) -> str:
+    """A plan of four nodes as a terminal of this width shows it."""
+    waits = look("node", "blocked")
+    cards = [
+        Card("review", "", "reviewer", waits, parents=("join", "a")),
+        Card("join", "", "developer", waits, parents=("a", "b")),
+        Card("a", "", "developer", look("node", "running"), agent="developer-1"),
+        Card("b", "", "developer", look("node", "succeeded")),
+    ]
+    console = Console(width=width, file=StringIO(), force_terminal=False)
+    console.print(picture.graph(cards, width))
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_the_board_has_a_column_for_each_rank_and_says_every_state_in_words() -> None:
+    lines = [line for line in board(120).splitlines() if line.strip()]
+    assert re.fullmatch(r"◐ a +○ join +○ review *", lines[0]), lines
+    assert "Running · developer-1" in lines[1]
+    assert re.search(r"← a, b +← join, a", lines[2])
+    assert re.fullmatch(r"✓ b *", lines[3])
+    assert "Succeeded" in lines[4]
+
+
+def test_a_narrow_terminal_gets_the_same_as_a_list_in_order() -> None:
+    lines = [line for line in board(50).splitlines() if line.strip()]
+    assert [line.split()[0] for line in lines] == ["1", "1", "2", "3"]
+    assert max(map(len, lines)) <= 50
 
 
 def test_time_at_work_counts_overlaps_once_and_gaps_not_at_all() -> None:

@@ -28,6 +28,7 @@ class Options:
     checks: tuple[Check, ...] = field(default=())
     approve: str = "scripted"
     keep: bool = False
+    """Whether the platform goes on after the swarm has ended."""
 
     @classmethod
     def of(cls, parsed: Mapping[str, Any]) -> "Options":
@@ -50,6 +51,7 @@ class Options:
         """The same wishes as a command line."""
         given = {"--goal": self.goal, "--repo": self.repo, "--branch": self.branch, "--approve": self.approve}
         found = [f"{name}={value}" for name, value in given.items() if value]
+        found += ["--keep"] if self.keep else []
         return [*found, *(f"--check={check.name}: {check.command}" for check in self.checks)]
 
 

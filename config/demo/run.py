@@ -55,7 +55,7 @@ def _run(options: Options, console: Console) -> int:
         screen.close()
     if not view.ended:
         return FAILED
-    return _conclude(view.swarm, cast, job, console)
+    return _conclude(view.swarm, cast, job, options, console)
 
 
 def _introduce(swarm: Swarm, cast: stage.Cast, console: Console, *, approve: str) -> None:
@@ -107,7 +107,7 @@ def follow(watch: Watch, cast: stage.Cast, options: Options, screen: Screen, con
         time.sleep(LOOK_SECONDS)
 
 
-def _conclude(swarm: Swarm, cast: stage.Cast, job: stage.Job, console: Console) -> int:
+def _conclude(swarm: Swarm, cast: stage.Cast, job: stage.Job, options: Options, console: Console) -> int:
     with in_schema(cast.team.schema_name):
         found = patiently(lambda: figures(swarm))
     proof: Proof | None = None
@@ -125,5 +125,5 @@ def _conclude(swarm: Swarm, cast: stage.Cast, job: stage.Job, console: Console) 
         except (GitError, SandboxMissing) as error:
             console.print(f"The result could not be checked here: {error}", markup=False)
     faults = summary.faults(swarm, proof, must_be_red=bool(job.acceptance))
-    summary.show(console, swarm, found, proof, faults, link=cast.signin_link())
+    summary.show(console, swarm, found, proof, faults, link=cast.signin_link() if options.keep else "")
     return FAILED if faults else 0

@@ -29,9 +29,9 @@ def faults(swarm: Swarm, proof: Proof | None, *, must_be_red: bool) -> list[str]
 
 
 def show(
-    console: Console, swarm: Swarm, found: Figures, proof: Proof | None, faults: Sequence[str], *, link: str
+    console: Console, swarm: Swarm, found: Figures, proof: Proof | None, faults: Sequence[str], *, link: str = ""
 ) -> None:
-    """Print the table, the verdict and the next steps."""
+    """Print the table, the verdict and the next steps. `link` signs in to a platform that goes on."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
@@ -53,10 +53,8 @@ def show(
 
 def next_steps(link: str, *, rehearsal: bool) -> list[tuple[str, str]]:
     """What a new user may want to do now."""
-    steps = [
-        ("Look around", "make up, then sign in with the link that it prints"),
-        ("From here", f"{link} works too, once, while the platform runs"),
-    ]
+    look = f"sign in with {link} (once)" if link else "make up, then sign in with the link that it prints"
+    steps = [("Look around", look)]
     if rehearsal:
         steps.append(
             ("A real model", "set WAGGLE_MODEL_BASE_URL, _API_KEY and _NAME in .env; .env.example has an example")

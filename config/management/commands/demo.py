@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from argparse import ArgumentParser
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -68,7 +69,7 @@ class Command(BaseCommand):
             self._say(f"joined the platform that runs at {platform.url}")
         platform.wait_ready()
         self._say("web, worker, ticker, runner and discover are ready")
-        code = self._follow(platform, options)
+        code = self._follow(platform, replace(options, keep=options.keep or joined))
         if options.keep and not joined and not platform.failed:
             self._say(f"Waggle goes on at {platform.url} until Ctrl-C")
             while not platform.failed:
