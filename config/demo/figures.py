@@ -38,13 +38,20 @@ class Figures:
     wall: float
     working: float
     """Seconds in which at least one agent planned, worked or reviewed."""
+    busy: float
+    """Seconds in which an agent or a check ran."""
     approvals: tuple[tuple[str, str], ...]
     """What was decided, and by whom."""
 
     @property
     def coordination(self) -> float:
-        """Share of the wall time in which no agent worked: approvals, checks, merges, waiting."""
-        return max(0.0, 1 - self.working / self.wall) if self.wall else 0.0
+        """Share of the wall time in which neither an agent nor a check ran: decisions, approvals, merges, waiting."""
+        return max(0.0, 1 - self.busy / self.wall) if self.wall else 0.0
+
+    @property
+    def agents(self) -> float:
+        """Share of the wall time in which an agent worked."""
+        return min(1.0, self.working / self.wall) if self.wall else 0.0
 
 
 def figures(swarm: Swarm) -> Figures:
@@ -60,7 +67,8 @@ def figures(swarm: Swarm) -> Figures:
         cost=Sum("cost_microusd", default=0),
     )
     end = swarm.ended_at or swarm.created_at
-    worked = executions.exclude(kind="check").values_list("started_at", "ended_at")
+    spans = executions.exclude(started_at=None).values_list("kind", "started_at", "ended_at")
+    ran = [(kind, start, stop or end) for kind, start, stop in spans]
     decided = swarm.approvals.exclude(decided_by=None).select_related("decided_by").order_by("decided_at")
     return Figures(
         nodes=swarm.nodes.count(),
@@ -78,7 +86,8 @@ def figures(swarm: Swarm) -> Figures:
         tokens=calls["tokens"],
         cost=calls["cost"] if calls["priced"] == calls["count"] else None,
         wall=(end - swarm.created_at).total_seconds(),
-        working=covered((start, stop or end) for start, stop in worked if start),
+        working=covered((start, stop) for kind, start, stop in ran if kind != "check"),
+        busy=covered((start, stop) for _, start, stop in ran),
         approvals=tuple((approval.title, str(approval.decided_by)) for approval in decided),
     )
 
