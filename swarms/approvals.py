@@ -172,7 +172,7 @@ def expire(approval_id: Any) -> None:
     """The time to answer is over, if it is."""
     with transaction.atomic():
         # The swarm first, as in every change of what belongs to it.
-        Swarm.objects.select_for_update(no_key=True).get(approvals=approval_id)
+        Swarm.objects.select_for_update(no_key=True, of=("self",)).get(approvals=approval_id)
         approval = Approval.objects.filter(pk=approval_id, expires_at__lte=Now()).first()
         if approval and approval.state == ApprovalState.PENDING:
             if move(approval, ApprovalState.EXPIRED, because="nobody decided in time"):

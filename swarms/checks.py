@@ -45,7 +45,7 @@ def ask(
 def begin(run_id: UUID, runner: Runner) -> Execution | None:
     """The turn of a check run has come: place it."""
     # The swarm first: whoever voids this run holds it, and a run that is void must not be begun.
-    Swarm.objects.select_for_update(no_key=True).get(check_runs=run_id)
+    Swarm.objects.select_for_update(no_key=True, of=("self",)).get(check_runs=run_id)
     run = CheckRun.objects.select_related("swarm__project", "attempt__node").get(pk=run_id)
     if run.state != CheckRunState.WAITING or not move(
         run, CheckRunState.RUNNING, because=f"on {runner.name}", tries=run.tries + 1

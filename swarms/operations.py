@@ -1,7 +1,10 @@
 """What a person may do to a live swarm."""
 
+from datetime import timedelta
+
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils import timezone
 
 from sessions.events import acting
 from sessions.transitions import move
@@ -36,7 +39,8 @@ def resume(swarm: Swarm, *, by: User) -> None:
         locked = _locked(swarm)
         _change(locked, SwarmState.RUNNING, f"resumed by {by}", (SwarmState.PAUSED,))
         for node in locked.nodes.filter(state=NodeState.READY):
-            turns.queue("node", node.pk, priority=node.priority)
+            delay = max(timedelta(0), node.not_before - timezone.now())
+            turns.queue("node", node.pk, priority=node.priority, delay=delay)
         hints.dispatch()
         hints.merge(swarm.pk)
         hints.advance(swarm.pk)

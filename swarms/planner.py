@@ -104,7 +104,7 @@ def _supersede(swarm: Swarm) -> int:
 def begin(plan_id: UUID, runner: Runner) -> Execution | None:
     """The coordinator's turn has come: place it."""
     # The swarm first: whoever cancels it must see this execution, or this must see that.
-    Swarm.objects.select_for_update(no_key=True).get(plans=plan_id)
+    Swarm.objects.select_for_update(no_key=True, of=("self",)).get(plans=plan_id)
     plan = Plan.objects.select_related("swarm__project", "swarm__goal").get(pk=plan_id)
     swarm = plan.swarm
     if plan.state != PlanState.DRAFTING or swarm.state != SwarmState.PLANNING:

@@ -69,7 +69,9 @@ def begin() -> None:
     """A clock begins, or the database is back: who could not report meanwhile gets time for two heartbeats."""
     grace = timedelta(seconds=2 * settings.HEARTBEAT_SECONDS)
     with in_schema(PUBLIC):
-        Due.objects.filter(kind="lease", due_at__lte=Now() + grace).update(due_at=Now() + grace)
+        # One by one: a statement that locks several could meet a transaction that ends several.
+        for row in Due.objects.filter(kind="lease", due_at__lte=Now() + grace).values_list("pk", flat=True):
+            Due.objects.filter(pk=row).update(due_at=Now() + grace)
 
 
 def find_unprovisioned() -> int:

@@ -280,7 +280,7 @@ class Arena:
                 for one in Execution.objects.filter(state__in=LIVE, swarm=pk):
                     if dice.random() < 0.1:
                         expire(one.pk)
-                what = dice.choices([operations.pause, operations.cancel, None], [8, 1, 10])[0]
+                what = dice.choices([operations.pause, operations.cancel, None], [16, 1, 22])[0]
                 if what:
                     what(swarm, by=by)
         time.sleep(0.15)
