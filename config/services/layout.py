@@ -83,7 +83,7 @@ class Layout:
         """Make the folders, closed to others. Raises ImproperlyConfigured when we may not."""
         check_owner(self.root)
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (self.log, self.run, self.secrets):
                 folder.mkdir(mode=0o700, exist_ok=True)
             (self.root / "static").mkdir(exist_ok=True)

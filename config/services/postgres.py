@@ -101,6 +101,7 @@ def _create_cluster(layout: Layout) -> None:
     password.write_text(local_secret(layout.root, "postgres.password"), encoding="utf-8")
     password.chmod(0o600)
     if footing.account:
+        layout.root.chmod(0o711)  # the account must pass through, and see nothing
         shutil.chown(fresh, footing.account)
         shutil.chown(password, footing.account)
     try:
