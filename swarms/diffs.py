@@ -14,6 +14,8 @@ from pygments.util import ClassNotFound
 
 LONGEST = 3000
 """Lines of a file's diff that are shown."""
+MOST_COLOURED, WIDEST = 100_000, 20_000
+"""Characters of a hunk that is coloured, and of a line of one that is longer: colouring takes its time."""
 _HUNK = re.compile(r"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@(.*)$")
 _SIGNS = {"add": "+", "del": "−", "same": " ", "hunk": ""}
 
@@ -121,6 +123,8 @@ def _coloured(lines: list[str], lexer: Lexer) -> list[SafeString]:
         return []
     # Form feeds and the like would count as line ends to some and not to others.
     plain = [re.sub(r"[\x00-\x08\x0b-\x1f\x85\u2028\u2029]", " ", line) for line in lines]
+    if sum(map(len, plain)) > MOST_COLOURED:
+        return [escape(line[:WIDEST]) for line in lines]
     html = highlight("\n".join(plain), lexer, HtmlFormatter(nowrap=True)).split("\n")
     if len(html) - 1 == len(lines) and not html[-1]:
         html.pop()

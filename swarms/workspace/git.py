@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -47,13 +48,9 @@ def git(
     timeout: int = TIMEOUT,
 ) -> subprocess.CompletedProcess[str]:
     """Run git in a bare repository. Raises GitError when it ends with a code that is not allowed."""
-    place = ["--git-dir", str(repository)] if repository else []
-    # safe.directory: the repository may belong to the uid that the embedded services run as.
-    options = ("core.hooksPath=/dev/null", "safe.directory=*", f"core.bigFileThreshold={BIG_FILE}")
-    command = ["git", *(word for option in options for word in ("-c", option)), *place, *args]
     try:
         done = subprocess.run(
-            command,
+            [*_command(repository), *args],
             env=environment(**(env or {})),
             capture_output=True,
             text=True,
@@ -67,3 +64,33 @@ def git(
     if done.returncode not in allow:
         raise GitError((done.stderr or done.stdout).strip()[-2000:] or f"git {args[0]} ended with {done.returncode}")
     return done
+
+
+def beginning(repository: Path, *args: str, most: int, timeout: int = TIMEOUT) -> tuple[str, bool]:
+    """What git says in a bare repository, at most so many bytes, and whether there is more. Raises GitError."""
+    with subprocess.Popen(
+        [*_command(repository), *args],
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        watch = threading.Timer(timeout, process.kill)
+        watch.start()
+        try:
+            said = process.stdout.read(most + 1) if process.stdout else b""
+            is_cut = len(said) > most
+            if is_cut:
+                process.kill()
+            elif process.wait():
+                raise GitError(f"git {args[0]} ended with {process.returncode}")
+        finally:
+            watch.cancel()
+    return said[:most].decode("utf-8", "replace"), is_cut
+
+
+def _command(repository: Path | None) -> list[str]:
+    # safe.directory: the repository may belong to the uid that the embedded services run as.
+    options = ("core.hooksPath=/dev/null", "safe.directory=*", f"core.bigFileThreshold={BIG_FILE}")
+    place = ["--git-dir", str(repository)] if repository else []
+    return ["git", *(word for option in options for word in ("-c", option)), *place]

@@ -8,10 +8,13 @@ from uuid import UUID
 from django.conf import settings
 
 from swarms.models import Project
-from swarms.workspace.git import GitError, configured, git
+from swarms.workspace.git import GitError, beginning, configured, git
 from swarms.workspace.sources import Reach, reach
 from tenants.context import current_schema
 
+MOST_DIFF = 2_000_000
+"""Bytes of a diff that are read: an agent may have changed any amount of text."""
+CUT = "… and more: this change is too long to be shown whole. Fetch the branch to see the rest."
 HOOK = """#!/bin/sh
 # Only the ref of the attempt whose token was shown may be pushed; deleting is refused by receive.denyDeletes.
 while read -r old new ref; do
@@ -121,10 +124,12 @@ def changed_files(project_id: UUID, base: str, head: str) -> list[str]:
 
 
 def diff(project: Project, base: str, head: str, *, context: int = 3) -> str:
-    """Unified diff of two commits; empty when one is unknown."""
+    """Unified diff of two commits; empty when one is unknown. A very long one is cut, and its last file says so."""
     if not base or not head:
         return ""
-    return git(path_of(project.id), "diff", "--no-color", "--no-ext-diff", f"-U{context}", base, head).stdout
+    words = ("diff", "--no-color", "--no-ext-diff", "--no-textconv", f"-U{context}", base, head)
+    text, is_cut = beginning(path_of(project.id), *words, most=MOST_DIFF)
+    return text + (f"\ndiff --git a/ b/{CUT}\n" if is_cut else "")
 
 
 def merge_base(project_id: UUID, one: str, other: str) -> str:
