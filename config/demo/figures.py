@@ -68,7 +68,7 @@ def figures(swarm: Swarm) -> Figures:
     )
     end = swarm.ended_at or swarm.created_at
     spans = executions.exclude(started_at=None).values_list("kind", "started_at", "ended_at")
-    ran = [(kind, start, stop or end) for kind, start, stop in spans]
+    ran = [(kind, start, stop or end) for kind, start, stop in spans if start]
     decided = swarm.approvals.exclude(decided_by=None).select_related("decided_by").order_by("decided_at")
     return Figures(
         nodes=swarm.nodes.count(),
