@@ -21,9 +21,7 @@ class PlanNode(Frozen):
         default=(), description="Globs of the paths that it may change, relative to the repository's root."
     )
     checks: tuple[Check, ...] = Field(default=(), description="Commands that must pass when it is done.")
-    risk: Literal["low", "high"] = Field(
-        default="low", description="'high' asks a person before the node starts."
-    )
+    risk: Literal["low", "high"] = Field(default="low", description="'high' asks a person before the node starts.")
 
 
 class PlanProposal(Frozen):

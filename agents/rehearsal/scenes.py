@@ -64,9 +64,7 @@ def load(folder: Path = SCRIPTS) -> tuple[Scene, ...]:
     scenes: list[Scene] = []
     for path in sorted(folder.rglob("*.yaml")):
         try:
-            scenes.extend(
-                Scene(**scene) for scene in yaml.safe_load(path.read_text(encoding="utf-8"))["scenes"]
-            )
+            scenes.extend(Scene(**scene) for scene in yaml.safe_load(path.read_text(encoding="utf-8"))["scenes"])
         except (yaml.YAMLError, re.error, TypeError, KeyError, ValueError) as fault:
             raise ValueError(f"{path.relative_to(folder)} is not a script: {fault}") from fault
     return tuple(scenes)

@@ -7,96 +7,122 @@ import tenants.ids
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Stream',
+            name="Stream",
             fields=[
-                ('id', models.SmallIntegerField(default=1, primary_key=True, serialize=False)),
-                ('last_position', models.PositiveBigIntegerField(default=0)),
+                ("id", models.SmallIntegerField(default=1, primary_key=True, serialize=False)),
+                ("last_position", models.PositiveBigIntegerField(default=0)),
             ],
         ),
         migrations.CreateModel(
-            name='Subject',
+            name="Subject",
             fields=[
-                ('name', models.CharField(max_length=80, primary_key=True, serialize=False)),
-                ('last_seq', models.PositiveBigIntegerField(default=0)),
+                ("name", models.CharField(max_length=80, primary_key=True, serialize=False)),
+                ("last_seq", models.PositiveBigIntegerField(default=0)),
             ],
         ),
         migrations.CreateModel(
-            name='Event',
+            name="Event",
             fields=[
-                ('id', models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('subject', models.CharField(max_length=80)),
-                ('seq', models.PositiveBigIntegerField()),
-                ('kind', models.CharField(max_length=40)),
-                ('payload', models.JSONField(blank=True, default=dict)),
-                ('actor', models.CharField(help_text='user:<uuid>, agent:<name> or system', max_length=80)),
-                ('cause', models.UUIDField(blank=True, help_text='The event that this one follows from.', null=True)),
-                ('trace', models.CharField(blank=True, max_length=32)),
-                ('at', models.DateTimeField(auto_now_add=True)),
-                ('position', models.PositiveBigIntegerField(help_text="Place in the team's stream; given by the relay.", null=True)),
+                ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("subject", models.CharField(max_length=80)),
+                ("seq", models.PositiveBigIntegerField()),
+                ("kind", models.CharField(max_length=40)),
+                ("payload", models.JSONField(blank=True, default=dict)),
+                ("actor", models.CharField(help_text="user:<uuid>, agent:<name> or system", max_length=80)),
+                ("cause", models.UUIDField(blank=True, help_text="The event that this one follows from.", null=True)),
+                ("trace", models.CharField(blank=True, max_length=32)),
+                ("at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "position",
+                    models.PositiveBigIntegerField(
+                        help_text="Place in the team's stream; given by the relay.", null=True
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('subject', 'seq'), name='event_seq'), models.UniqueConstraint(fields=('position',), name='event_position')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("subject", "seq"), name="event_seq"),
+                    models.UniqueConstraint(fields=("position",), name="event_position"),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Session',
+            name="Session",
             fields=[
-                ('id', models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('subject', models.CharField(help_text='Whose work it is, e.g. swarm:<uuid>.', max_length=80)),
-                ('title', models.CharField(max_length=200)),
-                ('agent', models.CharField(max_length=80)),
-                ('model', models.CharField(blank=True, help_text='What answered, as the provider says.', max_length=120)),
-                ('doing', models.CharField(blank=True, help_text='What the agent does now.', max_length=200)),
-                ('input_tokens', models.PositiveBigIntegerField(default=0)),
-                ('output_tokens', models.PositiveBigIntegerField(default=0)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('ended_at', models.DateTimeField(blank=True, null=True)),
+                ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("subject", models.CharField(help_text="Whose work it is, e.g. swarm:<uuid>.", max_length=80)),
+                ("title", models.CharField(max_length=200)),
+                ("agent", models.CharField(max_length=80)),
+                (
+                    "model",
+                    models.CharField(blank=True, help_text="What answered, as the provider says.", max_length=120),
+                ),
+                ("doing", models.CharField(blank=True, help_text="What the agent does now.", max_length=200)),
+                ("input_tokens", models.PositiveBigIntegerField(default=0)),
+                ("output_tokens", models.PositiveBigIntegerField(default=0)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'indexes': [models.Index(fields=['subject', 'created_at'], name='session_subject')],
+                "indexes": [models.Index(fields=["subject", "created_at"], name="session_subject")],
             },
         ),
         migrations.CreateModel(
-            name='Message',
+            name="Message",
             fields=[
-                ('id', models.UUIDField(primary_key=True, serialize=False)),
-                ('number', models.PositiveIntegerField(help_text='Place in the session, as it arrived.')),
-                ('role', models.CharField(max_length=16)),
-                ('model', models.CharField(blank=True, max_length=120)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('session', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='messages', to='agent_sessions.session')),
+                ("id", models.UUIDField(primary_key=True, serialize=False)),
+                ("number", models.PositiveIntegerField(help_text="Place in the session, as it arrived.")),
+                ("role", models.CharField(max_length=16)),
+                ("model", models.CharField(blank=True, max_length=120)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "session",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="messages",
+                        to="agent_sessions.session",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Part',
+            name="Part",
             fields=[
-                ('id', models.UUIDField(primary_key=True, serialize=False)),
-                ('index', models.PositiveIntegerField()),
-                ('kind', models.CharField(max_length=16)),
-                ('state', models.CharField(max_length=8)),
-                ('text', models.TextField(blank=True)),
-                ('tool', models.CharField(blank=True, max_length=80)),
-                ('input', models.JSONField(blank=True, default=dict)),
-                ('output', models.TextField(blank=True)),
-                ('usage', models.JSONField(blank=True, null=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('message', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='parts', to='agent_sessions.message')),
+                ("id", models.UUIDField(primary_key=True, serialize=False)),
+                ("index", models.PositiveIntegerField()),
+                ("kind", models.CharField(max_length=16)),
+                ("state", models.CharField(max_length=8)),
+                ("text", models.TextField(blank=True)),
+                ("tool", models.CharField(blank=True, max_length=80)),
+                ("input", models.JSONField(blank=True, default=dict)),
+                ("output", models.TextField(blank=True)),
+                ("usage", models.JSONField(blank=True, null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "message",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="parts", to="agent_sessions.message"
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('message', 'index'), name='part_index'), models.CheckConstraint(condition=models.Q(('state__in', ['open', 'done', 'failed'])), name='part_state')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("message", "index"), name="part_index"),
+                    models.CheckConstraint(
+                        condition=models.Q(("state__in", ["open", "done", "failed"])), name="part_state"
+                    ),
+                ],
             },
         ),
         migrations.AddConstraint(
-            model_name='message',
-            constraint=models.UniqueConstraint(fields=('session', 'number'), name='message_number'),
+            model_name="message",
+            constraint=models.UniqueConstraint(fields=("session", "number"), name="message_number"),
         ),
     ]
