@@ -32,9 +32,7 @@ def body(messages: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
 
 def git(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     who = ["-c", "user.name=Test", "-c", "user.email=test@waggle.invalid"]
-    return subprocess.run(
-        ["git", *who, "-C", str(folder), *arguments], capture_output=True, text=True, check=check
-    )
+    return subprocess.run(["git", *who, "-C", str(folder), *arguments], capture_output=True, text=True, check=check)
 
 
 def passes(command: str, folder: Path) -> bool:
@@ -61,9 +59,7 @@ class Actor:
             for call in calls:
                 if call.tool == "final_result":
                     return call.args
-                messages.append(
-                    {"role": "tool", "content": json.dumps(getattr(self, call.tool)(**call.args))}
-                )
+                messages.append({"role": "tool", "content": json.dumps(getattr(self, call.tool)(**call.args))})
 
     def _path(self, path: str) -> Path:
         assert not path.startswith("/")
@@ -96,8 +92,6 @@ class Actor:
         return "edited"
 
     def run_command(self, command: str) -> str:
-        done = subprocess.run(
-            command, shell=True, cwd=self.folder, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, shell=True, cwd=self.folder, capture_output=True, text=True, check=False)
         self.commands[command] = done.returncode
         return done.stdout + done.stderr

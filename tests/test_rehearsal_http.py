@@ -176,9 +176,7 @@ def test_a_restart_in_the_middle_of_a_conversation_changes_nothing() -> None:
     for _ in range(3):
         process = start(port)
         try:
-            with openai.OpenAI(
-                base_url=f"http://127.0.0.1:{port}/v1", api_key="any", max_retries=0
-            ) as client:
+            with openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="any", max_retries=0) as client:
                 message = ask(client, messages).choices[0].message
         finally:
             process.send_signal(signal.SIGKILL)
@@ -194,9 +192,7 @@ def test_a_restart_in_the_middle_of_a_conversation_changes_nothing() -> None:
 
 def planner(address: str) -> Agent[None, PlanProposal]:
     model = OpenAIChatModel("rehearsal", provider=OpenAIProvider(base_url=f"{address}/v1", api_key="any"))
-    agent = Agent(
-        model, output_type=ToolOutput(PlanProposal, max_retries=3), system_prompt="You are the coordinator."
-    )
+    agent = Agent(model, output_type=ToolOutput(PlanProposal, max_retries=3), system_prompt="You are the coordinator.")
 
     @agent.tool_plain
     def list_files(path: str = ".", glob: str = "**/*") -> list[str]:
@@ -232,9 +228,7 @@ def test_a_pydantic_ai_coordinator_gets_a_right_plan_in_the_second_round(address
     assert deltas > 50, "the answers should have streamed"
     assert result.usage.requests == 3
     assert result.usage.output_tokens > 500
-    thinking = [
-        part for message in result.all_messages() for part in message.parts if isinstance(part, ThinkingPart)
-    ]
+    thinking = [part for message in result.all_messages() for part in message.parts if isinstance(part, ThinkingPart)]
     assert thinking[0].content.startswith("Before I cut the goal into pieces")
 
 

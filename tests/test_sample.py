@@ -10,9 +10,7 @@ from swarms.sample import ACCEPTANCE, CHECKS, SampleRepository, build
 
 
 def git(folder: Path, *arguments: str) -> str:
-    return subprocess.run(
-        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
-    ).stdout
+    return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True).stdout
 
 
 def clone(repository: SampleRepository, folder: Path, commit: str | None = None) -> Path:

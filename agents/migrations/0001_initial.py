@@ -10,83 +10,148 @@ from tenants.triggers import drop_move_trigger, move_trigger
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('agent_sessions', '0001_initial'),
-        ('tenants', '0001_initial'),
+        ("agent_sessions", "0001_initial"),
+        ("tenants", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Server',
+            name="Server",
             fields=[
-                ('id', models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=120)),
-                ('url', models.CharField(max_length=300, unique=True)),
-                ('kind', models.CharField(default='opencode', max_length=20)),
-                ('version', models.CharField(blank=True, max_length=40)),
-                ('state', models.CharField(choices=[(agents.states.ServerState['QUARANTINED'], agents.states.ServerState['QUARANTINED']), (agents.states.ServerState['TRUSTED'], agents.states.ServerState['TRUSTED']), (agents.states.ServerState['LOST'], agents.states.ServerState['LOST'])], default=agents.states.ServerState['QUARANTINED'], max_length=16)),
-                ('first_seen', models.DateTimeField(auto_now_add=True)),
-                ('last_seen', models.DateTimeField()),
+                ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("name", models.CharField(max_length=120)),
+                ("url", models.CharField(max_length=300, unique=True)),
+                ("kind", models.CharField(default="opencode", max_length=20)),
+                ("version", models.CharField(blank=True, max_length=40)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            (agents.states.ServerState["QUARANTINED"], agents.states.ServerState["QUARANTINED"]),
+                            (agents.states.ServerState["TRUSTED"], agents.states.ServerState["TRUSTED"]),
+                            (agents.states.ServerState["LOST"], agents.states.ServerState["LOST"]),
+                        ],
+                        default=agents.states.ServerState["QUARANTINED"],
+                        max_length=16,
+                    ),
+                ),
+                ("first_seen", models.DateTimeField(auto_now_add=True)),
+                ("last_seen", models.DateTimeField()),
             ],
         ),
         migrations.CreateModel(
-            name='Execution',
+            name="Execution",
             fields=[
-                ('id', models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('kind', models.CharField(help_text='plan, work, review or check', max_length=8)),
-                ('subject', models.CharField(help_text='What it is for: plan:<uuid>, node:<uuid> or checks:<uuid>.', max_length=80)),
-                ('swarm', models.UUIDField(help_text='The swarm whose work it is.')),
-                ('state', models.CharField(choices=[(agents.states.ExecutionState['LEASED'], agents.states.ExecutionState['LEASED']), (agents.states.ExecutionState['RUNNING'], agents.states.ExecutionState['RUNNING']), (agents.states.ExecutionState['DONE'], agents.states.ExecutionState['DONE']), (agents.states.ExecutionState['FAILED'], agents.states.ExecutionState['FAILED']), (agents.states.ExecutionState['TIMED_OUT'], agents.states.ExecutionState['TIMED_OUT']), (agents.states.ExecutionState['STALLED'], agents.states.ExecutionState['STALLED']), (agents.states.ExecutionState['LOST'], agents.states.ExecutionState['LOST']), (agents.states.ExecutionState['CANCELLED'], agents.states.ExecutionState['CANCELLED'])], default=agents.states.ExecutionState['LEASED'], max_length=12)),
-                ('because', models.TextField(blank=True)),
-                ('reason', models.CharField(blank=True, help_text='Why it failed: a FailureReason.', max_length=24)),
-                ('fence', models.UUIDField(default=tenants.ids.uuid7)),
-                ('lease_until', models.DateTimeField()),
-                ('agent', models.CharField(help_text='Who works, e.g. developer-2.', max_length=80)),
-                ('assignment', models.JSONField(help_text='What the runner was asked to do, without its token.')),
-                ('outcome', models.JSONField(blank=True, null=True)),
-                ('progress', models.PositiveIntegerField(default=0)),
-                ('cancel_at', models.DateTimeField(blank=True, help_text='When somebody asked it to stop.', null=True)),
-                ('trace', models.CharField(blank=True, max_length=32)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('started_at', models.DateTimeField(blank=True, null=True)),
-                ('ended_at', models.DateTimeField(blank=True, null=True)),
-                ('runner', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.runner')),
-                ('session', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='execution', to='agent_sessions.session')),
+                ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("kind", models.CharField(help_text="plan, work, review or check", max_length=8)),
+                (
+                    "subject",
+                    models.CharField(
+                        help_text="What it is for: plan:<uuid>, node:<uuid> or checks:<uuid>.", max_length=80
+                    ),
+                ),
+                ("swarm", models.UUIDField(help_text="The swarm whose work it is.")),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            (agents.states.ExecutionState["LEASED"], agents.states.ExecutionState["LEASED"]),
+                            (agents.states.ExecutionState["RUNNING"], agents.states.ExecutionState["RUNNING"]),
+                            (agents.states.ExecutionState["DONE"], agents.states.ExecutionState["DONE"]),
+                            (agents.states.ExecutionState["FAILED"], agents.states.ExecutionState["FAILED"]),
+                            (agents.states.ExecutionState["TIMED_OUT"], agents.states.ExecutionState["TIMED_OUT"]),
+                            (agents.states.ExecutionState["STALLED"], agents.states.ExecutionState["STALLED"]),
+                            (agents.states.ExecutionState["LOST"], agents.states.ExecutionState["LOST"]),
+                            (agents.states.ExecutionState["CANCELLED"], agents.states.ExecutionState["CANCELLED"]),
+                        ],
+                        default=agents.states.ExecutionState["LEASED"],
+                        max_length=12,
+                    ),
+                ),
+                ("because", models.TextField(blank=True)),
+                ("reason", models.CharField(blank=True, help_text="Why it failed: a FailureReason.", max_length=24)),
+                ("fence", models.UUIDField(default=tenants.ids.uuid7)),
+                ("lease_until", models.DateTimeField()),
+                ("agent", models.CharField(help_text="Who works, e.g. developer-2.", max_length=80)),
+                ("assignment", models.JSONField(help_text="What the runner was asked to do, without its token.")),
+                ("outcome", models.JSONField(blank=True, null=True)),
+                ("progress", models.PositiveIntegerField(default=0)),
+                ("cancel_at", models.DateTimeField(blank=True, help_text="When somebody asked it to stop.", null=True)),
+                ("trace", models.CharField(blank=True, max_length=32)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("started_at", models.DateTimeField(blank=True, null=True)),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "runner",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="tenants.runner"
+                    ),
+                ),
+                (
+                    "session",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="execution",
+                        to="agent_sessions.session",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='ModelCall',
+            name="ModelCall",
             fields=[
-                ('id', models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('model', models.CharField(max_length=120)),
-                ('rehearsal', models.BooleanField(default=False)),
-                ('status', models.PositiveSmallIntegerField(help_text='HTTP status of the provider; 0: not reached.')),
-                ('input_tokens', models.PositiveIntegerField(default=0)),
-                ('cached_tokens', models.PositiveIntegerField(default=0)),
-                ('output_tokens', models.PositiveIntegerField(default=0)),
-                ('cost_microusd', models.BigIntegerField(help_text='Millionths of a dollar; empty: price unknown.', null=True)),
-                ('seconds', models.FloatField(default=0)),
-                ('trace', models.CharField(blank=True, max_length=32)),
-                ('at', models.DateTimeField(auto_now_add=True)),
-                ('execution', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='model_calls', to='agents.execution')),
+                ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("model", models.CharField(max_length=120)),
+                ("rehearsal", models.BooleanField(default=False)),
+                ("status", models.PositiveSmallIntegerField(help_text="HTTP status of the provider; 0: not reached.")),
+                ("input_tokens", models.PositiveIntegerField(default=0)),
+                ("cached_tokens", models.PositiveIntegerField(default=0)),
+                ("output_tokens", models.PositiveIntegerField(default=0)),
+                (
+                    "cost_microusd",
+                    models.BigIntegerField(help_text="Millionths of a dollar; empty: price unknown.", null=True),
+                ),
+                ("seconds", models.FloatField(default=0)),
+                ("trace", models.CharField(blank=True, max_length=32)),
+                ("at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "execution",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="model_calls", to="agents.execution"
+                    ),
+                ),
             ],
         ),
         migrations.AddIndex(
-            model_name='execution',
-            index=models.Index(fields=['swarm', 'created_at'], name='execution_swarm'),
+            model_name="execution",
+            index=models.Index(fields=["swarm", "created_at"], name="execution_swarm"),
         ),
         migrations.AddConstraint(
-            model_name='execution',
-            constraint=models.UniqueConstraint(condition=models.Q(('state__in', ['leased', 'running'])), fields=('subject',), name='one_live_execution_per_subject'),
+            model_name="execution",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state__in", ["leased", "running"])),
+                fields=("subject",),
+                name="one_live_execution_per_subject",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='execution',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('ended_at', None), ('state__in', ['leased', 'running'])), models.Q(models.Q(('state__in', ['leased', 'running']), _negated=True), models.Q(('ended_at', None), _negated=True)), _connector='OR'), name='execution_live_or_ended'),
+            model_name="execution",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("ended_at", None), ("state__in", ["leased", "running"])),
+                    models.Q(
+                        models.Q(("state__in", ["leased", "running"]), _negated=True),
+                        models.Q(("ended_at", None), _negated=True),
+                    ),
+                    _connector="OR",
+                ),
+                name="execution_live_or_ended",
+            ),
         ),
-            *(
+        *(
             migrations.RunSQL(move_trigger(table, moves), drop_move_trigger(table))
             for table, moves in (("agents_execution", EXECUTION_MOVES), ("agents_server", SERVER_MOVES))
         ),
