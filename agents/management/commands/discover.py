@@ -1,14 +1,12 @@
 """`manage.py discover`: one of the five processes; lists agent servers of the local network."""
 
-import signal
-import threading
 from argparse import ArgumentParser
-from types import FrameType
 from typing import Any
 
 from django.core.management.base import BaseCommand
 
 from agents.discovery import watch
+from tenants.ending import ending
 
 
 class Command(BaseCommand):
@@ -27,11 +25,4 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        stop = threading.Event()
-
-        def end(_signal: int, _frame: FrameType | None) -> None:
-            stop.set()
-
-        signal.signal(signal.SIGTERM, end)
-        signal.signal(signal.SIGINT, end)
-        watch(stop, interfaces=tuple(options["interface"]), every=options["every"])
+        watch(ending(), interfaces=tuple(options["interface"]), every=options["every"])

@@ -1,6 +1,5 @@
 """The clock: reconciler, turns and the relay of events. One leader; others wait for it to end."""
 
-import signal
 import threading
 import time
 from typing import Any
@@ -13,6 +12,7 @@ from django.db import OperationalError, close_old_connections, connection
 
 from sessions.relay import Relay
 from swarms import reconcile
+from tenants.ending import ending
 
 logger = structlog.get_logger(__name__)
 LEADER_LOCK = 0x77616767
@@ -26,9 +26,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Tick until SIGTERM."""
-        stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+        stop = ending()
         while not stop.is_set():
             try:
                 with psycopg.connect(**_parameters(), autocommit=True) as leader:
