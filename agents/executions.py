@@ -24,7 +24,7 @@ from sessions.models import Session
 from sessions.transitions import move
 from tenants import tokens, turns
 from tenants.models import Domain, Placement, Runner, Team
-from tenants.trace import current_trace
+from tenants.trace import begin_trace, current_trace
 
 logger = structlog.get_logger(__name__)
 
@@ -144,6 +144,7 @@ def accept(execution_id: UUID, fence: UUID) -> str:
         execution = _live(execution_id, fence)
     except Stale:
         return "stale"
+    begin_trace(execution.trace)
     with transaction.atomic():
         settlement().lock(execution.swarm)
         try:
@@ -235,6 +236,7 @@ def end(execution_id: UUID, to: str, *, reason: str, because: str, guard: Q | No
         row = Execution.objects.select_related("session").filter(guard or Q(), pk=execution_id, state__in=LIVE).first()
         if row is None:
             return False
+        begin_trace(row.trace)
         settlement().lock(row.swarm)
         execution = (
             Execution.objects.select_related("session")

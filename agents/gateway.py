@@ -172,6 +172,8 @@ async def _answer(send: Send, refusal: Refused) -> None:
 async def _note(caller: Caller, meter: Meter, status: int, seconds: float) -> None:
     facts = {
         "team": caller.schema,
+        "swarm": str(caller.swarm),
+        "agent": caller.agent,
         "execution": str(caller.execution),
         "trace": caller.trace,
         "model": meter.model or settings.MODEL_NAME,

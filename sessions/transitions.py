@@ -1,12 +1,16 @@
 """The one way to change a state."""
 
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
+import structlog
 from django.db import models, transaction
 
 from sessions.events import publish
 from tenants.states import Moves
+
+logger = structlog.get_logger(__name__)
 
 
 class Movable(Protocol):
@@ -35,6 +39,7 @@ def move(obj: Any, to: str, *, because: str = "", guard: models.Q | None = None,
         raise IllegalMove(f"{obj.NOUN} {obj}: {obj.state} -> {to}")
     if any(field.name == "because" for field in obj._meta.fields):
         fields.setdefault("because", because)
+    before = obj.state
     with transaction.atomic():
         rows = type(obj)._default_manager.filter(guard or models.Q(), pk=obj.pk, state=obj.state)
         if not rows.update(state=to, **fields):
@@ -49,7 +54,15 @@ def move(obj: Any, to: str, *, because: str = "", guard: models.Q | None = None,
             because=because,
             reason=fields.get("reason", ""),
         )
+        transaction.on_commit(partial(_log, obj.NOUN, str(obj), obj.event_subject, before, to, because))
     obj.state = to
     for name, value in fields.items():
         setattr(obj, name, value)
     return True
+
+
+def _log(noun: str, name: str, subject: str, before: str, after: str, because: str) -> None:
+    """One line for each move that was committed, under the names that all lines use."""
+    kind, _, key = subject.partition(":")
+    about = ({kind: key} if kind == "swarm" else {}) | ({noun: name} if noun != "swarm" else {})
+    logger.info(f"{noun} moved", before=before, after=after, because=because, **about)

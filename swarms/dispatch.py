@@ -78,8 +78,11 @@ def _one_turn() -> Runner | None:
 
 def _begin(ticket: Ticket, runner: Runner) -> Execution | None:
     try:
-        with in_schema(ticket.team.schema_name):
-            begin_trace(_trace_of(ticket.kind, ticket.subject))
+        schema = ticket.team.schema_name
+        with in_schema(schema):
+            trace = begin_trace(_trace_of(ticket.kind, ticket.subject))
+            # Bound until the next turn or message: what is logged when this one commits carries both.
+            structlog.contextvars.bind_contextvars(team=schema, trace=trace)
             return BEGIN[ticket.kind](ticket.subject, runner)
     except DatabaseError:
         raise  # says nothing about the ticket: the next tick tries again

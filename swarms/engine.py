@@ -32,6 +32,7 @@ from swarms.decide import (
 from swarms.models import Approval, Edge, Node, Plan, Swarm
 from swarms.states import SWARM_ENDED, NodeState, PlanState, SwarmState
 from tenants import turns
+from tenants.trace import begin_trace
 
 logger = structlog.get_logger(__name__)
 MAX_ROUNDS = 50
@@ -47,6 +48,7 @@ def advance(swarm_id: UUID) -> None:
                 .select_related("project", "goal__created_by")
                 .get(pk=swarm_id)
             )
+            begin_trace(swarm.trace)
             turns.settled("advance", swarm_id)
             actions = decide(snapshot(swarm))
             for action in actions:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from uuid import UUID
 
 import structlog
+from structlog.contextvars import bound_contextvars
 from django.conf import settings
 from django.db.models.functions import Now
 
@@ -54,7 +55,7 @@ def tick() -> int:
         rows = list(Due.objects.filter(due_at__lte=Now()).select_related("team").order_by("due_at")[:BATCH])
     for row in rows:
         try:
-            with in_schema(row.team.schema_name):
+            with in_schema(row.team.schema_name), bound_contextvars(team=row.team.schema_name):
                 LOOK[row.kind](row.subject)
         except Exception:
             # One broken row must not stop the others; it stays due, later.
