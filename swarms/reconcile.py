@@ -5,9 +5,9 @@ from datetime import timedelta
 from uuid import UUID
 
 import structlog
-from structlog.contextvars import bound_contextvars
 from django.conf import settings
 from django.db.models.functions import Now
+from structlog.contextvars import bound_contextvars
 
 from agents import executions
 from swarms import approvals, dispatch, engine
