@@ -3,7 +3,8 @@
 from typing import ClassVar
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
+from django.utils import timezone
 
 from agents.states import EXECUTION_MOVES, LIVE, SERVER_MOVES, ExecutionState, ServerState
 from sessions.models import Session
@@ -55,7 +56,13 @@ class Execution(models.Model):
     agent = models.CharField(max_length=80, help_text="Who works, e.g. developer-2.")
     assignment = models.JSONField(help_text="What the runner was asked to do, without its token.")
     outcome = models.JSONField(null=True, blank=True)
-    progress = models.PositiveIntegerField(default=0)
+    progress = models.PositiveIntegerField(default=0, help_text="Records of its runner so far; more is progress.")
+    progress_at = models.DateTimeField(default=timezone.now, help_text="When it last made progress.")
+    stall_seconds = models.PositiveIntegerField(default=600, help_text="So long without progress is a stall.")
+    deadline_at = models.DateTimeField(null=True, blank=True, help_text="Start-to-close: when it must be over.")
+    budgets = models.JSONField(default=list, blank=True, help_text="Subjects whose budgets it draws on.")
+    reserved_microusd = models.BigIntegerField(default=0, help_text="Set aside for it in each of its budgets.")
+    spent_microusd = models.BigIntegerField(default=0)
     cancel_at = models.DateTimeField(null=True, blank=True, help_text="When somebody asked it to stop.")
     trace = models.CharField(max_length=32, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -84,6 +91,53 @@ class Execution(models.Model):
     @property
     def is_live(self) -> bool:
         return self.state in LIVE
+
+
+class Budget(models.Model):
+    """How much may be spent on a subject (team, project, swarm or node): the database keeps the hard line."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    subject = models.CharField(max_length=80, unique=True, help_text="team, project:<uuid>, swarm:<uuid>, node:<uuid>")
+    limit_microusd = models.BigIntegerField(help_text="The hard line, in millionths of a dollar.")
+    reserved_microusd = models.BigIntegerField(default=0)
+    spent_microusd = models.BigIntegerField(default=0)
+    soft_percent = models.PositiveSmallIntegerField(default=80, help_text="From here on a person is asked.")
+    asked_at = models.DateTimeField(null=True, blank=True, help_text="When a person was asked at the soft line.")
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(spent_microusd__gte=0)
+                & Q(reserved_microusd__gte=0)
+                & Q(limit_microusd__gte=F("spent_microusd") + F("reserved_microusd")),
+                name="budget_hard_line",
+            ),
+            models.CheckConstraint(condition=Q(soft_percent__lte=100), name="budget_soft_line"),
+        ]
+
+    def __str__(self) -> str:
+        return self.subject
+
+
+class ModelPrice(models.Model):
+    """What a model costs this team where the public list is wrong or silent; microdollars for a million tokens."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    model = models.CharField(max_length=120, unique=True)
+    input_microusd = models.BigIntegerField()
+    cached_microusd = models.BigIntegerField()
+    output_microusd = models.BigIntegerField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(input_microusd__gte=0, cached_microusd__gte=0, output_microusd__gte=0),
+                name="price_not_negative",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.model
 
 
 class ModelCall(models.Model):

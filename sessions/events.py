@@ -6,29 +6,19 @@ from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import connection
+from psycopg.types.json import Jsonb
 
 from sessions import kinds
 from sessions.models import Event
-from tenants.context import current_schema
-from tenants.ids import uuid7
 from tenants.trace import current_trace
+from tenants.turns import current_team_id
 
 SYSTEM = "system"
 _actor: ContextVar[str] = ContextVar("actor", default=SYSTEM)
 _cause: ContextVar[UUID | None] = ContextVar("cause", default=None)
 
-_TAKE_NUMBERS = """
-INSERT INTO agent_sessions_subject (name, last_seq) VALUES (%(name)s, %(count)s)
-ON CONFLICT (name) DO UPDATE SET last_seq = agent_sessions_subject.last_seq + %(count)s
-RETURNING last_seq
-"""
-_OUTBOX = """
-INSERT INTO public.tenants_outbox (team_id, event)
-SELECT team.id, event.id FROM public.tenants_team AS team
-CROSS JOIN unnest(%s::uuid[]) WITH ORDINALITY AS event (id, number)
-WHERE team.schema_name = %s ORDER BY event.number
-"""
+_PUBLISH = "SELECT * FROM agent_sessions_publish(%s, %s, %s, %s, %s, %s, %s)"
 
 
 @contextmanager
@@ -55,24 +45,36 @@ def publish_all(subject: str, facts: Sequence[tuple[str, dict[str, Any]]], *, ca
     if not facts:
         return []
     checked = [(kind, kinds.checked(kind, payload)) for kind, payload in facts]
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute(_TAKE_NUMBERS, {"name": subject, "count": len(checked)})
-            first = cursor.fetchone()[0] - len(checked) + 1
-        events = Event.objects.bulk_create(
-            Event(
-                id=uuid7(),
-                subject=subject,
-                seq=seq,
-                kind=kind,
-                payload=payload,
-                actor=_actor.get(),
-                cause=cause or _cause.get(),
-                trace=current_trace(),
-            )
-            for seq, (kind, payload) in enumerate(checked, start=first)
+    actor, because_of, trace = _actor.get(), cause or _cause.get(), current_trace()
+    payloads = [Jsonb(payload) for _, payload in checked]
+    with connection.cursor() as cursor:
+        words: list[Any] = [
+            current_team_id(),
+            subject,
+            [kind for kind, _ in checked],
+            payloads,
+            actor,
+            because_of,
+            trace,
+        ]
+        cursor.execute(_PUBLISH, words)
+        numbered = cursor.fetchall()
+    return [
+        Event(
+            id=key,
+            subject=subject,
+            seq=seq,
+            kind=kind,
+            payload=payload,
+            actor=actor,
+            cause=because_of,
+            trace=trace,
+            at=at,
         )
-        with connection.cursor() as cursor:
-            cursor.execute(_OUTBOX, [[event.id for event in events], current_schema()])
-            cursor.execute("NOTIFY waggle_outbox")
-    return events
+        for (key, seq, at), (kind, payload) in zip(numbered, checked, strict=True)
+    ]
+
+
+def current_actor() -> str:
+    """Who acts here: what `acting` says."""
+    return _actor.get()

@@ -22,6 +22,23 @@ class Moved(Payload):
     reason: str = ""
 
 
+class OneMove(Payload):
+    """One of several moves that were made together."""
+
+    noun: str
+    id: str
+    name: str
+    before: str
+    after: str
+    because: str = ""
+
+
+class MovedTogether(Payload):
+    """Nodes, and attempts of the control plane, that moved in one step of the engine, in this order."""
+
+    moves: list[OneMove]
+
+
 class Decided(Payload):
     """The engine, the coordinator or a policy chose, and why."""
 
@@ -175,6 +192,7 @@ MOVED_NOUNS = (
     "server",
 )
 KINDS: dict[str, type[Payload]] = {f"{noun}.moved": Moved for noun in MOVED_NOUNS} | {
+    "nodes.moved": MovedTogether,
     "decision.made": Decided,
     "goal.stated": GoalStated,
     "plan.proposed": PlanProposed,

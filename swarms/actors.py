@@ -5,8 +5,8 @@ from uuid import UUID
 import dramatiq
 import structlog
 
+from swarms import control, engine, landing, merges, projects
 from swarms import dispatch as turns
-from swarms import engine, landing, merges, projects
 from swarms.models import Swarm
 from tenants.trace import begin_trace
 
@@ -32,6 +32,13 @@ def advance(swarm_id: str) -> None:
 def dispatch() -> None:
     """Somebody may go next."""
     turns.dispatch()
+
+
+@dramatiq.actor(time_limit=SHORT)
+def step(swarm_id: str) -> None:
+    """Nodes wait for the control plane itself."""
+    _enter(swarm_id)
+    control.serve()
 
 
 @dramatiq.actor(time_limit=GIT)

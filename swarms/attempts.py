@@ -4,7 +4,6 @@ import random
 from datetime import timedelta
 from uuid import UUID
 
-from django.db.models import F
 from django.utils import timezone
 
 from agents import executions
@@ -12,13 +11,12 @@ from agents.contracts import ReviewOutcome, WorkOutcome
 from agents.models import Execution
 from sessions.events import publish
 from sessions.transitions import move
-from swarms import briefing, checks, hints
+from swarms import briefing, checks, hints, progress
 from swarms.decide import GiveUp, after_failure
 from swarms.models import Attempt, CheckRun, Condition, Merge, Node, Swarm
 from swarms.overlap import outside
 from swarms.states import AttemptState, MergeState, NodeState, SwarmState
 from swarms.workspace import repos
-from tenants import turns
 from tenants.models import Runner
 
 ENDED_AS = {
@@ -45,20 +43,20 @@ def begin(node_id: UUID, runner: Runner) -> Execution | None:
     if not move(node, NodeState.RUNNING, because=because, attempts_made=number, started_at=since):
         return None
     Condition.objects.filter(node=node).delete()
-    attempt = _open(node, number, runner)
+    execution = _open(node, number, runner)
     publish(
         swarm.topic,
         "attempt.started",
         node=node.key,
         attempt=number,
-        agent=attempt.execution.agent,
+        agent=execution.agent,
         runner=runner.name,
-        session=str(attempt.execution.session_id),
+        session=str(execution.session_id),
     )
-    return attempt.execution
+    return execution
 
 
-def _open(node: Node, number: int, runner: Runner) -> Attempt:
+def _open(node: Node, number: int, runner: Runner) -> Execution:
     """The attempt and its execution: what the agent is told, where it starts and what it may push."""
     swarm = node.swarm
     attempt = Attempt(node=node, number=number, base_commit=swarm.integration_commit)
@@ -67,7 +65,7 @@ def _open(node: Node, number: int, runner: Runner) -> Attempt:
     repository = {"url": str(swarm.project_id), "commit": swarm.integration_commit}
     if node.role != "reviewer":
         repository |= {"branch": attempt.branch, "author": f"{agent} <{agent}@waggle.invalid>"}
-    attempt.execution = executions.open_execution(
+    execution = executions.open_execution(
         kind="review" if node.role == "reviewer" else "work",
         subject=f"node:{node.id}",
         swarm=swarm.id,
@@ -83,13 +81,15 @@ def _open(node: Node, number: int, runner: Runner) -> Attempt:
             "repository": repository,
         },
     )
+    attempt.execution = execution
     attempt.save(force_insert=True)
-    return attempt
+    return execution
 
 
 def started(attempt: Attempt) -> None:
     """Its runner began."""
-    move(attempt, AttemptState.RUNNING, because=f"{attempt.execution.agent} began")
+    agent = attempt.execution.agent if attempt.execution else "the control plane"
+    move(attempt, AttemptState.RUNNING, because=f"{agent} began")
 
 
 def examine(attempt: Attempt, outcome: WorkOutcome) -> tuple[list[str], list[str]]:
@@ -130,7 +130,7 @@ def reviewed(attempt: Attempt, outcome: ReviewOutcome) -> None:
     summary = f"{outcome.verdict}: {outcome.summary}" + (f"\n{places}" if places else "")
     move(attempt, AttemptState.SUCCEEDED, because=outcome.verdict, summary=summary, ended_at=timezone.now())
     move(node, NodeState.VERIFYING, because="the review is in", summary=summary)
-    _succeed(node, because=f"reviewed: {outcome.verdict}", commit=attempt.base_commit)
+    _succeed(node, because=f"reviewed: {outcome.verdict}", commit=attempt.base_commit, verdict=outcome.verdict)
 
 
 def verified(run: CheckRun) -> None:
@@ -150,9 +150,10 @@ def merged(merge: Merge) -> None:
     publish(merge.event_subject, "node.merged", node=attempt.node.key, commit=merge.commit)
 
 
-def _succeed(node: Node, *, because: str, commit: str) -> None:
-    if move(node, NodeState.SUCCEEDED, because=because, commit=commit, ended_at=timezone.now()):
-        Node.objects.filter(edges_in__parent=node, state=NodeState.BLOCKED).update(deps_left=F("deps_left") - 1)
+def _succeed(node: Node, *, because: str, commit: str, **output: str) -> None:
+    output = {"summary": node.summary, "commit": commit} | output
+    if move(node, NodeState.SUCCEEDED, because=because, commit=commit, output=output, ended_at=timezone.now()):
+        progress.release(node.swarm_id, ended=[node.pk])
 
 
 def fail(attempt: Attempt, *, reason: str, because: str, evidence: str = "") -> None:
@@ -187,6 +188,7 @@ def fail(attempt: Attempt, *, reason: str, because: str, evidence: str = "") -> 
     )
     if isinstance(verdict, GiveUp):
         move(node, NodeState.FAILED, because=verdict.why, failures=failures, losses=losses, ended_at=timezone.now())
+        progress.release(node.swarm_id, ended=[node.pk])
         what, why = f"give up {node.key}", verdict.why
     else:
         _again(node, verdict.delay, reason, because, failures=failures, losses=losses)
@@ -205,5 +207,4 @@ def _again(node: Node, delay: timedelta, reason: str, because: str, *, failures:
         not_before=now + delay,
         ready_at=now + delay,
     ):
-        turns.queue("node", node.id, priority=node.priority, delay=delay)
-        hints.dispatch()
+        progress.queue(node.swarm, [node], delay=delay)

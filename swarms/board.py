@@ -82,7 +82,7 @@ def _card(node: Node, parents: list[str]) -> Card:
         role=node.role,
         look=node_look(node, last),
         parents=tuple(parents),
-        agent=last.execution.agent if last and works else "",
+        agent=last.execution.agent if last and works and last.execution else "",
         attempt=node.attempts_made,
         max_attempts=node.max_attempts,
         reasons=tuple(node.conditions.all()) if node.state in WAITING else (),

@@ -1,9 +1,11 @@
 """What must happen next in a swarm: pure decisions over a frozen snapshot."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from swarms.states import NODE_LIVE, ApprovalState, CheckRunState, NodeState, PlanState, SwarmState
+from swarms.release import SWARM_STOPS, FanIn, OnFailure, Verdict, verdict
+from swarms.states import NODE_LIVE, NODE_WAITING, ApprovalState, CheckRunState, NodeState, PlanState, SwarmState
 
 MAX_LOSSES = 3
 """Attempts lost in a row until a node counts as poison: something in it kills its runner."""
@@ -13,16 +15,24 @@ LONGEST_DELAY = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class NodeView:
-    """A node as the decision sees it."""
+    """A node as the decision sees it: one that asks for a decision, not one that waits, works or has succeeded."""
 
     key: str
     state: str
-    parents: tuple[str, ...] = ()
+    fan_in: str = FanIn.ALL_SUCCESS
+    on_failure: str = OnFailure.FAIL_SWARM
+    parents: int = 0
+    deps_left: int = 0
+    deps_ok: int = 0
     risky: bool = False
     approval: str = ""
     """State of its last approval; empty: nobody was asked."""
-    not_before: datetime | None = None
     because: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        """What its parents say about it."""
+        return verdict(self.fan_in, parents=self.parents, left=self.deps_left, ok=self.deps_ok)
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,9 @@ class Snapshot:
 
     state: str
     nodes: tuple[NodeView, ...] = ()
+    """Those that ask for a decision; all others are only counted."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """How many nodes are in each state."""
     live_executions: int = 0
     integration_check: str = ""
     """State of the check run on the whole result; empty: none on this commit."""
@@ -44,6 +57,14 @@ class Snapshot:
     landing_approval: str = ""
     landing_check: str = ""
 
+    def count(self, *states: str) -> int:
+        """How many nodes are in one of these states."""
+        return sum(self.counts.get(state, 0) for state in states)
+
+    @property
+    def has_open_nodes(self) -> bool:
+        return self.count(*NODE_WAITING, *NODE_LIVE) > 0
+
 
 @dataclass(frozen=True)
 class Action:
@@ -53,60 +74,76 @@ class Action:
 
 
 @dataclass(frozen=True)
-class MakeReady(Action):
+class Release(Action):
+    """Let nodes start, or be skipped, that nothing holds back."""
+
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OfNode(Action):
+    """Something about one node."""
+
     node: str
 
 
 @dataclass(frozen=True)
-class AskForNode(Action):
-    node: str
+class MakeReady(OfNode):
+    """It was approved: it waits for its turn."""
 
 
 @dataclass(frozen=True)
-class FailNode(Action):
-    node: str
+class AskForNode(OfNode):
+    """A person decides whether it starts."""
 
 
 @dataclass(frozen=True)
-class CancelNodes(Action):
-    """Cancel what has not started and ask live work to stop."""
+class FailNode(OfNode):
+    """It was not approved."""
 
-    nodes: tuple[str, ...] = field(default=())
+
+@dataclass(frozen=True)
+class EndWaiting(Action):
+    """Whatever has not started is cancelled or skipped."""
+
+    to: str
 
 
 @dataclass(frozen=True)
 class MoveSwarm(Action):
+    """The swarm goes on to another state."""
+
     to: str
 
 
 @dataclass(frozen=True)
 class AdoptPlan(Action):
-    pass
+    """The plan becomes nodes and edges, and the swarm runs."""
 
 
 @dataclass(frozen=True)
 class RejectPlan(Action):
-    pass
+    """The coordinator plans again."""
 
 
 @dataclass(frozen=True)
 class AskForPlan(Action):
-    pass
+    """A person decides about the plan."""
 
 
 @dataclass(frozen=True)
 class CheckIntegration(Action):
-    pass
+    """The whole result is checked."""
 
 
 @dataclass(frozen=True)
 class AskForLanding(Action):
-    pass
+    """A person decides about the landing."""
 
 
 @dataclass(frozen=True)
 class Land(Action):
-    pass
+    """The result goes to the target branch."""
 
 
 def decide(swarm: Snapshot) -> list[Action]:
@@ -114,7 +151,7 @@ def decide(swarm: Snapshot) -> list[Action]:
     match swarm.state:
         case SwarmState.PROPOSED:
             return _proposed(swarm)
-        case SwarmState.RUNNING | SwarmState.PAUSED:
+        case SwarmState.RUNNING | SwarmState.PAUSED | SwarmState.DRAINING:
             return _running(swarm)
         case SwarmState.INTEGRATING:
             return _integrating(swarm)
@@ -141,25 +178,43 @@ def _proposed(swarm: Snapshot) -> list[Action]:
 
 
 def _running(swarm: Snapshot) -> list[Action]:
-    if failed := [node for node in swarm.nodes if node.state in (NodeState.FAILED, NodeState.CANCELLED)]:
-        first = failed[0]
-        return [MoveSwarm(f"node {first.key} {first.state}: {first.because}", SwarmState.FAILING)]
-    if swarm.nodes and all(node.state == NodeState.SUCCEEDED for node in swarm.nodes):
-        if swarm.state == SwarmState.PAUSED:
-            return []
-        return [MoveSwarm("every node is merged", SwarmState.INTEGRATING)]
-    done = {node.key for node in swarm.nodes if node.state == NodeState.SUCCEEDED}
-    actions: list[Action] = []
     for node in swarm.nodes:
-        if node.state == NodeState.BLOCKED and done.issuperset(node.parents):
-            why = f"{', '.join(node.parents)} succeeded" if node.parents else "it waits for nothing"
-            actions.append(AskForNode(f"{why}; its risk is high", node.key) if node.risky else MakeReady(why, node.key))
-        elif node.state == NodeState.AWAITING_APPROVAL:
-            actions += _approved(node)
-    return actions
+        if node.state == NodeState.CANCELLED or (node.state == NodeState.FAILED and node.on_failure in SWARM_STOPS):
+            return [MoveSwarm(f"node {node.key} {node.state}: {node.because}", SwarmState.FAILING)]
+    if swarm.state == SwarmState.DRAINING and swarm.count(*NODE_WAITING):
+        return [EndWaiting("the swarm is drained: what has not started is left out", NodeState.SKIPPED)]
+    if swarm.counts and not swarm.has_open_nodes:
+        return _all_ended(swarm)
+    free = tuple(
+        node.key
+        for node in swarm.nodes
+        if node.state == NodeState.BLOCKED and node.verdict != Verdict.WAIT and not _asks(node)
+    )
+    actions: list[Action] = [Release("nothing stands before them any more", free)] if free else []
+    return actions + [action for node in swarm.nodes for action in _gate(node)]
 
 
-def _approved(node: NodeView) -> list[Action]:
+def _all_ended(swarm: Snapshot) -> list[Action]:
+    if swarm.state == SwarmState.PAUSED:
+        return []
+    left = swarm.count(NodeState.FAILED, NodeState.SKIPPED)
+    if swarm.count(NodeState.SUCCEEDED):
+        why = f"every node has ended, {left} without success" if left else "every node is merged"
+        return [MoveSwarm(why, SwarmState.INTEGRATING)]
+    to = SwarmState.CANCELLING if swarm.state == SwarmState.DRAINING else SwarmState.FAILING
+    return [MoveSwarm("every node has ended, and none of them succeeded", to)]
+
+
+def _asks(node: NodeView) -> bool:
+    return node.risky and node.verdict == Verdict.GO
+
+
+def _gate(node: NodeView) -> list[Action]:
+    """What a person has to say, or has said, about a node."""
+    if node.state == NodeState.BLOCKED and _asks(node):
+        return [AskForNode("its turn has come, and its risk is high", node.key)]
+    if node.state != NodeState.AWAITING_APPROVAL:
+        return []
     match node.approval:
         case ApprovalState.APPROVED:
             return [MakeReady("it was approved", node.key)]
@@ -196,18 +251,12 @@ def _landing(swarm: Snapshot) -> list[Action]:
 
 
 def _stopping(swarm: Snapshot) -> list[Action]:
-    open_nodes = tuple(
-        node.key
-        for node in swarm.nodes
-        if node.state in (NodeState.BLOCKED, NodeState.READY, NodeState.AWAITING_APPROVAL)
-    )
-    live = tuple(node.key for node in swarm.nodes if node.state in NODE_LIVE)
-    word = "cancelled" if swarm.state == SwarmState.CANCELLING else "failed"
-    if open_nodes:
-        return [CancelNodes(f"the swarm is {swarm.state}", open_nodes)]
-    if live or swarm.live_executions:
+    if swarm.count(*NODE_WAITING):
+        return [EndWaiting(f"the swarm is {swarm.state}", NodeState.CANCELLED)]
+    if swarm.count(*NODE_LIVE) or swarm.live_executions:
         return []
-    return [MoveSwarm("all work has stopped", SwarmState.CANCELLED if word == "cancelled" else SwarmState.FAILED)]
+    to = SwarmState.CANCELLED if swarm.state == SwarmState.CANCELLING else SwarmState.FAILED
+    return [MoveSwarm("all work has stopped", to)]
 
 
 @dataclass(frozen=True)

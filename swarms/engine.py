@@ -4,6 +4,7 @@ from uuid import UUID
 
 import structlog
 from django.db import transaction
+from django.db.models import Count, Q
 from django.utils import timezone
 
 from agents import executions
@@ -11,26 +12,28 @@ from agents.models import Execution
 from agents.states import LIVE
 from sessions.events import publish
 from sessions.transitions import move
-from swarms import approvals, attempts, checks, conditions, hints, landing, planner
+from swarms import approvals, attempts, checks, conditions, hints, landing, planner, progress
 from swarms.decide import (
     Action,
     AdoptPlan,
     AskForLanding,
     AskForNode,
     AskForPlan,
-    CancelNodes,
     CheckIntegration,
+    EndWaiting,
     FailNode,
     Land,
     MakeReady,
     MoveSwarm,
     NodeView,
     RejectPlan,
+    Release,
     Snapshot,
     decide,
 )
-from swarms.models import Approval, Edge, Node, Plan, Swarm
-from swarms.states import SWARM_ENDED, NodeState, PlanState, SwarmState
+from swarms.models import Approval, Node, Plan, Swarm
+from swarms.release import FanIn
+from swarms.states import SWARM_ENDED, SWARM_STARTS, NodeState, PlanState, SwarmState
 from tenants import turns
 from tenants.trace import begin_trace
 
@@ -63,13 +66,6 @@ def advance(swarm_id: UUID) -> None:
 
 def snapshot(swarm: Swarm) -> Snapshot:
     """What the decision needs to know of a locked swarm."""
-    nodes = list(swarm.nodes.order_by("key"))
-    parents: dict[UUID, list[str]] = {}
-    for parent, child in Edge.objects.filter(child__swarm=swarm).values_list("parent__key", "child_id"):
-        parents.setdefault(child, []).append(parent)
-    asked = dict(
-        Approval.objects.filter(swarm=swarm, kind="node").order_by("requested_at").values_list("node_id", "state")
-    )
     plan = swarm.plans.order_by("-version").first()
     plan_gate = Approval.objects.filter(swarm=swarm, kind="plan", plan=plan).order_by("-requested_at").first()
     gate = Approval.objects.filter(swarm=swarm, kind="landing").order_by("-requested_at").first()
@@ -77,33 +73,57 @@ def snapshot(swarm: Swarm) -> Snapshot:
         swarm.check_runs.filter(purpose="integration", commit=swarm.integration_commit).order_by("-created_at").first()
     )
     landing_run = swarm.check_runs.filter(purpose="landing").order_by("-created_at").first()
+    counts = dict(swarm.nodes.order_by().values_list("state").annotate(Count("pk")))
     return Snapshot(
         state=swarm.state,
-        nodes=tuple(
-            NodeView(
-                key=node.key,
-                state=node.state,
-                parents=tuple(sorted(parents.get(node.pk, ()))),
-                risky=node.risk == "high",
-                approval=asked.get(node.pk, ""),
-                because=node.because,
-            )
-            for node in nodes
-        ),
+        nodes=_frontier(swarm),
+        counts=counts,
         live_executions=Execution.objects.filter(swarm=swarm.pk, state__in=LIVE).count(),
         integration_check=whole.state if whole else "",
         plan=plan.state if plan else "",
         plan_needs_approval=swarm.project.approve_plan,
         plan_approval=plan_gate.state if plan_gate else "",
         plan_because=plan_gate.because if plan_gate else "",
-        landing_needs_approval=swarm.project.approve_landing or _worries(swarm),
+        landing_needs_approval=swarm.project.approve_landing or _worries(swarm, counts),
         landing_approval=gate.state if gate else "",
         landing_check=landing_run.state if landing_run else "",
     )
 
 
-def _worries(swarm: Swarm) -> bool:
-    """A reviewer asked for changes: then a person looks at the landing, whatever the policy is."""
+ASKS_FOR_DECISION = Q(state__in=[NodeState.AWAITING_APPROVAL, NodeState.FAILED, NodeState.CANCELLED]) | Q(
+    Q(deps_left=0) | Q(fan_in=FanIn.ANY_SUCCESS, deps_ok__gt=0), state=NodeState.BLOCKED
+)
+
+
+def _frontier(swarm: Swarm) -> tuple[NodeView, ...]:
+    """Nodes that ask for a decision: the cost of deciding does not grow with the plan."""
+    nodes = list(swarm.nodes.filter(ASKS_FOR_DECISION).order_by("key"))
+    asked = dict(
+        Approval.objects.filter(node__in=[node.pk for node in nodes], kind="node")
+        .order_by("requested_at")
+        .values_list("node_id", "state")
+    )
+    return tuple(
+        NodeView(
+            key=node.key,
+            state=node.state,
+            fan_in=node.fan_in,
+            on_failure=node.on_failure,
+            parents=node.parents,
+            deps_left=node.deps_left,
+            deps_ok=node.deps_ok,
+            risky=node.risk == "high",
+            approval=asked.get(node.pk, ""),
+            because=node.because,
+        )
+        for node in nodes
+    )
+
+
+def _worries(swarm: Swarm, counts: dict[str, int]) -> bool:
+    """A reviewer asked for changes, or nodes are missing: then a person looks at it, whatever the policy is."""
+    if counts.get(NodeState.FAILED) or counts.get(NodeState.SKIPPED):
+        return True
     return any(review["summary"].startswith("request_changes") for review in landing.reviews(swarm))
 
 
@@ -116,6 +136,7 @@ def apply(swarm: Swarm, action: Action) -> None:
             planner.adopt(swarm, _plan(swarm), because=action.why)
             checks.ask(swarm, "before", swarm.base_commit, landing.acceptance(swarm))
             move(swarm, SwarmState.RUNNING, because=action.why, started_at=timezone.now())
+            progress.release(swarm.pk, consider=swarm.nodes.filter(parents=0).values_list("pk", flat=True))
         case RejectPlan():
             planner.reject(swarm, _plan(swarm), because=action.why)
         case MakeReady():
@@ -125,9 +146,14 @@ def apply(swarm: Swarm, action: Action) -> None:
             if node.state == NodeState.AWAITING_APPROVAL or move(node, NodeState.AWAITING_APPROVAL, because=action.why):
                 approvals.ask_node(node)
         case FailNode():
-            move(swarm.nodes.get(key=action.node), NodeState.FAILED, because=action.why, ended_at=timezone.now())
-        case CancelNodes():
-            _cancel_nodes(swarm, action)
+            node = swarm.nodes.get(key=action.node)
+            if move(node, NodeState.FAILED, because=action.why, ended_at=timezone.now()):
+                progress.release(swarm.pk, ended=[node.pk])
+        case Release():
+            free = swarm.nodes.filter(key__in=action.nodes, state=NodeState.BLOCKED)
+            progress.release(swarm.pk, consider=free.values_list("pk", flat=True))
+        case EndWaiting():
+            progress.end_waiting(swarm, action.to, because=action.why)
         case CheckIntegration():
             checks.ask(swarm, "integration", swarm.integration_commit, landing.acceptance(swarm))
         case AskForLanding():
@@ -155,7 +181,8 @@ def _words(action: Action) -> str:
         MakeReady: "make the node ready",
         AskForNode: "ask a person about the node",
         FailNode: "fail the node",
-        CancelNodes: "cancel what has not started",
+        Release: "let nodes start that nothing holds back",
+        EndWaiting: "end what has not started",
         CheckIntegration: "check the whole result",
         AskForLanding: "ask a person about the landing",
         Land: "land",
@@ -169,15 +196,8 @@ def _plan(swarm: Swarm) -> Plan:
 
 def _make_ready(swarm: Swarm, action: MakeReady) -> None:
     node = swarm.nodes.get(key=action.node)
-    if move(node, NodeState.READY, because=action.why, ready_at=timezone.now()) and swarm.state == SwarmState.RUNNING:
-        turns.queue("node", node.pk, priority=node.priority)
-        hints.dispatch()
-
-
-def _cancel_nodes(swarm: Swarm, action: CancelNodes) -> None:
-    for node in swarm.nodes.filter(key__in=action.nodes):
-        if move(node, NodeState.CANCELLED, because=action.why, ended_at=timezone.now()):
-            turns.unqueue("node", node.pk)
+    if move(node, NodeState.READY, because=action.why, ready_at=timezone.now()) and swarm.state in SWARM_STARTS:
+        progress.queue(swarm, [node])
 
 
 def _move_swarm(swarm: Swarm, action: MoveSwarm) -> None:

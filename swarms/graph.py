@@ -50,14 +50,14 @@ def _node_faults(node: PlanNode, number: int, keys: Iterable[str]) -> list[str]:
         found.append(f"{name}: a key has lower-case letters, digits and single hyphens, at most {_KEY_LENGTH}.")
     if not node.title.strip():
         found.append(f"{name} has an empty title.")
-    if not node.instructions.strip():
+    if node.kind != "noop" and not node.instructions.strip():
         found.append(f"{name} has empty instructions.")
     for field, most in _LONGEST.items():
         if len(getattr(node, field)) > most:
             found.append(f"{name}: its {field} has more than {most} characters; shorten it.")
     if len(node.writes) > _MOST_GLOBS:
         return [*found, f"{name} declares more than {_MOST_GLOBS} writes: name folders, such as src/**."]
-    if node.role not in ROLES:
+    if node.kind == "agent" and node.role not in ROLES:
         found.append(f"{name} has the unknown role '{node.role}'; roles are {', '.join(ROLES)}.")
     found += [f"{name} depends on '{key}', which is no node of the plan." for key in node.depends_on if key not in keys]
     if node.key in node.depends_on:

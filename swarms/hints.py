@@ -28,6 +28,18 @@ def land(swarm: UUID) -> None:
     send_on_commit("land", str(swarm))
 
 
+def step(swarm: UUID) -> None:
+    """Nodes of a swarm wait for the control plane itself."""
+    turns.due("step", swarm, after=LOST_HINT)
+    send_on_commit("step", str(swarm))
+
+
+def revert(swarm: UUID) -> None:
+    """Merged work of a swarm must be taken back."""
+    turns.due("revert", swarm, after=LOST_HINT)
+    send_on_commit("revert", str(swarm))
+
+
 def fetch(project: UUID) -> None:
     """A project's repository must be copied."""
     turns.due("fetch", project, after=LOST_HINT)

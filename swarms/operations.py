@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from sessions.events import acting
 from sessions.transitions import move
-from swarms import engine, hints
+from swarms import engine, hints, progress
 from swarms.models import Swarm
 from swarms.states import NodeState, SwarmState
 from tenants import turns
@@ -39,9 +39,7 @@ def resume(swarm: Swarm, *, by: User) -> None:
         locked = _locked(swarm)
         _change(locked, SwarmState.RUNNING, f"resumed by {by}", (SwarmState.PAUSED,))
         for node in locked.nodes.filter(state=NodeState.READY):
-            delay = max(timedelta(0), node.not_before - timezone.now())
-            turns.queue("node", node.pk, priority=node.priority, delay=delay)
-        hints.dispatch()
+            progress.queue(locked, [node], delay=max(timedelta(0), node.not_before - timezone.now()))
         hints.merge(swarm.pk)
         hints.advance(swarm.pk)
 

@@ -240,11 +240,18 @@ def adopt(swarm: Swarm, plan: Plan, *, because: str) -> None:
     nodes = {node.key: _node(swarm, plan, node, lengths[node.key]) for node in proposal.nodes}
     Node.objects.bulk_create(nodes.values())
     Edge.objects.bulk_create(
-        Edge(parent=nodes[parent], child=nodes[node.key]) for node in proposal.nodes for parent in set(node.depends_on)
+        Edge(parent=nodes[parent], child=nodes[node.key], condition=_condition(node, parent))
+        for node in proposal.nodes
+        for parent in sorted(set(node.depends_on))
     )
 
 
-def _node(swarm: Swarm, plan: Plan, node: PlanNode, priority: int) -> Node:
+def _condition(node: PlanNode, parent: str) -> dict[str, Any] | None:
+    found = next((condition for condition in node.when if condition.parent == parent), None)
+    return {"field": found.field, "values": list(found.values), "negate": found.negate} if found else None
+
+
+def _node(swarm: Swarm, plan: Plan, node: PlanNode, path_length: int) -> Node:
     return Node(
         swarm=swarm,
         plan=plan,
@@ -255,8 +262,15 @@ def _node(swarm: Swarm, plan: Plan, node: PlanNode, priority: int) -> Node:
         writes=list(node.writes),
         checks=[check.model_dump() for check in node.checks],
         risk=node.risk,
+        kind=node.kind,
+        fan_in=node.fan_in,
+        on_failure=node.on_failure,
+        compensate=node.compensate,
+        time_limit=node.minutes and node.minutes * 60,
+        parents=len(set(node.depends_on)),
         deps_left=len(set(node.depends_on)),
-        priority=priority,
+        priority=node.priority,
+        path_length=path_length,
         max_attempts=swarm.project.max_attempts,
         state=NodeState.BLOCKED,
     )

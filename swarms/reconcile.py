@@ -43,6 +43,7 @@ LOOK: dict[str, Callable[[UUID], object]] = {
     "lease": _reap,
     "advance": engine.advance,
     "approval": approvals.expire,
+    "step": _hand_over("step"),
     "merge": _hand_over("merge"),
     "land": _hand_over("land"),
     "fetch": _hand_over("fetch"),

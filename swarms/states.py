@@ -23,24 +23,31 @@ class SwarmState(StrEnum):
     PROPOSED = "proposed"  # a valid plan waits for approval
     RUNNING = "running"
     PAUSED = "paused"  # nothing new starts
-    INTEGRATING = "integrating"  # all nodes are merged; acceptance is checked
+    DRAINING = "draining"  # what runs comes to its end, the rest is skipped, and what is merged goes on
+    INTEGRATING = "integrating"  # all nodes have ended; acceptance is checked
     LANDING = "landing"  # waits for approval, then merges to the target branch
     SUCCEEDED = "succeeded"
     CANCELLING = "cancelling"  # waits for live work to stop
     CANCELLED = "cancelled"
     FAILING = "failing"  # waits for live work to stop
     FAILED = "failed"
+    ROLLING_BACK = "rolling_back"  # what succeeded is undone, the last first
+    ROLLED_BACK = "rolled_back"
 
 
 SWARM_MOVES = table(
     planning="proposed cancelling failing",
     proposed="planning running cancelling failing",
-    running="paused integrating cancelling failing",
-    paused="running cancelling failing",
+    running="paused draining integrating cancelling failing",
+    paused="running draining cancelling failing",
+    draining="integrating cancelling failing",
     integrating="landing cancelling failing",
     landing="integrating succeeded cancelling failing",
     cancelling="cancelled",
-    failing="failed",
+    failing="failed rolling_back",
+    failed="running rolling_back",
+    succeeded="rolling_back",
+    rolling_back="rolled_back failed",
 )
 
 
@@ -48,7 +55,7 @@ class PlanState(StrEnum):
     DRAFTING = "drafting"  # the coordinator writes it
     INVALID = "invalid"  # it has faults; a person must help
     PROPOSED = "proposed"
-    APPROVED = "approved"
+    APPROVED = "approved"  # it is, or was, what the swarm does
     REJECTED = "rejected"
     SUPERSEDED = "superseded"  # a later version took its place
 
@@ -57,6 +64,7 @@ PLAN_MOVES = table(
     drafting="proposed invalid superseded",
     invalid="superseded",
     proposed="approved rejected superseded",
+    approved="superseded",
 )
 
 
@@ -74,12 +82,16 @@ class NodeState(StrEnum):
 
 
 NODE_MOVES = table(
-    blocked="awaiting_approval ready skipped cancelled",
-    awaiting_approval="ready failed cancelled",
-    ready="running failed cancelled",
-    running="verifying ready failed cancelled",
+    blocked="awaiting_approval ready running skipped cancelled",  # to running at once: the direct call
+    awaiting_approval="ready blocked skipped failed cancelled",
+    ready="running blocked skipped failed cancelled",
+    running="verifying succeeded ready failed cancelled",
     verifying="merging succeeded ready failed cancelled",
     merging="succeeded ready failed cancelled",
+    # Out of an end only by a retry of the swarm.
+    failed="ready blocked",
+    skipped="blocked",
+    cancelled="blocked",
 )
 
 
@@ -145,7 +157,16 @@ MACHINES: dict[str, Moves] = {
     "approval": APPROVAL_MOVES,
 }
 
-SWARM_ENDED = terminal(SWARM_MOVES)
-NODE_ENDED = terminal(NODE_MOVES)
+SWARM_ENDED = frozenset({SwarmState.SUCCEEDED, SwarmState.CANCELLED, SwarmState.FAILED, SwarmState.ROLLED_BACK})
+"""Nothing happens any more by itself; a person may still retry or roll back."""
+SWARM_STARTS = frozenset({SwarmState.RUNNING, SwarmState.ROLLING_BACK})
+"""States in which nodes start."""
+NODE_ENDED = frozenset({NodeState.SUCCEEDED, NodeState.FAILED, NodeState.SKIPPED, NodeState.CANCELLED})
 NODE_LIVE = frozenset({NodeState.RUNNING, NodeState.VERIFYING, NodeState.MERGING})
+NODE_WAITING = frozenset({NodeState.BLOCKED, NodeState.AWAITING_APPROVAL, NodeState.READY})
 ATTEMPT_ENDED = terminal(ATTEMPT_MOVES)
+ENDED: dict[str, frozenset[str]] = {
+    noun: frozenset({"swarm": SWARM_ENDED, "node": NODE_ENDED}.get(noun, terminal(moves)))
+    for noun, moves in MACHINES.items()
+}
+"""States in which a row is frozen: only a legal move changes it."""

@@ -1,6 +1,7 @@
 """Tickets and due times: who goes next over all teams, and what must be looked at when."""
 
 from base64 import b32decode
+from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
@@ -19,18 +20,31 @@ def current_team_id() -> UUID:
     return UUID(bytes=b32decode(letters + "=" * (-len(letters) % 8)))
 
 
-def queue(kind: str, subject: UUID, *, priority: int = 0, delay: timedelta = timedelta(0), cost: float = 1.0) -> None:
+def queue(
+    kind: str,
+    subject: UUID,
+    *,
+    swarm: UUID | None = None,
+    lane: str = "agent",
+    priority: int = 0,
+    path: int = 0,
+    delay: timedelta = timedelta(0),
+    cost: float = 1.0,
+) -> None:
     """Give a subject of this team a ticket; one that has a ticket keeps it."""
     team = current_team_id()
-    if not Ticket.objects.filter(team=team).exists():
-        _wake_share(team)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT public.tenants_wake_share(%s)", [team])
     Ticket.objects.bulk_create(
         [
             Ticket(
                 team_id=team,
                 kind=kind,
                 subject=subject,
+                swarm=swarm,
+                lane=lane,
                 priority=priority,
+                path=path,
                 not_before=timezone.now() + delay,
                 cost=cost,
             )
@@ -48,27 +62,14 @@ def unqueue(kind: str, *subjects: UUID) -> None:
         Ticket.objects.filter(pk__in=free).delete()
 
 
-_WAKE = """
-UPDATE public.tenants_teamshare SET virtual_time = greatest(virtual_time, coalesce((
-  SELECT min(virtual_time) FROM public.tenants_teamshare WHERE team_id IN (SELECT team_id FROM public.tenants_ticket)
-), 0)) WHERE team_id = %s
-"""
-
-
-def _wake_share(team: UUID) -> None:
-    """A team that was idle starts where the others are: idleness earns no credit (start-time fair queueing)."""
-    with connection.cursor() as cursor:
-        cursor.execute(_WAKE, [team])
-
-
 _NEXT = """
 SELECT t.id FROM public.tenants_ticket t
 JOIN public.tenants_teamshare s ON s.team_id = t.team_id
-WHERE t.not_before <= statement_timestamp()
+WHERE t.lane = 'agent' AND t.not_before <= statement_timestamp()
   AND (%(team)s::uuid IS NULL OR t.team_id = %(team)s)
   AND (%(trusted)s OR t.kind <> 'checks')
   AND s.cap > (SELECT count(*) FROM public.tenants_placement p WHERE p.team_id = t.team_id)
-ORDER BY s.virtual_time, t.priority DESC, t.created_at, t.id
+ORDER BY s.virtual_time, t.priority DESC, t.path DESC, t.created_at, t.id
 LIMIT 1
 FOR UPDATE OF t SKIP LOCKED
 """
@@ -85,6 +86,47 @@ def next_ticket(runner: Runner) -> Ticket | None:
 def charge(ticket: Ticket) -> None:
     """A turn was taken: the team's virtual time moves on by what the turn costs."""
     TeamShare.objects.filter(team=ticket.team_id).update(virtual_time=F("virtual_time") + ticket.cost / F("weight"))
+
+
+@dataclass(frozen=True)
+class ControlTurn:
+    """Whose control-plane work goes next."""
+
+    schema: str
+    swarm: UUID
+
+
+_NEXT_CONTROL = """
+SELECT team.schema_name, t.swarm FROM public.tenants_teamshare s
+JOIN public.tenants_team team ON team.id = s.team_id
+CROSS JOIN LATERAL (
+  SELECT x.swarm FROM public.tenants_ticket x
+  WHERE x.lane = 'control' AND x.team_id = s.team_id AND x.not_before <= statement_timestamp()
+  ORDER BY x.priority DESC, x.path DESC, x.created_at, x.id LIMIT 1 FOR UPDATE SKIP LOCKED
+) AS t
+ORDER BY s.virtual_time LIMIT 1
+"""
+
+
+def next_control() -> ControlTurn | None:
+    """Whose control-plane work goes next: the team with the lowest virtual time, its most critical node."""
+    with connection.cursor() as cursor:
+        cursor.execute(_NEXT_CONTROL)
+        row = cursor.fetchone()
+    return ControlTurn(*row) if row else None
+
+
+def put_off_control(swarm: UUID, *, after: timedelta) -> None:
+    """Whatever waits in the control lane for this swarm waits longer, unless it is being called up just now."""
+    waiting = Ticket.objects.filter(lane="control", swarm=swarm, not_before__lte=Now())
+    with transaction.atomic():
+        free = list(waiting.select_for_update(skip_locked=True).values_list("pk", flat=True))
+        Ticket.objects.filter(pk__in=free).update(not_before=Now() + after)
+
+
+def charge_team(cost: float) -> None:
+    """This team was served: its virtual time moves on."""
+    TeamShare.objects.filter(team=current_team_id()).update(virtual_time=F("virtual_time") + cost / F("weight"))
 
 
 def free_runners(*, seen_within: timedelta) -> list[UUID]:

@@ -23,11 +23,11 @@ from agents.contracts import (
     ReviewOutcome,
     WorkOutcome,
 )
-from swarms import approvals, dispatch, engine, landing, merges, projects
+from swarms import approvals, control, dispatch, engine, landing, merges, projects
 from swarms.models import Approval, Swarm
 from swarms.workspace import repos
 from swarms.workspace.git import environment
-from tenants import tokens
+from tenants import tokens, turns
 from tenants.models import Due, Placement, Runner, Team, User
 
 Worker = Callable[[Assignment, Path], str | FailureOutcome]
@@ -46,6 +46,20 @@ def git(*args: str, folder: Path) -> str:
     ).stdout.strip()
 
 
+def _control(swarm: UUID) -> None:
+    control.serve()
+    turns.settled("step", swarm)
+
+
+LOOK: dict[str, Callable[[UUID], object]] = {
+    "advance": engine.advance,
+    "step": _control,
+    "merge": merges.process,
+    "land": landing.land,
+    "fetch": projects.fetch,
+}
+
+
 class Hands:
     """Works for one team until a swarm has ended."""
 
@@ -61,8 +75,14 @@ class Hands:
     def turn(self) -> bool:
         """One round: due things, turns, work, approvals. Returns whether anything happened."""
         busy = False
-        for due in Due.objects.filter(team=self.team).exclude(kind__in=["lease", "approval"]):
-            verb = {"advance": engine.advance, "merge": merges.process, "land": landing.land, "fetch": projects.fetch}
+        for due in Due.objects.filter(team=self.team).filter(kind__in=LOOK):
+            verb = {
+                "advance": engine.advance,
+                "step": lambda swarm: control.serve() or turns.settled("step", swarm),
+                "merge": merges.process,
+                "land": landing.land,
+                "fetch": projects.fetch,
+            }
             verb[due.kind](due.subject)
             busy = True
         busy = bool(dispatch.dispatch()) or busy

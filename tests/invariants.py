@@ -90,7 +90,8 @@ def _states() -> Iterator[str]:
     """A row is where its last event says, and each event begins where the one before ended."""
     moves: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
     for kind, payload in Event.objects.filter(kind__endswith=".moved").order_by("seq").values_list("kind", "payload"):
-        moves[kind.removesuffix(".moved"), payload["id"]].append((payload["before"], payload["after"]))
+        for one in payload.get("moves", [payload | {"noun": kind.removesuffix(".moved")}]):
+            moves[one["noun"], one["id"]].append((one["before"], one["after"]))
     for model in MOVABLE:
         start = model._meta.get_field("state").default
         for row in model.objects.all():

@@ -19,7 +19,13 @@ class Approval(models.Model):
     NOUN = "approval"
     MOVES: ClassVar[Moves] = APPROVAL_MOVES
 
-    KINDS: ClassVar = [("plan", "plan"), ("node", "risky node"), ("landing", "landing")]
+    KINDS: ClassVar = [
+        ("plan", "plan"),
+        ("node", "risky node"),
+        ("landing", "landing"),
+        ("budget", "budget"),
+        ("rollback", "rollback"),
+    ]
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     swarm = models.ForeignKey(Swarm, models.PROTECT, related_name="approvals")

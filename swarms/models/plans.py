@@ -7,6 +7,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from swarms.models.projects import Swarm
+from swarms.release import FAN_IN, ON_FAILURE
 from swarms.states import NODE_ENDED, NODE_MOVES, PLAN_MOVES, NodeState, PlanState
 from tenants.ids import uuid7
 from tenants.models import User
@@ -25,6 +26,12 @@ class Plan(models.Model):
     state = models.CharField(max_length=12, default=PlanState.DRAFTING, choices=[(s, s) for s in PlanState])
     because = models.TextField(blank=True)
     source = models.CharField(max_length=12, choices=[("coordinator", "coordinator"), ("yaml", "yaml")])
+    amends = models.ForeignKey(
+        "self", models.PROTECT, null=True, blank=True, related_name="+", help_text="The running plan that it changes."
+    )
+    node = models.ForeignKey(
+        "swarms.Node", models.PROTECT, null=True, blank=True, related_name="+", help_text="The node that it details."
+    )
     document = models.JSONField(null=True, blank=True, help_text="A PlanProposal.")
     digest = models.CharField(
         max_length=64, blank=True, help_text="SHA-256 of the document; approvals are bound to it."
@@ -58,6 +65,7 @@ class Node(models.Model):
     plan = models.ForeignKey(Plan, models.PROTECT, related_name="nodes")
     key = models.CharField(max_length=40)
     title = models.CharField(max_length=200)
+    kind = models.CharField(max_length=8, default="agent", help_text="agent, noop, plan or undo")
     role = models.CharField(max_length=20)
     instructions = models.TextField()
     writes = models.JSONField(default=list, blank=True)
@@ -65,12 +73,25 @@ class Node(models.Model):
     risk = models.CharField(max_length=8, default="low")
     state = models.CharField(max_length=20, default=NodeState.BLOCKED, choices=[(s, s) for s in NodeState])
     because = models.TextField(blank=True, help_text="Why it is in this state.")
-    deps_left = models.PositiveIntegerField(default=0)
+    fan_in = models.CharField(max_length=12, default="all_success", help_text="Which ends of parents let it start.")
+    on_failure = models.CharField(max_length=16, default="fail_swarm", help_text="What its failure means.")
+    compensate = models.TextField(blank=True, help_text="How an agent undoes its effects outside git.")
+    undoes = models.OneToOneField("self", models.PROTECT, null=True, blank=True, related_name="undone_by")
+    parent = models.ForeignKey(
+        "self", models.PROTECT, null=True, blank=True, related_name="details", help_text="Whose nested plan it is of."
+    )
+    depth = models.PositiveSmallIntegerField(default=0, help_text="Of nesting.")
+    parents = models.PositiveIntegerField(default=0, help_text="Edges in.")
+    deps_left = models.PositiveIntegerField(default=0, help_text="Edges in whose parent has not ended.")
+    deps_ok = models.PositiveIntegerField(default=0, help_text="Edges in that are satisfied.")
+    output = models.JSONField(default=dict, blank=True, help_text="What conditions of edges look at.")
+    time_limit = models.PositiveIntegerField(null=True, blank=True, help_text="Seconds; empty: the project's.")
     attempts_made = models.PositiveIntegerField(default=0)
     failures = models.PositiveIntegerField(default=0, help_text="Attempts that failed by their own work.")
     losses = models.PositiveIntegerField(default=0, help_text="Attempts lost in a row.")
     max_attempts = models.PositiveIntegerField(default=3)
-    priority = models.IntegerField(default=0, help_text="Length of the longest path from here to the end.")
+    priority = models.IntegerField(default=0, help_text="Higher goes first; a person may change it.")
+    path_length = models.PositiveIntegerField(default=1, help_text="Nodes on the longest path from here to an end.")
     not_before = models.DateTimeField(default=timezone.now)
     ready_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
@@ -79,8 +100,17 @@ class Node(models.Model):
     summary = models.TextField(blank=True, help_text="What its agent says it did.")
 
     class Meta:
-        constraints: ClassVar = [models.UniqueConstraint(fields=["swarm", "key"], name="node_key")]
-        indexes: ClassVar = [models.Index(fields=["swarm", "state"], name="node_state")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["swarm", "key"], name="node_key"),
+            models.CheckConstraint(
+                condition=Q(parents__gte=F("deps_left") + F("deps_ok")), name="node_counts_its_parents"
+            ),
+            models.CheckConstraint(condition=Q(fan_in__in=sorted(FAN_IN)), name="node_fan_in"),
+            models.CheckConstraint(condition=Q(on_failure__in=ON_FAILURE), name="node_on_failure"),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["swarm", "state"], name="node_open", condition=~Q(state="succeeded")),
+        ]
 
     def __str__(self) -> str:
         return self.key
@@ -100,6 +130,8 @@ class Edge(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     parent = models.ForeignKey(Node, models.CASCADE, related_name="edges_out")
     child = models.ForeignKey(Node, models.CASCADE, related_name="edges_in")
+    condition = models.JSONField(null=True, blank=True, help_text="What the parent's output must say.")
+    resolved = models.BooleanField(null=True, help_text="Satisfied or not; empty while the parent has not ended.")
 
     class Meta:
         constraints: ClassVar = [

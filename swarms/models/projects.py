@@ -34,6 +34,12 @@ class Project(models.Model):
     approve_landing = models.BooleanField(default=True, help_text="A person approves each landing.")
     max_nodes = models.PositiveIntegerField(default=40)
     max_attempts = models.PositiveIntegerField(default=3)
+    max_depth = models.PositiveSmallIntegerField(default=2, help_text="How deep plans may nest; 0: not at all.")
+    attempt_minutes = models.PositiveIntegerField(default=30, help_text="Start to close: the longest an attempt takes.")
+    stall_minutes = models.PositiveIntegerField(default=10, help_text="So long without progress is a stall.")
+    start_minutes = models.PositiveIntegerField(
+        default=0, help_text="Schedule to start: the longest a ready node waits for a runner; 0: for ever."
+    )
     last_number = models.PositiveIntegerField(default=0, help_text="Of its goals.")
     created_by = models.ForeignKey(User, models.PROTECT, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -95,6 +101,9 @@ class Swarm(models.Model):
     landed_commit = models.CharField(max_length=40, blank=True)
     pushed_because = models.TextField(blank=True, help_text="What became of the push to the project's source.")
     trace = models.CharField(max_length=32, blank=True)
+    priority = models.IntegerField(default=0, help_text="Higher goes first among the team's swarms.")
+    deadline_at = models.DateTimeField(null=True, blank=True, help_text="When it must have ended, or it fails.")
+    rolled_back_commit = models.CharField(max_length=40, blank=True, help_text="Where its landing was taken back.")
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True, blank=True, help_text="When its plan was approved.")
     ended_at = models.DateTimeField(null=True, blank=True)

@@ -30,7 +30,11 @@ class Attempt(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     node = models.ForeignKey(Node, models.PROTECT, related_name="attempts")
     number = models.PositiveIntegerField()
-    execution = models.OneToOneField(Execution, models.PROTECT, related_name="attempt")
+    execution = models.OneToOneField(
+        Execution, models.PROTECT, null=True, related_name="attempt", help_text="Empty: the control plane itself works."
+    )
+    fence = models.UUIDField(null=True, help_text="The control plane's own lease; a runner's is its execution's.")
+    lease_until = models.DateTimeField(null=True, help_text="Until when the control plane's worker may be silent.")
     state = models.CharField(max_length=12, default=AttemptState.LEASED, choices=[(s, s) for s in AttemptState])
     reason = models.CharField(max_length=24, blank=True, help_text="Why it did not succeed.")
     because = models.TextField(blank=True)
@@ -52,6 +56,11 @@ class Attempt(models.Model):
                 condition=Q(state__in=["leased", "running"], ended_at=None)
                 | ~Q(state__in=["leased", "running"]) & ~Q(ended_at=None),
                 name="attempt_live_or_ended",
+            ),
+            models.CheckConstraint(
+                condition=Q(execution__isnull=True, fence__isnull=False)
+                | Q(execution__isnull=False, fence__isnull=True, lease_until__isnull=True),
+                name="attempt_has_one_lease",
             ),
         ]
 

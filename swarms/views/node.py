@@ -22,8 +22,8 @@ def node(request: HttpRequest, slug: str, number: int, key: str) -> HttpResponse
     swarm = swarm_of(slug, number)
     context = node_context(swarm, node_of(swarm, key), request.GET.get("attempt", ""))
     if attempt := context["attempt"]:
-        session = attempt.execution.session
-        context |= {"session": session, "turns": fragments.turns(session)}
+        session = attempt.execution.session if attempt.execution else None
+        context |= {"session": session, "turns": fragments.turns(session) if session else []}
     return render(request, "swarms/node.html", context | {"position": position})
 
 
@@ -62,7 +62,9 @@ def _work(swarm: Swarm, attempt: Attempt) -> dict[str, Any]:
     found: dict[str, Any] = {
         "merge": getattr(attempt, "merge", None),
         "runs": list(attempt.check_runs.order_by("created_at")),
-        "briefing": fragments.markdown(str(attempt.execution.assignment.get("briefing", ""))),
+        "briefing": fragments.markdown(str(attempt.execution.assignment.get("briefing", "")))
+        if attempt.execution
+        else "",
         "evidence": fragments.markdown(attempt.evidence) if attempt.evidence else "",
         "summary": fragments.markdown(attempt.summary) if attempt.summary else "",
     }

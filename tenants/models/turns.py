@@ -18,14 +18,23 @@ class Ticket(models.Model):
     team = models.ForeignKey(Team, models.CASCADE, related_name="tickets")
     kind = models.CharField(max_length=16, help_text="plan, node or checks")
     subject = models.UUIDField()
-    priority = models.IntegerField(default=0, help_text="Higher goes first: the length of the critical path.")
+    swarm = models.UUIDField(null=True, help_text="The swarm that it belongs to.")
+    lane = models.CharField(max_length=8, default="agent", help_text="Who serves it: agent (a runner), control (us).")
+    priority = models.IntegerField(default=0, help_text="Higher goes first.")
+    path = models.IntegerField(default=0, help_text="Then the longer critical path goes first.")
     not_before = models.DateTimeField(default=timezone.now)
     cost = models.FloatField(default=1.0, help_text="Estimate, in turns.")
+    parked = models.CharField(
+        max_length=200, blank=True, help_text="Why it was put off although its turn had come: breaker:…, budget:…"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=["kind", "subject"], name="one_ticket_per_subject")]
-        indexes: ClassVar = [models.Index(fields=["team", "-priority", "created_at"], name="ticket_turn")]
+        indexes: ClassVar = [
+            models.Index(fields=["lane", "team", "-priority", "-path", "created_at", "id"], name="ticket_turn"),
+            models.Index(fields=["swarm"], name="ticket_swarm"),
+        ]
 
 
 class TeamShare(models.Model):
@@ -35,6 +44,12 @@ class TeamShare(models.Model):
     virtual_time = models.FloatField(default=0)
     weight = models.FloatField(default=1)
     cap = models.PositiveIntegerField(default=16, help_text="Executions at once.")
+    max_waiting = models.PositiveIntegerField(
+        default=20_000, help_text="Nodes that may wait; beyond it a new goal is refused."
+    )
+    max_swarms = models.PositiveIntegerField(
+        default=100, help_text="Swarms that have not ended; beyond it a new goal is refused."
+    )
 
     class Meta:
         constraints: ClassVar = [models.CheckConstraint(condition=Q(weight__gt=0), name="share_weight_positive")]
@@ -59,7 +74,7 @@ class Due(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     team = models.ForeignKey(Team, models.CASCADE, related_name="+")
-    kind = models.CharField(max_length=16, help_text="lease, advance, merge, approval, fetch, landing")
+    kind = models.CharField(max_length=16, help_text="What must be looked at: see swarms.reconcile.LOOK.")
     subject = models.UUIDField()
     due_at = models.DateTimeField()
 

@@ -1,0 +1,13 @@
+from django.db import migrations
+
+from agents.states import EXECUTION_MOVES, SERVER_MOVES
+from tenants.triggers import drop_move_trigger, move_trigger
+
+
+class Migration(migrations.Migration):
+    dependencies = [("agents", "0001_initial")]
+
+    operations = [
+        migrations.RunSQL(move_trigger(table, moves), drop_move_trigger(table))
+        for table, moves in (("agents_execution", EXECUTION_MOVES), ("agents_server", SERVER_MOVES))
+    ]

@@ -1,0 +1,104 @@
+"""Nodes that the control plane itself carries out: claimed, completed and followed up without leaving the worker.
+
+One statement a step completes what was claimed, releases what waited for it, claims the most critical of that and tells
+of it all (DESIGN.md: the direct call). What is claimed has a lease and a fence like any other attempt.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import connection
+
+from swarms import engine, hints, progress
+from tenants import turns
+from tenants.context import PUBLIC, in_schema
+
+logger = structlog.get_logger(__name__)
+
+BATCH = 64
+"""Nodes that one step claims at most: what a crash between two steps can leave to the reaper."""
+SLICE_SECONDS = 0.1
+"""How long one swarm is served until it is asked whose turn it is."""
+TURN_SECONDS = 10.0
+"""How long one message is worked on; what is left is hinted again."""
+COST = 0.01
+"""A node's share of a turn: it costs no runner and no model."""
+_STEP = "SELECT claimed, stale, lanes, asks, waits, is_over FROM swarms_step(%s, %s, %s, %s, %s, %s)"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step did: the attempts that it claimed, how many reports were stale, and what waits now."""
+
+    claimed: list[dict[str, str]]
+    stale: int
+    lanes: dict[str, int]
+    asks: int
+    waits: bool
+    is_over: bool
+
+
+def lease() -> timedelta:
+    """How long a worker may be silent about what it claimed."""
+    return timedelta(seconds=settings.LEASE_SECONDS)
+
+
+def step(cursor: Any, swarm_id: UUID, done: list[dict[str, str]], *, claim: int) -> Step:
+    """Complete the attempts in `done` (those whose fence is not the live one are refused) and claim up to `claim`."""
+    attempts, fences = [one["attempt"] for one in done], [one["fence"] for one in done]
+    cursor.execute(_STEP, [turns.current_team_id(), swarm_id, attempts, fences, claim, lease()])
+    claimed, stale, lanes, asks, waits, is_over = cursor.fetchone()
+    return Step(json.loads(claimed), stale, json.loads(lanes), asks, waits, is_over)
+
+
+def serve() -> int:
+    """Carry out what waits in the control lane, over all teams in fair order. Returns how many nodes were done."""
+    began, count = time.monotonic(), 0
+    while (turn := _next()) and time.monotonic() - began < TURN_SECONDS:
+        with in_schema(turn.schema):
+            done = _slice(turn.swarm)
+            if done:
+                turns.charge_team(done * COST)
+            else:
+                # Its swarm does not run now, or somebody else claimed them: those behind must not wait for it.
+                turns.put_off_control(turn.swarm, after=hints.LOST_HINT)
+            count += done
+    if turn is not None:
+        with in_schema(turn.schema):
+            hints.step(turn.swarm)  # time is up, and something waits
+    return count
+
+
+def _next() -> turns.ControlTurn | None:
+    with in_schema(PUBLIC):
+        return turns.next_control()
+
+
+def _slice(swarm_id: UUID) -> int:
+    """Serve one swarm for a while. Returns how many nodes were done."""
+    turns.due("step", swarm_id, after=lease())
+    began, count, called = time.monotonic(), 0, False
+    held: list[dict[str, str]] = []
+    with connection.cursor() as cursor:
+        while True:
+            is_late = time.monotonic() - began > SLICE_SECONDS
+            took = step(cursor, swarm_id, held, claim=0 if is_late else BATCH)
+            if took.stale:
+                logger.warning("stale completions refused", swarm=str(swarm_id), count=took.stale)
+            count += len(held) - took.stale
+            held = took.claimed
+            lanes = dict(took.lanes)
+            if called or not (took.waits or is_late):
+                lanes.pop("control", None)
+            called = called or took.waits
+            progress.wake(swarm_id, lanes)
+            if took.asks or took.is_over:
+                engine.advance(swarm_id)
+            if not held:
+                return count

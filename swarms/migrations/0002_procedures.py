@@ -1,0 +1,19 @@
+from django.db import migrations
+
+from swarms.procedures import ALL
+from swarms.states import ENDED, MACHINES
+from tenants.triggers import drop_move_trigger, move_trigger
+
+TABLES = {noun: f"swarms_{noun.replace('_', '')}" for noun in MACHINES}
+
+
+class Migration(migrations.Migration):
+    dependencies = [("swarms", "0001_initial")]
+
+    operations = [
+        *(
+            migrations.RunSQL(move_trigger(TABLES[noun], moves, ENDED[noun]), drop_move_trigger(TABLES[noun]))
+            for noun, moves in MACHINES.items()
+        ),
+        *(migrations.RunSQL(make, drop) for make, drop in ALL),
+    ]

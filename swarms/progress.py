@@ -1,0 +1,102 @@
+"""What follows when nodes end: the database releases, skips and queues in one statement. With the swarm locked."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+from django.utils import timezone
+
+from sessions.events import current_actor, publish_all
+from swarms import hints
+from swarms.models import Node, Swarm
+from swarms.procedures import LANES, MOST_MOVES
+from swarms.states import NODE_WAITING
+from tenants import turns
+from tenants.trace import current_trace
+
+_RELEASE = "SELECT lanes, asks FROM swarms_release(%s, %s, %s, %s, %s, %s)"
+
+
+@dataclass(frozen=True)
+class Released:
+    """How many nodes wait for their turn now, by lane, and how many for a person."""
+
+    lanes: dict[str, int]
+    asks: int
+
+
+def release(swarm_id: UUID, *, ended: Iterable[UUID] = (), consider: Iterable[UUID] = ()) -> Released:
+    """Settle the edges of nodes that have ended, and start or skip what waited for them (or is to be considered).
+
+    What may start gets a ticket; what asks a person first stays blocked until the engine has asked.
+    """
+    words: list[Any] = [
+        turns.current_team_id(),
+        swarm_id,
+        list(ended),
+        list(consider),
+        current_actor(),
+        current_trace(),
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(_RELEASE, words)
+        lanes, asks = cursor.fetchone()
+    found = Released(json.loads(lanes), asks)
+    wake(swarm_id, found.lanes)
+    if found.asks:
+        hints.advance(swarm_id)
+    return found
+
+
+def queue(swarm: Swarm, nodes: Iterable[Node], *, delay: timedelta = timedelta(0)) -> None:
+    """Give ready nodes their tickets."""
+    lanes: dict[str, int] = {}
+    for node in nodes:
+        lane = LANES.get(node.kind, "agent")
+        turns.queue(
+            "node",
+            node.pk,
+            swarm=swarm.pk,
+            lane=lane,
+            priority=swarm.priority + node.priority,
+            path=node.path_length,
+            delay=delay,
+        )
+        lanes[lane] = lanes.get(lane, 0) + 1
+    wake(swarm.pk, lanes)
+
+
+def wake(swarm_id: UUID, lanes: dict[str, int]) -> None:
+    """Hint those who serve the lanes in which something waits."""
+    if lanes.get("agent"):
+        hints.dispatch()
+    if lanes.get("control"):
+        hints.step(swarm_id)
+    if lanes.get("git"):
+        hints.revert(swarm_id)
+
+
+def end_waiting(swarm: Swarm, to: str, *, because: str, only: Iterable[UUID] | None = None) -> list[Node]:
+    """Move what has not started to an end, all at once, and take its tickets back."""
+    nodes = list(
+        swarm.nodes.filter(state__in=NODE_WAITING, **({} if only is None else {"pk__in": list(only)})).order_by("key")
+    )
+    moves = [
+        {"noun": "node", "id": str(node.pk), "name": node.key, "before": node.state, "after": to, "because": because}
+        for node in nodes
+    ]
+    ids = [node.pk for node in nodes]
+    Node.objects.filter(pk__in=ids).update(state=to, because=because, ended_at=timezone.now())
+    turns.unqueue("node", *ids)
+    tell(swarm, moves)
+    return nodes
+
+
+def tell(swarm: Swarm, moves: list[dict[str, str]]) -> None:
+    """Publish moves that were made together."""
+    cut = [moves[start : start + MOST_MOVES] for start in range(0, len(moves), MOST_MOVES)]
+    publish_all(swarm.topic, [("nodes.moved", {"moves": some}) for some in cut])
