@@ -1,7 +1,11 @@
 """Decisions over snapshots: small cases by hand, and random DAGs that always come to an end."""
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from itertools import product
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -11,8 +15,8 @@ from swarms.decide import (
     Again,
     AskForLanding,
     AskForNode,
-    CancelNodes,
     CheckIntegration,
+    EndWaiting,
     FailNode,
     GiveUp,
     Land,
@@ -20,26 +24,30 @@ from swarms.decide import (
     MoveSwarm,
     NodeView,
     RejectPlan,
+    Release,
     Snapshot,
     after_failure,
     decide,
 )
-from swarms.states import NODE_ENDED, SWARM_ENDED, SWARM_MOVES
+from swarms.release import FAN_IN, ON_FAILURE, SWARM_STOPS
+from swarms.states import NODE_ENDED, SWARM_MOVES
+from tests.world import LAST, Vertex, World
 
 
 def running(*nodes: NodeView, **more: object) -> Snapshot:
-    return Snapshot(state="running", nodes=nodes, **more)  # type: ignore[arg-type]
+    return Snapshot("running", nodes, dict(Counter(node.state for node in nodes)), **more)  # type: ignore[arg-type]
 
 
 def kinds(snapshot: Snapshot) -> list[type]:
     return [type(action) for action in decide(snapshot)]
 
 
-def test_a_node_is_ready_when_all_its_parents_succeeded() -> None:
-    done, child = NodeView("a", "succeeded"), NodeView("c", "blocked", ("a", "b"))
-    assert decide(running(done, NodeView("b", "running"), child)) == []
-    (action,) = decide(running(done, NodeView("b", "succeeded"), child))
-    assert action == MakeReady("a, b succeeded", "c")
+def test_nodes_that_nothing_holds_back_are_released() -> None:
+    waits = NodeView("c", "blocked", parents=2, deps_left=1, deps_ok=1)
+    assert decide(running(waits)) == []
+    free = replace(waits, deps_left=0, deps_ok=2)
+    never = replace(waits, key="d", deps_left=0)
+    assert decide(running(free, never)) == [Release("nothing stands before them any more", ("c", "d"))]
 
 
 def test_a_risky_node_asks_first() -> None:
@@ -51,23 +59,49 @@ def test_a_risky_node_asks_first() -> None:
     assert kinds(running(replace(waiting, approval="void"))) == [AskForNode]
 
 
+def test_a_risky_node_that_can_never_run_asks_nobody() -> None:
+    assert kinds(running(NodeView("a", "blocked", risky=True, parents=1))) == [Release]
+
+
 def test_a_failed_node_fails_the_swarm_and_what_is_open_is_cancelled() -> None:
     (action,) = decide(running(NodeView("a", "failed", because="tests"), NodeView("b", "running")))
     assert isinstance(action, MoveSwarm)
     assert (action.to, action.why) == ("failing", "node a failed: tests")
-    failing = Snapshot("failing", (NodeView("a", "failed"), NodeView("b", "blocked"), NodeView("c", "running")))
-    assert decide(failing) == [CancelNodes("the swarm is failing", ("b",))]
-    assert decide(replace(failing, nodes=(NodeView("a", "failed"), NodeView("c", "running")))) == []
-    assert decide(replace(failing, nodes=(NodeView("a", "failed"),), live_executions=1)) == []
-    (last,) = decide(replace(failing, nodes=(NodeView("a", "failed"), NodeView("c", "cancelled"))))
+    failing = Snapshot("failing", (NodeView("a", "failed"),), {"failed": 1, "blocked": 1, "running": 1})
+    assert decide(failing) == [EndWaiting("the swarm is failing", "cancelled")]
+    assert decide(replace(failing, counts={"failed": 1, "running": 1})) == []
+    assert decide(replace(failing, counts={"failed": 1}, live_executions=1)) == []
+    (last,) = decide(replace(failing, counts={"failed": 1, "cancelled": 1}))
     assert isinstance(last, MoveSwarm)
     assert last.to == "failed"
 
 
+@pytest.mark.parametrize("policy", ["skip_descendants", "continue"])
+def test_a_failure_that_the_plan_allows_for_does_not_stop_the_swarm(policy: str) -> None:
+    failed = NodeView("a", "failed", on_failure=policy)
+    assert decide(running(failed, NodeView("b", "running"))) == []
+    (action,) = decide(running(failed, NodeView("b", "succeeded")))
+    assert action == MoveSwarm("every node has ended, 1 without success", "integrating")
+    (action,) = decide(running(failed))
+    assert isinstance(action, MoveSwarm)
+    assert action.to == "failing"
+
+
+def test_a_drained_swarm_leaves_out_what_waits_and_goes_on_with_what_is_done() -> None:
+    draining = Snapshot("draining", (), {"succeeded": 1, "running": 1, "ready": 2})
+    assert kinds(draining) == [EndWaiting]
+    assert decide(replace(draining, counts={"succeeded": 1, "running": 1, "skipped": 2})) == []
+    (action,) = decide(replace(draining, counts={"succeeded": 2, "skipped": 2}))
+    assert isinstance(action, MoveSwarm)
+    assert action.to == "integrating"
+    (action,) = decide(replace(draining, counts={"skipped": 4}))
+    assert isinstance(action, MoveSwarm)
+    assert action.to == "cancelling"
+
+
 def test_a_paused_swarm_does_not_integrate() -> None:
-    done = NodeView("a", "succeeded")
-    assert decide(Snapshot("paused", (done,))) == []
-    assert kinds(running(done)) == [MoveSwarm]
+    assert decide(Snapshot("paused", (), {"succeeded": 1})) == []
+    assert kinds(Snapshot("running", (), {"succeeded": 1})) == [MoveSwarm]
 
 
 @pytest.mark.parametrize(
@@ -101,10 +135,11 @@ def test_every_move_that_is_decided_is_in_the_table(state: str) -> None:
     for integration in checks:
         for landing in checks:
             for approval in ("", "approved", "rejected", "expired", "void", "pending"):
-                for nodes in ((), (NodeView("a", "succeeded"),), (NodeView("a", "failed"),)):
+                for node in ("succeeded", "failed", "skipped", "blocked", "running"):
                     snapshot = Snapshot(
                         state,
-                        nodes,
+                        (NodeView("a", node),) if node in ("failed", "blocked") else (),
+                        {node: 1},
                         integration_check=integration,
                         landing_approval=approval,
                         landing_check=landing,
@@ -114,38 +149,66 @@ def test_every_move_that_is_decided_is_in_the_table(state: str) -> None:
                     assert len(moves) <= 1
 
 
-@given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=16), st.sets(st.integers(0, 7)), st.randoms())
-def test_any_graph_ends(pairs: list[tuple[int, int]], failing: set[int], random: object) -> None:
-    """Carry out what is decided, let nodes end in any order: the swarm always ends, and no node starts too early."""
+def play(world: World, failing: set[str], choose: Callable[[list[str]], str]) -> None:
+    """Let nodes end, in the order that `choose` wants, until the swarm has ended; and look at every start."""
+    world.settle()
+    while world.state not in LAST:
+        for vertex in world.nodes.values():
+            if vertex.approval == "pending":
+                vertex.approval = "approved"
+        world.settle()
+        if live := world.live:
+            key = choose(live)
+            world.end(key, "failed" if key in failing else "succeeded")
+        world.settle()
+    look_at(world)
+
+
+def look_at(world: World) -> None:
+    """What must hold of an ended swarm, worked out from the nodes' ends alone."""
+    assert all(vertex.state in NODE_ENDED for vertex in world.nodes.values())
+    fatal = [v for v in world.nodes.values() if v.state == "failed" and v.on_failure in SWARM_STOPS]
+    done = [v for v in world.nodes.values() if v.state == "succeeded"]
+    assert world.state == ("failed" if fatal or not done else "landing")
+    assert len(set(world.started)) == len(world.started)
+    for key, vertex in world.nodes.items():
+        ends = [world.nodes[parent] for parent in vertex.parents]
+        good = [e.state == "succeeded" or (e.state == "failed" and e.on_failure == "continue") for e in ends]
+        could = {"all_success": all(good), "all_done": True, "any_success": any(good) or not good}[vertex.fan_in]
+        if vertex.state == "skipped":
+            assert not could, f"{key} was skipped and could run"
+        elif vertex.state in ("succeeded", "failed"):
+            assert could or fatal, f"{key} ran and could not"
+
+
+@pytest.mark.parametrize("shape", range(8))
+def test_every_graph_of_three_nodes_with_every_rule_ends_as_its_rules_say(shape: int) -> None:
+    edges = [pair for bit, pair in enumerate((("a", "b"), ("a", "c"), ("b", "c"))) if shape >> bit & 1]
+    for fan_ins in product(FAN_IN, repeat=2):
+        for policies in product(ON_FAILURE, repeat=3):
+            for failing in ("", "a", "b", "c", "ab", "ac", "bc", "abc"):
+                for last in (0, -1):
+                    nodes = {
+                        key: Vertex(tuple(p for p, child in edges if child == key), fan_in, policy)
+                        for key, fan_in, policy in zip("abc", ("all_success", *fan_ins), policies, strict=True)
+                    }
+                    play(World(nodes), set(failing), lambda live, last=last: live[last])  # type: ignore[misc]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=16),
+    st.lists(st.tuples(st.sampled_from(sorted(FAN_IN)), st.sampled_from(ON_FAILURE), st.booleans()), min_size=8),
+    st.sets(st.integers(0, 7)),
+    st.randoms(),
+)
+def test_any_graph_ends(
+    pairs: list[tuple[int, int]], rules: list[tuple[str, str, bool]], failing: set[int], random: Random
+) -> None:
     nodes = {
-        str(key): NodeView(str(key), "blocked", tuple(sorted({str(p) for c, p in pairs if c == key and p < key})))
+        str(key): Vertex(tuple(sorted({str(p) for c, p in pairs if c == key and p < key})), *rules[key])
         for key in range(8)
     }
-    swarm = Snapshot("running", landing_needs_approval=False)
-    for _ in range(200):
-        if swarm.state in SWARM_ENDED or swarm.state == "landing":
-            break
-        swarm = replace(swarm, nodes=tuple(nodes.values()))
-        actions = decide(swarm)
-        for action in actions:
-            if isinstance(action, MakeReady):
-                assert all(nodes[parent].state == "succeeded" for parent in nodes[action.node].parents)
-                nodes[action.node] = replace(nodes[action.node], state="running")
-            elif isinstance(action, CancelNodes):
-                for key in action.nodes:
-                    nodes[key] = replace(nodes[key], state="cancelled")
-            elif isinstance(action, MoveSwarm):
-                swarm = replace(swarm, state=action.to)
-            elif isinstance(action, CheckIntegration):
-                swarm = replace(swarm, integration_check="passed")
-        if not actions:
-            live = [key for key, view in nodes.items() if view.state == "running"]
-            key = random.choice(live)  # type: ignore[attr-defined]
-            nodes[key] = replace(nodes[key], state="failed" if int(key) in failing else "succeeded")
-    assert swarm.state == (
-        "failed" if failing & {int(k) for k, v in nodes.items() if v.state == "failed"} else "landing"
-    )
-    assert all(view.state in NODE_ENDED for view in nodes.values())
+    play(World(nodes), {str(key) for key in failing}, random.choice)
 
 
 def test_failures_are_tried_again_and_then_given_up() -> None:
