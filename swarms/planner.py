@@ -169,7 +169,7 @@ def proposed(plan_id: UUID, proposal: PlanProposal) -> None:
             faults=faults,
         )
     else:
-        _propose(plan, proposal)
+        propose(plan, proposal)
 
 
 def gave_up(plan_id: UUID, reason: str, because: str) -> None:
@@ -191,11 +191,12 @@ def give(swarm: Swarm, text: str, *, by: User) -> Plan:
         raise PlanFaults(faults)
     version = _supersede(swarm)
     plan = Plan.objects.create(swarm=swarm, version=version, source="yaml", created_by=by)
-    _propose(plan, proposal)
+    propose(plan, proposal)
     return plan
 
 
-def _propose(plan: Plan, proposal: PlanProposal) -> None:
+def propose(plan: Plan, proposal: PlanProposal) -> None:
+    """A valid plan waits to be adopted."""
     document = proposal.model_dump(mode="json")
     warnings = graph.warnings(proposal)
     swarm = plan.swarm
