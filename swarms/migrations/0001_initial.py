@@ -26,7 +26,10 @@ class Migration(migrations.Migration):
                 ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
                 ("key", models.CharField(max_length=40)),
                 ("title", models.CharField(max_length=200)),
-                ("kind", models.CharField(default="agent", help_text="agent, noop, plan or undo", max_length=8)),
+                (
+                    "kind",
+                    models.CharField(default="agent", help_text="agent, noop, plan, undo or revert", max_length=8),
+                ),
                 ("role", models.CharField(max_length=20)),
                 ("instructions", models.TextField()),
                 ("writes", models.JSONField(blank=True, default=list)),
@@ -106,8 +109,9 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "undoes",
-                    models.OneToOneField(
+                    models.ForeignKey(
                         blank=True,
+                        help_text="What it takes back.",
                         null=True,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="undone_by",
@@ -206,6 +210,14 @@ class Migration(migrations.Migration):
                 ("faults", models.JSONField(blank=True, default=list)),
                 ("warnings", models.JSONField(blank=True, default=list)),
                 (
+                    "changes",
+                    models.JSONField(
+                        blank=True,
+                        help_text="Keys that it inserts, drops, rewires and rewords; exactly that is approved.",
+                        null=True,
+                    ),
+                ),
+                (
                     "rounds",
                     models.PositiveSmallIntegerField(default=0, help_text="Proposals of the coordinator so far."),
                 ),
@@ -250,6 +262,18 @@ class Migration(migrations.Migration):
             name="plan",
             field=models.ForeignKey(
                 on_delete=django.db.models.deletion.PROTECT, related_name="nodes", to="swarms.plan"
+            ),
+        ),
+        migrations.AddField(
+            model_name="node",
+            name="dropped_by",
+            field=models.ForeignKey(
+                blank=True,
+                help_text="The version that left it out.",
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="dropped",
+                to="swarms.plan",
             ),
         ),
         migrations.CreateModel(
@@ -396,6 +420,10 @@ class Migration(migrations.Migration):
                 (
                     "rolled_back_commit",
                     models.CharField(blank=True, help_text="Where its landing was taken back.", max_length=40),
+                ),
+                (
+                    "rollback_at",
+                    models.DateTimeField(blank=True, help_text="When its rollback began, the last time.", null=True),
                 ),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("started_at", models.DateTimeField(blank=True, help_text="When its plan was approved.", null=True)),
@@ -797,6 +825,18 @@ class Migration(migrations.Migration):
                     )
                 ),
                 name="node_on_failure",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="node",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("kind", "undo")), fields=("undoes",), name="node_undone_once"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="node",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("kind__in", ["revert", "agent"])), fields=("undoes",), name="node_reverted_once"
             ),
         ),
         migrations.AddConstraint(

@@ -38,6 +38,9 @@ class Plan(models.Model):
     )
     faults = models.JSONField(default=list, blank=True)
     warnings = models.JSONField(default=list, blank=True)
+    changes = models.JSONField(
+        null=True, blank=True, help_text="Keys that it inserts, drops, rewires and rewords; exactly that is approved."
+    )
     rounds = models.PositiveSmallIntegerField(default=0, help_text="Proposals of the coordinator so far.")
     tries = models.PositiveSmallIntegerField(default=0, help_text="Executions so far.")
     created_by = models.ForeignKey(User, models.PROTECT, null=True, blank=True, related_name="+")
@@ -65,7 +68,7 @@ class Node(models.Model):
     plan = models.ForeignKey(Plan, models.PROTECT, related_name="nodes")
     key = models.CharField(max_length=40)
     title = models.CharField(max_length=200)
-    kind = models.CharField(max_length=8, default="agent", help_text="agent, noop, plan or undo")
+    kind = models.CharField(max_length=8, default="agent", help_text="agent, noop, plan, undo or revert")
     role = models.CharField(max_length=20)
     instructions = models.TextField()
     writes = models.JSONField(default=list, blank=True)
@@ -76,11 +79,16 @@ class Node(models.Model):
     fan_in = models.CharField(max_length=12, default="all_success", help_text="Which ends of parents let it start.")
     on_failure = models.CharField(max_length=16, default="fail_swarm", help_text="What its failure means.")
     compensate = models.TextField(blank=True, help_text="How an agent undoes its effects outside git.")
-    undoes = models.OneToOneField("self", models.PROTECT, null=True, blank=True, related_name="undone_by")
+    undoes = models.ForeignKey(
+        "self", models.PROTECT, null=True, blank=True, related_name="undone_by", help_text="What it takes back."
+    )
     parent = models.ForeignKey(
         "self", models.PROTECT, null=True, blank=True, related_name="details", help_text="Whose nested plan it is of."
     )
     depth = models.PositiveSmallIntegerField(default=0, help_text="Of nesting.")
+    dropped_by = models.ForeignKey(
+        Plan, models.PROTECT, null=True, blank=True, related_name="dropped", help_text="The version that left it out."
+    )
     parents = models.PositiveIntegerField(default=0, help_text="Edges in.")
     deps_left = models.PositiveIntegerField(default=0, help_text="Edges in whose parent has not ended.")
     deps_ok = models.PositiveIntegerField(default=0, help_text="Edges in that are satisfied.")
@@ -102,6 +110,11 @@ class Node(models.Model):
     class Meta:
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["swarm", "key"], name="node_key"),
+            # Once its effects outside git, once its commit (by the control plane, or by an agent after a conflict).
+            models.UniqueConstraint(fields=["undoes"], condition=Q(kind="undo"), name="node_undone_once"),
+            models.UniqueConstraint(
+                fields=["undoes"], condition=Q(kind__in=["revert", "agent"]), name="node_reverted_once"
+            ),
             models.CheckConstraint(
                 condition=Q(parents__gte=F("deps_left") + F("deps_ok")), name="node_counts_its_parents"
             ),

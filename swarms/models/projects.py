@@ -105,6 +105,7 @@ class Swarm(models.Model):
     deadline_at = models.DateTimeField(null=True, blank=True, help_text="When it must have ended, or it fails.")
     rolled_back_commit = models.CharField(max_length=40, blank=True, help_text="Where its landing was taken back.")
     created_at = models.DateTimeField(auto_now_add=True)
+    rollback_at = models.DateTimeField(null=True, blank=True, help_text="When its rollback began, the last time.")
     started_at = models.DateTimeField(null=True, blank=True, help_text="When its plan was approved.")
     ended_at = models.DateTimeField(null=True, blank=True)
 
