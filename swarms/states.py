@@ -63,7 +63,7 @@ class PlanState(StrEnum):
 PLAN_MOVES = table(
     drafting="proposed invalid superseded",
     invalid="superseded",
-    proposed="approved rejected superseded",
+    proposed="approved invalid rejected superseded",
     approved="superseded",
 )
 
