@@ -357,6 +357,12 @@ class Migration(migrations.Migration):
                 ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
                 ("number", models.PositiveIntegerField()),
                 ("text", models.TextField()),
+                (
+                    "once_key",
+                    models.CharField(
+                        blank=True, help_text="A program's Idempotency-Key: one goal for each.", max_length=200
+                    ),
+                ),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 (
                     "created_by",
@@ -420,6 +426,14 @@ class Migration(migrations.Migration):
                 (
                     "rolled_back_commit",
                     models.CharField(blank=True, help_text="Where its landing was taken back.", max_length=40),
+                ),
+                (
+                    "retried_at",
+                    models.DateTimeField(
+                        blank=True,
+                        help_text="When it was last tried again; what was checked or decided before counts no more.",
+                        null=True,
+                    ),
                 ),
                 (
                     "rollback_at",
@@ -761,6 +775,12 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="goal",
             constraint=models.UniqueConstraint(fields=("project", "number"), name="goal_number"),
+        ),
+        migrations.AddConstraint(
+            model_name="goal",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("once_key", ""), _negated=True), fields=("project", "once_key"), name="goal_once"
+            ),
         ),
         migrations.AddConstraint(
             model_name="swarm",

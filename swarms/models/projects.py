@@ -5,6 +5,7 @@ from typing import ClassVar
 from uuid import UUID
 
 from django.db import models
+from django.db.models import Q
 
 from swarms.states import PROJECT_MOVES, SWARM_ENDED, SWARM_MOVES, ProjectState, SwarmState
 from tenants.ids import uuid7
@@ -68,11 +69,15 @@ class Goal(models.Model):
     project = models.ForeignKey(Project, models.PROTECT, related_name="goals")
     number = models.PositiveIntegerField()
     text = models.TextField()
+    once_key = models.CharField(max_length=200, blank=True, help_text="A program's Idempotency-Key: one goal for each.")
     created_by = models.ForeignKey(User, models.PROTECT, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        constraints: ClassVar = [models.UniqueConstraint(fields=["project", "number"], name="goal_number")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["project", "number"], name="goal_number"),
+            models.UniqueConstraint(fields=["project", "once_key"], condition=~Q(once_key=""), name="goal_once"),
+        ]
 
     def __str__(self) -> str:
         return self.title
@@ -105,6 +110,11 @@ class Swarm(models.Model):
     deadline_at = models.DateTimeField(null=True, blank=True, help_text="When it must have ended, or it fails.")
     rolled_back_commit = models.CharField(max_length=40, blank=True, help_text="Where its landing was taken back.")
     created_at = models.DateTimeField(auto_now_add=True)
+    retried_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="When it was last tried again; what was checked or decided before counts no more.",
+    )
     rollback_at = models.DateTimeField(null=True, blank=True, help_text="When its rollback began, the last time.")
     started_at = models.DateTimeField(null=True, blank=True, help_text="When its plan was approved.")
     ended_at = models.DateTimeField(null=True, blank=True)
