@@ -62,6 +62,7 @@ class Execution(models.Model):
     deadline_at = models.DateTimeField(null=True, blank=True, help_text="Start-to-close: when it must be over.")
     budgets = models.JSONField(default=list, blank=True, help_text="Subjects whose budgets it draws on.")
     reserved_microusd = models.BigIntegerField(default=0, help_text="Set aside for it in each of its budgets.")
+    held_microusd = models.BigIntegerField(default=0, help_text="Of that, for model calls that are under way.")
     spent_microusd = models.BigIntegerField(default=0)
     cancel_at = models.DateTimeField(null=True, blank=True, help_text="When somebody asked it to stop.")
     trace = models.CharField(max_length=32, blank=True)

@@ -143,6 +143,10 @@ class Migration(migrations.Migration):
                     "reserved_microusd",
                     models.BigIntegerField(default=0, help_text="Set aside for it in each of its budgets."),
                 ),
+                (
+                    "held_microusd",
+                    models.BigIntegerField(default=0, help_text="Of that, for model calls that are under way."),
+                ),
                 ("spent_microusd", models.BigIntegerField(default=0)),
                 ("cancel_at", models.DateTimeField(blank=True, help_text="When somebody asked it to stop.", null=True)),
                 ("trace", models.CharField(blank=True, max_length=32)),
