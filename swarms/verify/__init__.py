@@ -1,0 +1,1 @@
+"""What must hold of a team's rows at any moment, whoever was killed."""
