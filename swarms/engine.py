@@ -68,11 +68,12 @@ def snapshot(swarm: Swarm) -> Snapshot:
     """What the decision needs to know of a locked swarm."""
     plan = swarm.plans.order_by("-version").first()
     plan_gate = Approval.objects.filter(swarm=swarm, kind="plan", plan=plan).order_by("-requested_at").first()
-    gate = Approval.objects.filter(swarm=swarm, kind="landing").order_by("-requested_at").first()
-    whole = (
-        swarm.check_runs.filter(purpose="integration", commit=swarm.integration_commit).order_by("-created_at").first()
-    )
-    landing_run = swarm.check_runs.filter(purpose="landing").order_by("-created_at").first()
+    since = swarm.begun_anew_at
+    gates = Approval.objects.filter(swarm=swarm, kind="landing", requested_at__gte=since)
+    gate = gates.order_by("-requested_at").first()
+    runs = swarm.check_runs.filter(created_at__gte=since).order_by("-created_at")
+    whole = runs.filter(purpose="integration", commit=swarm.integration_commit).first()
+    landing_run = runs.filter(purpose="landing").first()
     counts = dict(swarm.nodes.order_by().values_list("state").annotate(Count("pk")))
     return Snapshot(
         state=swarm.state,
@@ -206,6 +207,8 @@ def _move_swarm(swarm: Swarm, action: MoveSwarm) -> None:
     because = swarm.because if ends else action.why
     if not move(swarm, action.to, because=because, ended_at=timezone.now() if ends else None):
         return
+    if ends:
+        turns.settled("swarm_deadline", swarm.pk)
     if action.to in (SwarmState.CANCELLING, SwarmState.FAILING):
         stop_work(swarm, because=action.why)
 

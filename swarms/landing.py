@@ -52,7 +52,8 @@ def _settle(swarm_id: UUID) -> None:
 
 
 def _candidate_run(swarm: Swarm) -> CheckRun | None:
-    return swarm.check_runs.filter(purpose="landing").exclude(state=CheckRunState.VOID).order_by("-created_at").first()
+    runs = swarm.check_runs.filter(purpose="landing", created_at__gte=swarm.begun_anew_at)
+    return runs.exclude(state=CheckRunState.VOID).order_by("-created_at").first()
 
 
 def _target(swarm: Swarm) -> str:
@@ -128,6 +129,7 @@ def _finish(swarm: Swarm, run: CheckRun) -> None:
         ):
             type(project).objects.filter(pk=project.pk).update(head=run.commit)
             checks.void(locked, "the swarm has landed")
+            turns.settled("swarm_deadline", locked.pk)
             publish(
                 swarm.topic, "swarm.landed", branch=project.target_branch, commit=run.commit, pushed=pushed or "pushed"
             )

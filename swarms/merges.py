@@ -36,7 +36,7 @@ def process(swarm_id: UUID) -> None:
 
 def _next(swarm: Swarm) -> Merge | None:
     """The entry whose turn it is; None while another one is being checked, or nothing may be merged."""
-    if swarm.state not in (SwarmState.RUNNING, SwarmState.PAUSED):
+    if swarm.state not in (SwarmState.RUNNING, SwarmState.PAUSED, SwarmState.DRAINING):
         return None
     queue = swarm.merges.select_related("attempt__node").order_by("created_at", "pk")
     if queue.filter(state=MergeState.CHECKING).exists():

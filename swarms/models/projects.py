@@ -1,6 +1,7 @@
 """Projects, the goals stated for them, and the swarms that pursue those."""
 
 import re
+from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
 
@@ -145,3 +146,8 @@ class Swarm(models.Model):
     @property
     def is_ended(self) -> bool:
         return self.state in SWARM_ENDED
+
+    @property
+    def begun_anew_at(self) -> datetime:
+        """Checks of the whole and answers about it from before this moment count no more."""
+        return max(filter(None, [self.created_at, self.retried_at, self.rollback_at]))
