@@ -1,27 +1,30 @@
 """A plan as a graph: its faults, its warnings, its critical path. Pure."""
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
-from pathlib import PurePosixPath
 
-from agents.contracts.plan import PlanNode, PlanProposal
-from swarms.overlap import shared
+from agents.contracts.plan import PlanProposal
+from swarms.overlap import overlap, segments
+from swarms.vertex import node_faults
 
-ROLES = ("developer", "writer", "reviewer")
-_KEY = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_KEY_LENGTH = 40
-LOOKED_AT = 1000
+LOOKED_AT = 10_000
 """Of a plan with more nodes, nothing else is looked at."""
-_MOST_GLOBS, _GLOB_LENGTH = 50, 200
-_LONGEST = {"title": 120, "instructions": 20_000}
+MOST_WARNINGS = 100
+MOST_COMPARED = 20_000
+"""Pairs of globs that are compared; a plan with more is told so."""
+_WILD = frozenset("*?")
 
 Dependencies = Mapping[str, Iterable[str]]
 
 
-def faults(plan: PlanProposal, *, max_nodes: int) -> list[str]:
-    """Everything that makes a plan unusable, in words that its author can act on. Empty: the plan is good."""
+def faults(
+    plan: PlanProposal, *, max_nodes: int, known: Collection[str] = (), depth: int = 0, max_depth: int = 2
+) -> list[str]:
+    """Everything that makes a plan unusable, in words that its author can act on. Empty: the plan is good.
+
+    `known` are keys of nodes that the swarm has already; `depth` is how deep the plan is nested.
+    """
     found: list[str] = []
     if not plan.nodes:
         return ["The plan has no nodes."]
@@ -32,86 +35,131 @@ def faults(plan: PlanProposal, *, max_nodes: int) -> list[str]:
     counts = Counter(node.key for node in plan.nodes)
     found += [f"The key '{key}' is used {n} times; keys are unique." for key, n in counts.items() if n > 1]
     for number, node in enumerate(plan.nodes, start=1):
-        found += _node_faults(node, number, counts.keys())
-    known = {node.key: [key for key in node.depends_on if key in counts] for node in plan.nodes}
-    if cycle := find_cycle(known):
+        found += node_faults(node, number, counts.keys(), is_known=node.key in known)
+        if node.kind == "plan" and depth >= max_depth and node.key not in known:
+            found.append(f"Node '{node.key}' is a plan, and plans nest at most {max_depth} deep: detail it here.")
+    wired = {node.key: [key for key in node.depends_on if key in counts] for node in plan.nodes}
+    if cycle := find_cycle(wired):
         found.append("These nodes wait for each other: " + " → ".join(cycle) + ". Remove one of the dependencies.")
     if all(node.depends_on for node in plan.nodes):
         found.append("No node can start: each one depends on another. At least one must have an empty depends_on.")
     return found
 
 
-def _node_faults(node: PlanNode, number: int, keys: Iterable[str]) -> list[str]:
-    found: list[str] = []
-    name = f"Node '{node.key}'" if node.key else f"Node {number}"
-    if not node.key:
-        found.append(f"{name} has an empty key.")
-    elif not _KEY.fullmatch(node.key) or len(node.key) > _KEY_LENGTH:
-        found.append(f"{name}: a key has lower-case letters, digits and single hyphens, at most {_KEY_LENGTH}.")
-    if not node.title.strip():
-        found.append(f"{name} has an empty title.")
-    if node.kind != "noop" and not node.instructions.strip():
-        found.append(f"{name} has empty instructions.")
-    for field, most in _LONGEST.items():
-        if len(getattr(node, field)) > most:
-            found.append(f"{name}: its {field} has more than {most} characters; shorten it.")
-    if len(node.writes) > _MOST_GLOBS:
-        return [*found, f"{name} declares more than {_MOST_GLOBS} writes: name folders, such as src/**."]
-    if node.kind == "agent" and node.role not in ROLES:
-        found.append(f"{name} has the unknown role '{node.role}'; roles are {', '.join(ROLES)}.")
-    found += [f"{name} depends on '{key}', which is no node of the plan." for key in node.depends_on if key not in keys]
-    if node.key in node.depends_on:
-        found.append(f"{name} depends on itself.")
-    if node.role == "reviewer" and node.writes:
-        found.append(f"{name} is a review: it may write nothing, so its writes must be empty.")
-    if node.role in ("developer", "writer") and not node.writes:
-        found.append(f"{name} declares no writes: name the globs of the paths that it may change.")
-    found += [f"{name} writes '{glob}': {why}" for glob in node.writes if (why := _path_fault(glob))]
-    return found
-
-
-def _path_fault(glob: str) -> str:
-    if not glob.strip():
-        return "the path is empty."
-    if len(glob) > _GLOB_LENGTH:
-        return f"the path has more than {_GLOB_LENGTH} characters."
-    path = PurePosixPath(glob)
-    if path.is_absolute() or re.match(r"^[A-Za-z]:|^~|^\\", glob):
-        return "the path is absolute; paths are relative to the repository's root."
-    if ".." in path.parts:
-        return "the path leaves the repository."
-    if ".git" in path.parts:
-        return "git's own files are out of bounds."
-    return ""
-
-
 def find_cycle(depends_on: Dependencies) -> list[str]:
     """One cycle, as its keys with the first one repeated at the end; empty when there is none."""
-    try:
-        TopologicalSorter({key: set(parents) - {key} for key, parents in depends_on.items()}).prepare()
-    except CycleError as error:
-        return list(reversed(error.args[1]))
+    others = {key: set(parents) - {key} for key, parents in depends_on.items()}
+    if len(ordered(others)) < len(others):
+        try:
+            TopologicalSorter(others).prepare()
+        except CycleError as error:
+            return list(reversed(error.args[1]))
     return []
+
+
+def ordered(depends_on: Dependencies) -> list[str]:
+    """The keys, parents before children; those on a cycle or behind one are left out.
+
+    Not by graphlib, which takes five times as long: a plan may have thousands of nodes.
+    """
+    left = {key: set(parents) for key, parents in depends_on.items()}
+    children: dict[str, list[str]] = {key: [] for key in left}
+    for key, parents in left.items():
+        for parent in parents:
+            children.setdefault(parent, []).append(key)
+    order = [key for key in children if not left.get(key)]
+    for key in order:
+        for child in children[key]:
+            waits = left[child]
+            waits.remove(key)
+            if not waits:
+                order.append(child)
+    return order
 
 
 def warnings(plan: PlanProposal) -> list[str]:
     """Pairs of nodes that may run at the same time and declare the same writes. Expects a plan without faults."""
-    before = ancestors({node.key: node.depends_on for node in plan.nodes})
-    found = []
     nodes = list(plan.nodes)
-    for place, one in enumerate(nodes):
-        for other in nodes[place + 1 :]:
-            if one.key in before[other.key] or other.key in before[one.key]:
-                continue
-            if globs := shared(one.writes, other.writes):
-                found.append(
-                    f"'{one.key}' and '{other.key}' may run at the same time and both write {', '.join(globs)}."
-                )
+    wrote: dict[str, int] = {}
+    for place, node in enumerate(nodes):
+        for glob in node.writes:
+            wrote[glob] = wrote.get(glob, 0) | 1 << place
+    touching, all_compared = _touching(wrote)
+    apart = _ordered({node.key: node.depends_on for node in nodes}, [node.key for node in nodes])
+    found: list[str] = []
+    for place, node in enumerate(nodes):
+        beside = {glob: later & ~apart[place] for glob in node.writes if (later := touching[glob] & -2 << place)}
+        pairs = 0
+        for places in beside.values():
+            pairs |= places
+        for other in _places(pairs):
+            if len(found) == MOST_WARNINGS:
+                return [*found, "There are more nodes that may run at the same time and write the same."]
+            globs = ", ".join(glob for glob, places in beside.items() if places >> other & 1)
+            found.append(f"'{node.key}' and '{nodes[other].key}' may run at the same time and both write {globs}.")
+    if not all_compared:
+        found.append("Too many writes to compare each with each: name folders instead of many patterns.")
     return found
 
 
+def _touching(wrote: Mapping[str, int]) -> tuple[dict[str, int], bool]:
+    """For each glob the nodes (as bits) that write something it touches; and whether all globs were compared.
+
+    Two globs can only touch when the literal beginning of one begins the other's: the rest is not compared.
+    """
+    heads: dict[tuple[str, ...], list[str]] = {}
+    for glob in wrote:
+        heads.setdefault(_head(glob), []).append(glob)
+    touching = dict(wrote)
+    compared = 0
+    for head, globs in heads.items():
+        for length in range(len(head) + 1):
+            for other in heads.get(head[:length], ()):
+                for glob in globs:
+                    if length == len(head) and other >= glob:
+                        continue  # the same head: each pair once
+                    compared += 1
+                    if compared > MOST_COMPARED:
+                        return touching, False
+                    if overlap(glob, other):
+                        touching[glob] |= wrote[other]
+                        touching[other] |= wrote[glob]
+    return touching, True
+
+
+def _head(glob: str) -> tuple[str, ...]:
+    """The segments of a glob before its first wildcard."""
+    head = []
+    for part in segments(glob):
+        if not _WILD.isdisjoint(part):
+            break
+        head.append(part)
+    return tuple(head)
+
+
+def _ordered(depends_on: Dependencies, keys: list[str]) -> list[int]:
+    """For each node the others (as bits) that run before or after it."""
+    bit = {key: 1 << place for place, key in enumerate(keys)}
+    order = ordered(depends_on)
+    before, after = dict.fromkeys(keys, 0), dict.fromkeys(keys, 0)
+    for key in order:
+        for parent in depends_on[key]:
+            before[key] |= before[parent] | bit[parent]
+    for key in reversed(order):
+        for parent in depends_on[key]:
+            after[parent] |= after[key] | bit[key]
+    return [before[key] | after[key] for key in keys]
+
+
+def _places(bits: int) -> Iterator[int]:
+    while bits:
+        low = bits & -bits
+        yield low.bit_length() - 1
+        bits ^= low
+
+
 def ancestors(depends_on: Dependencies) -> dict[str, frozenset[str]]:
-    """For each key all that must be done before it. Expects no cycle."""
+    """For each key all that must be done before it. Raises CycleError."""
     known: dict[str, frozenset[str]] = {}
     for key in TopologicalSorter({key: set(parents) for key, parents in depends_on.items()}).static_order():
         parents = frozenset(depends_on.get(key, ()))
@@ -121,7 +169,7 @@ def ancestors(depends_on: Dependencies) -> dict[str, frozenset[str]]:
 
 def path_lengths(depends_on: Dependencies) -> dict[str, int]:
     """For each key the number of nodes on the longest path from it to an end: the critical path goes first."""
-    order = list(TopologicalSorter({key: set(parents) for key, parents in depends_on.items()}).static_order())
+    order = ordered(depends_on)
     length = dict.fromkeys(order, 1)
     for key in reversed(order):
         for parent in depends_on.get(key, ()):

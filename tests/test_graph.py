@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.contracts import PlanNode, PlanProposal
+from agents.contracts.plan import EdgeCondition
 from swarms import graph
+from swarms.overlap import shared
 
 
 def node(key: str, *after: str, writes: tuple[str, ...] = ("a.py",), role: str = "developer") -> PlanNode:
@@ -86,3 +88,90 @@ def test_the_longest_path_shrinks_by_one_at_each_step(pairs: list[tuple[int, int
     for key in depends:
         children = [child for child, parents in depends.items() if key in parents]
         assert length[key] == 1 + max((length[child] for child in children), default=0)
+
+
+def agent(key: str, *after: str, **fields: object) -> PlanNode:
+    return node(key, *after).model_copy(update=fields)
+
+
+NO_WORK = {"role": "", "writes": ()}
+
+
+@pytest.mark.parametrize(
+    ("bad", "word"),
+    [
+        (plan(agent("a", kind="noop", role="", writes=("x",))), "its writes must be empty"),
+        (plan(agent("a", kind="plan", writes=())), "its role must be empty"),
+        (plan(agent("a", kind="plan", instructions=" ", **NO_WORK)), "empty instructions"),
+        (plan(agent("a", kind="noop", compensate="undo it", **NO_WORK)), "its compensate must be empty"),
+        (plan(node("a"), agent("b", "a", when=(EdgeCondition(parent="c", field="x", values=("y",)),))), "on 'c'"),
+        (plan(node("a"), agent("b", "a", when=(EdgeCondition(parent="a", field="", values=("y",)),))), "needs a field"),
+        (plan(node("a"), agent("b", "a", when=(EdgeCondition(parent="a", field="x", values=()),))), "1 to 20 values"),
+        (
+            plan(node("a"), agent("b", "a", when=(EdgeCondition(parent="a", field="x", values=("y",)),) * 2)),
+            "two conditions on 'a'",
+        ),
+        (plan(agent("a", fan_in="any_success")), "depends on nothing"),
+        (plan(agent("a", compensate="c" * 20_001)), "its compensate has more than"),
+        (plan(agent("a", minutes=0)), "its minutes are 0; they must be from 1 to 1440"),
+        (plan(agent("a", minutes=1441)), "its minutes are 1441"),
+        (plan(agent("a", priority=-1001)), "its priority is -1001"),
+        (plan(agent("a", budget_usd=-0.5)), "its budget_usd is -0.5"),
+        (plan(agent("a", budget_usd=float("nan"))), "its budget_usd is nan"),
+        (plan(node("a--b")), "single hyphens"),
+    ],
+)
+def test_each_fault_of_the_finer_fields_is_named(bad: PlanProposal, word: str) -> None:
+    found = graph.faults(bad, max_nodes=10)
+    assert any(word in fault for fault in found), found
+
+
+def test_a_milestone_and_a_nested_plan_are_good_nodes() -> None:
+    good = plan(node("a"), agent("b", "a", kind="noop", instructions="", **NO_WORK), agent("c", kind="plan", **NO_WORK))
+    assert graph.faults(good, max_nodes=10) == []
+    assert "nest at most 2 deep" in graph.faults(good, max_nodes=10, depth=2)[0]
+    assert "nest at most 0 deep" in graph.faults(good, max_nodes=10, max_depth=0)[0]
+    assert graph.faults(plan(node("a--b")), max_nodes=10, known={"a--b"}) == []
+
+
+def test_the_same_writes_of_very_many_nodes_are_told_briefly() -> None:
+    crowd = plan(*(node(f"n{i}", writes=("src/**",)) for i in range(300)))
+    found = graph.warnings(crowd)
+    assert len(found) == graph.MOST_WARNINGS + 1
+    assert found[-1].startswith("There are more nodes")
+
+
+def test_a_plan_with_too_many_patterns_is_told_that_not_all_were_compared() -> None:
+    wild = plan(*(node(f"n{i}", writes=(f"*/x{i}.py",)) for i in range(300)))
+    assert graph.warnings(wild) == ["Too many writes to compare each with each: name folders instead of many patterns."]
+
+
+globs = st.lists(st.sampled_from(["a", "a/b", "a/**", "*/b", "**", "a/b/c", "b/*", "b/", "a/b/"]), max_size=3)
+
+
+@given(st.lists(globs, min_size=2, max_size=7), edges)
+def test_the_pairs_warned_of_are_those_that_comparing_each_with_each_finds(
+    written: list[list[str]], pairs: list[tuple[int, int]]
+) -> None:
+    nodes = [
+        node(str(i), *{str(p) for c, p in pairs if c == i and p < i}, writes=tuple(some))
+        for i, some in enumerate(written)
+    ]
+    before = graph.ancestors({one.key: one.depends_on for one in nodes})
+    expected = [
+        f"'{one.key}' and '{other.key}' may run at the same time and both write {', '.join(dict.fromkeys(both))}."
+        for place, one in enumerate(nodes)
+        for other in nodes[place + 1 :]
+        if one.key not in before[other.key] and other.key not in before[one.key]
+        if (both := shared(one.writes, other.writes))
+    ]
+    assert graph.warnings(plan(*nodes)) == expected
+
+
+def test_five_thousand_nodes_are_looked_at_node_by_node() -> None:
+    deep = plan(*(node(f"n{i}", *([f"n{i - 1}"] if i else []), writes=(f"src/{i}/**",)) for i in range(5000)))
+    assert graph.faults(deep, max_nodes=5000) == []
+    assert graph.warnings(deep) == []
+    assert graph.path_lengths({one.key: one.depends_on for one in deep.nodes})["n0"] == 5000
+    ring = plan(*(node(f"n{i}", f"n{(i + 1) % 5000}", writes=(f"src/{i}/**",)) for i in range(5000)))
+    assert any("wait for each other" in fault for fault in graph.faults(ring, max_nodes=5000))
