@@ -1,57 +1,254 @@
-"""What a person may do to a live swarm."""
+"""What a person may do to a live swarm, and to a node of it.
 
-from datetime import timedelta
+`by` is a member, or None for the operator on the command line. Every verb locks the swarm first, and raises NotNow
+when the state does not allow it (with what it does allow), or ValidationError when what was given is wrong.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import F
 from django.utils import timezone
 
-from sessions.events import acting
+from sessions.events import SYSTEM, acting, publish
 from sessions.transitions import move
-from swarms import engine, hints, progress
-from swarms.models import Swarm
-from swarms.states import NodeState, SwarmState
+from swarms import approvals, engine, hints, progress, retry
+from swarms.models import Node, Swarm
+from swarms.states import NODE_ENDED, NODE_WAITING, SWARM_ENDED, NodeState, SwarmState
 from tenants import turns
-from tenants.models import User
+from tenants.models import Ticket, User
+from tenants.trace import begin_trace
+
+HIGHEST = 100
+"""Priorities of swarms and nodes go from -HIGHEST to HIGHEST."""
+FURTHEST = timedelta(days=366)
+GOING = (SwarmState.RUNNING, SwarmState.PAUSED)
 
 
-def _locked(swarm: Swarm) -> Swarm:
-    return Swarm.objects.select_for_update(no_key=True, of=("self",)).select_related("project").get(pk=swarm.pk)
+class NotNow(ValidationError):
+    """The state does not allow it; the text says what would."""
 
 
-def _change(swarm: Swarm, to: str, because: str, allowed: tuple[str, ...]) -> None:
-    if swarm.state not in allowed or not move(swarm, to, because=because):
-        raise ValidationError(f"The swarm is {swarm.state}; that is possible only while it is {' or '.join(allowed)}.")
+@contextmanager
+def _doing(swarm: Swarm, by: User | None) -> Iterator[Swarm]:
+    """One transaction with the swarm locked, in the name of who does it."""
+    with transaction.atomic(), acting(f"user:{by.pk}" if by else SYSTEM):
+        found = Swarm.objects.select_for_update(no_key=True, of=("self",)).select_related("project")
+        locked = found.get(pk=swarm.pk)
+        begin_trace(locked.trace)
+        yield locked
 
 
-def pause(swarm: Swarm, *, by: User) -> None:
-    """Let nothing new start; live attempts go on. Raises ValidationError when it does not run."""
-    with transaction.atomic(), acting(f"user:{by.pk}"):
-        locked = _locked(swarm)
-        _change(locked, SwarmState.PAUSED, f"paused by {by}", (SwarmState.RUNNING,))
+def name_of(by: User | None) -> str:
+    """Who did it, for people."""
+    return str(by) if by else "the operator"
+
+
+def _change(swarm: Swarm, to: str, because: str, allowed: tuple[str, ...], **fields: datetime | None) -> None:
+    if swarm.state not in allowed or not move(swarm, to, because=because, **fields):
+        raise NotNow(f"The swarm is {_words(swarm.state)}; that is possible only while it is {_any(allowed)}.")
+
+
+def _words(state: str) -> str:
+    return state.replace("_", " ")
+
+
+def _any(states: tuple[str, ...]) -> str:
+    return " or ".join(_words(state) for state in states)
+
+
+def _decided(swarm: Swarm, by: User | None, what: str, why: str = "", node: str = "") -> None:
+    publish(swarm.topic, "decision.made", by=f"user:{by.pk}" if by else "operator", what=what, why=why, node=node)
+
+
+def pause(swarm: Swarm, *, by: User | None) -> None:
+    """Let nothing new start; live attempts go on."""
+    with _doing(swarm, by) as locked:
+        _change(locked, SwarmState.PAUSED, f"paused by {name_of(by)}", (SwarmState.RUNNING,))
         turns.unqueue("node", *locked.nodes.filter(state=NodeState.READY).values_list("pk", flat=True))
         hints.advance(swarm.pk)
 
 
-def resume(swarm: Swarm, *, by: User) -> None:
-    """Go on. Raises ValidationError when it is not paused."""
-    with transaction.atomic(), acting(f"user:{by.pk}"):
-        locked = _locked(swarm)
-        _change(locked, SwarmState.RUNNING, f"resumed by {by}", (SwarmState.PAUSED,))
+def resume(swarm: Swarm, *, by: User | None) -> None:
+    """Go on after a pause."""
+    with _doing(swarm, by) as locked:
+        _change(locked, SwarmState.RUNNING, f"resumed by {name_of(by)}", (SwarmState.PAUSED,))
         for node in locked.nodes.filter(state=NodeState.READY):
             progress.queue(locked, [node], delay=max(timedelta(0), node.not_before - timezone.now()))
         hints.merge(swarm.pk)
         hints.advance(swarm.pk)
 
 
-def cancel(swarm: Swarm, *, by: User) -> None:
-    """Stop everything; the target branch stays as it is. Raises ValidationError when it has ended."""
+def drain(swarm: Swarm, *, by: User | None) -> None:
+    """Let what runs come to its end, leave the rest out, and land what is merged."""
+    with _doing(swarm, by) as locked:
+        because = f"drained by {name_of(by)}"
+        _change(locked, SwarmState.DRAINING, because, GOING)
+        approvals.void(locked, because=because, kind="node")
+        hints.merge(swarm.pk)
+        hints.advance(swarm.pk)
+
+
+def cancel(swarm: Swarm, *, by: User | None) -> None:
+    """Stop everything; the target branch stays as it is. It is cancelled when all who work on it have stopped."""
     allowed = tuple(state for state in SwarmState if SwarmState.CANCELLING in Swarm.MOVES[state])
-    with transaction.atomic(), acting(f"user:{by.pk}"):
-        locked = _locked(swarm)
+    with _doing(swarm, by) as locked:
         if locked.state == SwarmState.LANDING and locked.landed_commit:
-            raise ValidationError("The swarm is going to its target branch at this moment; it is too late to cancel.")
-        because = f"cancelled by {by}"
+            raise NotNow("The swarm is going to its target branch at this moment; it is too late to cancel.")
+        because = f"cancelled by {name_of(by)}"
         _change(locked, SwarmState.CANCELLING, because, allowed)
         engine.stop_work(locked, because=because)
         hints.advance(swarm.pk)
+
+
+def retry_swarm(swarm: Swarm, *, by: User | None) -> None:
+    """Try a failed swarm again: what succeeded stays, the rest starts anew with all its attempts.
+
+    A deadline that has passed is taken away. Checks of the whole are run, and its landing is asked for, again.
+    """
+    with _doing(swarm, by) as locked:
+        if locked.state == SwarmState.FAILED:
+            _may_be_retried(locked)
+        now = timezone.now()
+        is_late = locked.deadline_at is not None and locked.deadline_at <= now
+        because = f"tried again by {name_of(by)}" + (", without its deadline, which has passed" if is_late else "")
+        kept = None if is_late else locked.deadline_at
+        _change(
+            locked,
+            SwarmState.RUNNING,
+            because,
+            (SwarmState.FAILED,),
+            retried_at=now,
+            ended_at=None,
+            deadline_at=kept,
+        )
+        if kept:
+            turns.due("swarm_deadline", locked.pk, after=kept - now)
+        progress.release(locked.pk, consider=retry.again(locked, because=because))
+        hints.advance(swarm.pk)
+
+
+def _may_be_retried(swarm: Swarm) -> None:
+    if swarm.nodes.filter(undoes__isnull=False).exists():
+        raise NotNow("Its work was being taken back; it can only be rolled back again, or the goal stated anew.")
+    if not swarm.nodes.exists():
+        raise NotNow("It failed before it had a plan: state the goal again.")
+
+
+def retry_node(node: Node, *, by: User | None) -> None:
+    """Try a node again that failed or was skipped while its swarm goes on, with what was left out because of it."""
+    with _doing(node.swarm, by) as locked:
+        fresh = _node(locked, node, f"tried again by {name_of(by)}")
+        if fresh.state not in (NodeState.FAILED, NodeState.SKIPPED):
+            raise NotNow(f"{fresh.key} is {_words(fresh.state)}; only what failed or was skipped can be tried again.")
+        if fresh.dropped_by_id:
+            raise NotNow(f"{fresh.key} is no part of the plan any more; change the plan to bring it back.")
+        because = f"tried again by {name_of(by)}"
+        found = retry.again(locked, because=because, node=fresh)
+        if not found:
+            begun = ", ".join(retry.builds_on(fresh)[:5])
+            raise NotNow(f"{begun} began because of how {fresh.key} ended, so it cannot be tried again.")
+        fresh.refresh_from_db()
+        if not retry.can_run(fresh):
+            raise NotNow(
+                f"{fresh.key} could not run: its parents ended otherwise than {fresh.fan_in} asks. Retry them."
+            )
+        progress.release(locked.pk, consider=found)
+        hints.advance(locked.pk)
+
+
+def _node(swarm: Swarm, node: Node, what: str, states: tuple[str, ...] = GOING) -> Node:
+    """The node as it is now. Raises NotNow when its swarm does not go on."""
+    if swarm.state not in states:
+        also = " Retry the swarm." if swarm.state == SwarmState.FAILED else ""
+        raise NotNow(
+            f"The swarm is {_words(swarm.state)}; a node can be {what.partition(' by ')[0]} only while it is"
+            f" {_any(states)}.{also}"
+        )
+    fresh = swarm.nodes.get(pk=node.pk)
+    fresh.swarm = swarm
+    return fresh
+
+
+def skip(node: Node, *, by: User | None, because: str = "") -> None:
+    """Leave out a node that has not started; what depends on it starts, or is left out, by its own rule."""
+    with _doing(node.swarm, by) as locked:
+        why = f"skipped by {name_of(by)}" + (f": {because.strip()}" if because.strip() else "")
+        fresh = _node(locked, node, why)
+        if fresh.state not in NODE_WAITING:
+            raise NotNow(f"{fresh.key} is {_words(fresh.state)}; only a node that has not started can be skipped.")
+        if not move(fresh, NodeState.SKIPPED, because=why, ended_at=timezone.now()):
+            return
+        turns.unqueue("node", fresh.pk)
+        approvals.void(locked, because=why, node=fresh)
+        progress.release(locked.pk, ended=[fresh.pk])
+        hints.advance(locked.pk)
+
+
+def set_priority(subject: Swarm | Node, priority: int, *, by: User | None) -> None:
+    """Let a swarm, or a node, go before others of the team (higher) or after them. Also for what waits already."""
+    if not -HIGHEST <= priority <= HIGHEST:
+        raise ValidationError({"priority": f"A priority is a number from -{HIGHEST} to {HIGHEST}; 0 is usual."})
+    swarm = subject if isinstance(subject, Swarm) else subject.swarm
+    with _doing(swarm, by) as locked:
+        fresh = locked if isinstance(subject, Swarm) else locked.nodes.get(pk=subject.pk)
+        if fresh.state in (SWARM_ENDED if isinstance(subject, Swarm) else NODE_ENDED):
+            raise NotNow(f"It has ended ({_words(fresh.state)}); its priority says nothing any more.")
+        if fresh.priority == priority:
+            return
+        type(fresh)._default_manager.filter(pk=fresh.pk).update(priority=priority)
+        where = {"swarm": locked.pk} if isinstance(subject, Swarm) else {"subject__in": [subject.pk]}
+        _move_tickets(priority - fresh.priority, **where)
+        key = "" if isinstance(subject, Swarm) else str(subject.key)
+        of = f" of {key}" if key else ""
+        _decided(locked, by, f"priority {priority}{of}", f"it was {fresh.priority}", node=key)
+
+
+def _move_tickets(by_how_much: int, **where: UUID | list[UUID]) -> None:
+    """Tickets that are not being called up just now: who calls one up waits for the swarm that we have locked."""
+    waiting = Ticket.objects.filter(kind="node", **where)
+    free = list(waiting.select_for_update(skip_locked=True).values_list("pk", flat=True))
+    Ticket.objects.filter(pk__in=free).update(priority=F("priority") + by_how_much)
+
+
+def set_deadline(swarm: Swarm, at: datetime | None, *, by: User | None) -> None:
+    """Say until when a swarm must have ended, or it fails; None takes the deadline away."""
+    now = timezone.now()
+    if at is not None and not now < at <= now + FURTHEST:
+        raise ValidationError({"at": "A deadline lies in the future, within a year."})
+    with _doing(swarm, by) as locked:
+        if locked.is_ended:
+            raise NotNow(f"The swarm has ended ({_words(locked.state)}); a deadline means nothing any more.")
+        Swarm.objects.filter(pk=locked.pk).update(deadline_at=at)
+        turns.settled("swarm_deadline", locked.pk)
+        if at is not None:
+            turns.due("swarm_deadline", locked.pk, after=at - now)
+        _decided(locked, by, f"deadline {_moment(at)}" if at else "no deadline any more")
+
+
+def _moment(at: datetime) -> str:
+    return f"{timezone.localtime(at, timezone.get_default_timezone()):%Y-%m-%d %H:%M %Z}"
+
+
+def expire(swarm_id: UUID) -> None:
+    """The deadline of a swarm may have passed: then it fails."""
+    with transaction.atomic():
+        swarm = Swarm.objects.select_for_update(no_key=True, of=("self",)).select_related("project").get(pk=swarm_id)
+        begin_trace(swarm.trace)
+        turns.settled("swarm_deadline", swarm_id)
+        now = timezone.now()
+        if swarm.deadline_at is None or SwarmState.FAILING not in Swarm.MOVES[swarm.state]:
+            return
+        if swarm.deadline_at > now:
+            turns.due("swarm_deadline", swarm_id, after=swarm.deadline_at - now)
+            return
+        if swarm.state == SwarmState.LANDING and swarm.landed_commit:
+            return  # it goes to its target branch at this moment
+        because = f"its deadline, {_moment(swarm.deadline_at)}, has passed"
+        if move(swarm, SwarmState.FAILING, because=because):
+            engine.stop_work(swarm, because=because)
+            hints.advance(swarm_id)

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from structlog.contextvars import bound_contextvars
 
 from agents import executions
-from swarms import approvals, dispatch, engine
+from swarms import approvals, dispatch, engine, operations
 from tenants import turns
 from tenants.context import PUBLIC, in_schema
 from tenants.messages import send_on_commit
@@ -43,6 +43,7 @@ LOOK: dict[str, Callable[[UUID], object]] = {
     "lease": _reap,
     "advance": engine.advance,
     "approval": approvals.expire,
+    "swarm_deadline": operations.expire,
     "step": _hand_over("step"),
     "merge": _hand_over("merge"),
     "land": _hand_over("land"),
