@@ -161,6 +161,16 @@ class ModelCalled(Payload):
     cost_microusd: int | None
 
 
+class BreakerMoved(Payload):
+    """What the agents depend on is left alone, tried again or well again."""
+
+    name: str
+    before: str
+    after: str
+    because: str = ""
+    until: str | None = None
+
+
 class MessageRecorded(Payload):
     """A message of a session began."""
 
@@ -206,6 +216,7 @@ KINDS: dict[str, type[Payload]] = {f"{noun}.moved": Moved for noun in MOVED_NOUN
     "approval.decided": ApprovalDecided,
     "agent.doing": Doing,
     "model.called": ModelCalled,
+    "breaker.moved": BreakerMoved,
     "message.recorded": MessageRecorded,
     "part.recorded": PartRecorded,
 }

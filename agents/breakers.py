@@ -1,0 +1,270 @@
+"""Breakers: a dependency that fails is left alone for a while, and then tried by one caller at a time.
+
+What breaks for everybody (no answer, timeouts, 5xx) opens the breaker of the endpoint; what is wrong with a key
+(401, 402, 403, 429) opens that of this team's key alone.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+
+import structlog
+from channels.db import database_sync_to_async
+from django.conf import settings
+from django.db import Error as DatabaseError
+from prometheus_client import Counter, Gauge
+
+from agents.circuit import LUA, Circuit, Lamp, Seen, Told, Verdict, seen
+from agents.shared import Script, Shared
+from sessions.events import publish
+from tenants.context import in_schema
+from tenants.ids import uuid7
+
+logger = structlog.get_logger(__name__)
+
+MOVES = Counter("waggle_breaker_moves_total", "Changes of state of breakers.", ["scope", "after"])
+REFUSED = Counter("waggle_breaker_refused_total", "Calls that a breaker did not let through.", ["scope"])
+OPEN = Gauge("waggle_breaker_open", "1 while the breaker of an endpoint is open, 0.5 at half-open.", ["breaker"])
+_HEIGHT = {Lamp.CLOSED: 0.0, Lamp.HALF_OPEN: 0.5, Lamp.OPEN: 1.0}
+JITTER = (800, 1200)
+"""Thousandths."""
+LOOK_SECONDS = 0.2
+"""How old `closed_until` may be."""
+_RULES = Script(LUA)
+_twins: dict[str, Circuit] = {}
+_looked: dict[str, tuple[float, "Shut | None"]] = {}
+_telling: set[asyncio.Task[None]] = set()
+
+
+@dataclass(frozen=True)
+class Move:
+    """A breaker changed its state."""
+
+    name: str
+    before: Lamp
+    after: Lamp
+    why: str
+    seconds: float
+    """Until it may be tried again."""
+
+
+Tell = Callable[[Move], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Shut:
+    """A breaker that lets nothing through for a while."""
+
+    name: str
+    wait: timedelta
+    why: str
+
+
+class Refusing(Exception):
+    """The breaker lets no call through now."""
+
+    def __init__(self, shut: Shut) -> None:
+        super().__init__(f"{shut.name} is left alone for {shut.wait.total_seconds():.0f} s more: {shut.why}")
+        self.shut = shut
+
+
+class Breaker:
+    """One dependency's breaker, shared by all processes; while Redis is away, this process's own."""
+
+    def __init__(self, name: str, shared: Shared, tell: Tell) -> None:
+        self.name = name
+        self._shared = shared
+        self._tell = tell
+
+    @asynccontextmanager
+    async def call(self) -> AsyncIterator["Trial"]:
+        """One call of the dependency. Raises Refusing while it is left alone."""
+        trial = Trial(self, uuid7().hex)
+        found = await self._step("admit", trial.id)
+        if found.verdict == Verdict.NO:
+            REFUSED.labels(scope(self.name)).inc()
+            raise Refusing(self._shut(found))
+        try:
+            yield trial
+        finally:
+            if found.verdict == Verdict.PROBE and not trial.judged:
+                await self.record(trial.id, Told.NOTHING)
+
+    async def record(self, call: str, told: Told, why: str = "", hold: timedelta = timedelta()) -> None:
+        """How a call ended; for COOL, how long to wait."""
+        await self._step("record", call, told, why, random.randint(*JITTER), int(hold.total_seconds() * 1000))
+
+    def look(self) -> Seen:
+        """As it is now."""
+        answer = self._shared.run_now(_RULES, [key(self.name)], ["look", "", "", "", 0, 0, 0])
+        return seen(answer) if answer else _twin(self.name).look(_now())
+
+    def shut(self) -> Shut | None:
+        """For how long and why nothing goes through; None: calls may go."""
+        found = self.look()
+        return self._shut(found) if found.wait else None
+
+    async def _step(
+        self, action: str, call: str, told: Told = Told.NOTHING, why: str = "", jitter: int = 0, hold: int = 0
+    ) -> Seen:
+        answer = await self._shared.run(_RULES, [key(self.name)], [action, call, told, why, jitter, hold, 0])
+        if answer:
+            found = seen(answer)
+        elif action == "admit":
+            found = _twin(self.name).admit(_now(), call)
+        else:
+            found = _twin(self.name).record(_now(), call, told, why, jitter, hold)
+        if scope(self.name) == "model":
+            OPEN.labels(self.name).set(_HEIGHT[found.after])
+        if found.moved:
+            MOVES.labels(scope(self.name), found.after).inc()
+            seconds = max(found.until - found.now, 0) / 1000
+            await self._tell(Move(self.name, found.before, found.after, found.why, seconds))
+        return found
+
+    def _shut(self, found: Seen) -> Shut:
+        return Shut(self.name, timedelta(milliseconds=found.wait), found.why)
+
+
+@dataclass
+class Trial:
+    """A call that its breaker let through; whoever made it says how it went."""
+
+    breaker: Breaker
+    id: str
+    judged: bool = False
+
+    async def tell(self, told: Told, why: str = "", hold: timedelta = timedelta()) -> None:
+        """How it went. A call that worked at first may fail later: then it is told twice."""
+        self.judged = True
+        await self.breaker.record(self.id, told, why, hold)
+
+
+def key(name: str) -> str:
+    """Where Redis keeps a breaker."""
+    return f"waggle:breaker:{{{name}}}"
+
+
+def scope(name: str) -> str:
+    """`model` (an endpoint, everybody's) or `key` (one team's credential)."""
+    return name.partition(":")[0]
+
+
+def model_name() -> str:
+    """The breaker of the model's endpoint."""
+    return f"model:{_host()}/{settings.MODEL_NAME}"
+
+
+def key_name(schema: str) -> str:
+    """The breaker of a team's key at the model's provider."""
+    return f"key:{_host()}:{schema}"
+
+
+def _host() -> str:
+    return urlsplit(settings.MODEL_BASE_URL).netloc.rpartition("@")[2]
+
+
+def of_model(schema: str) -> tuple[Breaker, Breaker]:
+    """What a model call of this team must pass: its key's breaker, then the endpoint's."""
+
+    async def tell(move: Move) -> None:
+        task = asyncio.create_task(announce(schema, move))
+        _telling.add(task)
+        task.add_done_callback(_telling.discard)
+
+    return Breaker(key_name(schema), shared(), tell), Breaker(model_name(), shared(), tell)
+
+
+def closed_until(schema: str) -> Shut | None:
+    """The breaker that stops this team's model calls for longest; None: they go. At most LOOK_SECONDS old."""
+    if not settings.MODEL_BASE_URL:
+        return None
+    now = time.monotonic()
+    at, known = _looked.get(schema, (0.0, None))
+    if not at or now - at > LOOK_SECONDS:
+        found = [shut for breaker in of_model(schema) if (shut := breaker.shut())]
+        known = max(found, key=lambda shut: shut.wait, default=None)
+        _looked[schema] = (now, known)
+    return known
+
+
+async def announce(schema: str, move: Move) -> None:
+    """A line in the log, and an event of the team whose call moved the breaker."""
+    until = datetime.now(UTC) + timedelta(seconds=move.seconds) if move.seconds else None
+    log = logger.warning if move.after == Lamp.OPEN else logger.info
+    facts = {"breaker": move.name, "before": move.before, "after": move.after, "why": move.why}
+    log("a breaker moved", **facts, seconds=round(move.seconds, 1), team=schema)
+    try:
+        await _published(schema, move, until)
+    except DatabaseError as error:
+        # It moved all the same, and the line above says so.
+        logger.warning("a breaker's move is not among the events", breaker=move.name, error=str(error))
+
+
+@database_sync_to_async
+def _published(schema: str, move: Move, until: datetime | None) -> None:
+    with in_schema(schema):
+        publish(
+            "team",
+            "breaker.moved",
+            name=move.name,
+            before=move.before,
+            after=move.after,
+            because=move.why,
+            until=until.isoformat() if until else None,
+        )
+
+
+@dataclass(frozen=True)
+class Line:
+    """A breaker as a person sees it."""
+
+    name: str
+    title: str
+    state: Lamp
+    since: datetime | None
+    until: datetime | None
+    why: str
+
+
+def lines(schema: str) -> list[Line]:
+    """The breakers that concern a team."""
+    if not settings.MODEL_BASE_URL:
+        return []
+    mine, everybodys = of_model(schema)
+    return [
+        _line(everybodys, f"Model {settings.MODEL_NAME} at {_host()}"),
+        _line(mine, f"This team's key at {_host()}"),
+    ]
+
+
+def _line(breaker: Breaker, title: str) -> Line:
+    found = breaker.look()
+    return Line(breaker.name, title, found.after, _moment(found.since), _moment(found.until), found.why)
+
+
+def _moment(ms: int) -> datetime | None:
+    return datetime.fromtimestamp(ms / 1000, UTC) if ms else None
+
+
+def _twin(name: str) -> Circuit:
+    return _twins.setdefault(name, Circuit())
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+_shared: list[Shared] = []
+
+
+def shared() -> Shared:
+    """The Redis that breakers and limits are shared in."""
+    if not _shared:
+        _shared.append(Shared(settings.STREAM_URL))
+    return _shared[0]
