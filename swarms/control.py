@@ -23,7 +23,7 @@ logger = structlog.get_logger(__name__)
 
 BATCH = 64
 """Nodes that one step claims at most: what a crash between two steps can leave to the reaper."""
-SLICE_SECONDS = 0.1
+SLICE_SECONDS = 0.05
 """How long one swarm is served until it is asked whose turn it is."""
 TURN_SECONDS = 10.0
 """How long one message is worked on; what is left is hinted again."""
@@ -59,13 +59,11 @@ def step(cursor: Any, swarm_id: UUID, done: list[dict[str, str]], *, claim: int)
 
 def serve() -> int:
     """Carry out what waits in the control lane, over all teams in fair order. Returns how many nodes were done."""
-    began, count = time.monotonic(), 0
-    while (turn := _next()) and time.monotonic() - began < TURN_SECONDS:
+    ends, count = time.monotonic() + TURN_SECONDS, 0
+    while (turn := _next()) and time.monotonic() < ends:
         with in_schema(turn.schema):
-            done = _slice(turn.swarm)
-            if done:
-                turns.charge_team(done * COST)
-            else:
+            done = _Service(turn.swarm, ends).run()
+            if not done:
                 # Its swarm does not run now, or somebody else claimed them: those behind must not wait for it.
                 turns.put_off_control(turn.swarm, after=hints.LOST_HINT)
             count += done
@@ -80,25 +78,51 @@ def _next() -> turns.ControlTurn | None:
         return turns.next_control()
 
 
-def _slice(swarm_id: UUID) -> int:
-    """Serve one swarm for a while. Returns how many nodes were done."""
-    turns.due("step", swarm_id, after=lease())
-    began, count, called = time.monotonic(), 0, False
-    held: list[dict[str, str]] = []
-    with connection.cursor() as cursor:
-        while True:
-            is_late = time.monotonic() - began > SLICE_SECONDS
-            took = step(cursor, swarm_id, held, claim=0 if is_late else BATCH)
-            if took.stale:
-                logger.warning("stale completions refused", swarm=str(swarm_id), count=took.stale)
-            count += len(held) - took.stale
-            held = took.claimed
-            lanes = dict(took.lanes)
-            if called or not (took.waits or is_late):
-                lanes.pop("control", None)
-            called = called or took.waits
-            progress.wake(swarm_id, lanes)
-            if took.asks or took.is_over:
-                engine.advance(swarm_id)
-            if not held:
-                return count
+class _Service:
+    """One swarm is served until nothing of it waits, or another team's turn has come."""
+
+    def __init__(self, swarm_id: UUID, ends: float) -> None:
+        self.swarm_id, self.ends = swarm_id, ends
+        self.looked, self.charged, self.done = time.monotonic(), 0, 0
+        self.yields = self.called = False
+
+    def run(self) -> int:
+        """Claim, complete, claim what follows. Returns how many nodes were done."""
+        turns.due("step", self.swarm_id, after=lease())
+        held: list[dict[str, str]] = []
+        with connection.cursor() as cursor:
+            while True:
+                took = step(cursor, self.swarm_id, held, claim=0 if self.yields else BATCH)
+                self.done += len(held) - took.stale
+                held = took.claimed
+                self._follow(took)
+                if not held:
+                    break
+                if time.monotonic() - self.looked > SLICE_SECONDS:
+                    self._look()
+        self._charge()
+        return self.done
+
+    def _follow(self, took: Step) -> None:
+        if took.stale:
+            logger.warning("stale completions refused", swarm=str(self.swarm_id), count=took.stale)
+        # More than one step can hold: another worker may help, once.
+        helps = took.waits and not self.called
+        self.called = self.called or took.waits
+        lanes = {lane: n for lane, n in took.lanes.items() if lane != "control" or helps}
+        if lanes:
+            progress.wake(self.swarm_id, lanes)
+        if took.asks or took.is_over:
+            engine.advance(self.swarm_id)
+
+    def _look(self) -> None:
+        """Whether somebody else's turn has come, and whether we are still alive to those who look."""
+        self._charge()
+        turns.postpone("step", self.swarm_id, after=lease())
+        self.looked = time.monotonic()
+        self.yields = self.looked > self.ends or turns.others_go_first()
+
+    def _charge(self) -> None:
+        if self.done > self.charged:
+            turns.charge_team((self.done - self.charged) * COST)
+            self.charged = self.done

@@ -30,6 +30,7 @@ def queue(
     path: int = 0,
     delay: timedelta = timedelta(0),
     cost: float = 1.0,
+    parked: str = "",
 ) -> None:
     """Give a subject of this team a ticket; one that has a ticket keeps it."""
     team = current_team_id()
@@ -47,6 +48,7 @@ def queue(
                 path=path,
                 not_before=timezone.now() + delay,
                 cost=cost,
+                parked=parked[:200],
             )
         ],
         ignore_conflicts=True,
@@ -114,6 +116,22 @@ def next_control() -> ControlTurn | None:
         cursor.execute(_NEXT_CONTROL)
         row = cursor.fetchone()
     return ControlTurn(*row) if row else None
+
+
+_OTHERS = """
+SELECT EXISTS (
+  SELECT 1 FROM public.tenants_teamshare s, public.tenants_teamshare ours
+  WHERE ours.team_id = %(team)s AND s.team_id <> %(team)s AND s.virtual_time < ours.virtual_time AND EXISTS (
+    SELECT 1 FROM public.tenants_ticket x
+    WHERE x.lane = 'control' AND x.team_id = s.team_id AND x.not_before <= statement_timestamp()))
+"""
+
+
+def others_go_first() -> bool:
+    """Whether control-plane work of another team waits whose turn is before this team's."""
+    with connection.cursor() as cursor:
+        cursor.execute(_OTHERS, {"team": current_team_id()})
+        return bool(cursor.fetchone()[0])
 
 
 def put_off_control(swarm: UUID, *, after: timedelta) -> None:
