@@ -1,7 +1,6 @@
-"""An execution's life: open, deliver, accept, heartbeat, settle, reap. Every write carries the fence."""
+"""An execution's life: open, deliver, accept, settle, reap. Every write carries the fence."""
 
 from collections.abc import Iterable
-from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -13,7 +12,10 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from agents import budgets
 from agents.contracts import Assignment, FailureOutcome, FailureReason, Outcome
+from agents.leases import DUES, extend, lease, limit, token_subject
+from agents.leases import heartbeat as heartbeat
 from agents.models import Execution
 from agents.nudges import nudge
 from agents.ports import settlement
@@ -23,7 +25,7 @@ from sessions.events import acting
 from sessions.models import Session
 from sessions.transitions import move
 from tenants import tokens, turns
-from tenants.models import Domain, Placement, Runner, Team
+from tenants.models import Domain, Due, Placement, Runner, Team
 from tenants.trace import begin_trace, current_trace
 
 logger = structlog.get_logger(__name__)
@@ -36,17 +38,21 @@ class Stale(Exception):
     """The fence is not the live one: somebody else has the work, or nobody wants it any more."""
 
 
-def lease() -> timedelta:
-    """How long a runner may be silent."""
-    return timedelta(seconds=settings.LEASE_SECONDS)
-
-
 def open_execution(
-    *, kind: str, subject: str, swarm: UUID, runner: Runner, agent: str, title: str, assignment: dict[str, Any]
+    *,
+    kind: str,
+    subject: str,
+    swarm: UUID,
+    runner: Runner,
+    agent: str,
+    title: str,
+    assignment: dict[str, Any],
+    stall_seconds: int = 0,
 ) -> Execution:
     """Place an assignment on a runner: a live lease, in the caller's transaction.
 
-    `assignment` holds what agents.contracts.Assignment asks for beside what is known here.
+    `assignment` holds what agents.contracts.Assignment asks for beside what is known here. So many seconds without
+    progress are a stall; 0: it may be silent for as long as it takes.
     """
     session = Session.objects.create(subject=f"swarm:{swarm}", title=title, agent=agent)
     execution = Execution.objects.create(
@@ -58,6 +64,7 @@ def open_execution(
         session=session,
         assignment=assignment | {"title": title},
         lease_until=timezone.now() + lease(),
+        stall_seconds=stall_seconds,
         trace=current_trace(),
     )
     Placement.objects.create(execution=execution.id, team_id=turns.current_team_id(), runner=runner, kind=kind)
@@ -115,20 +122,11 @@ def deliver(execution_id: UUID, team: Team) -> Assignment | None:
         mine = Placement.objects.filter(execution=execution_id, delivered_at=None).update(delivered_at=Now())
         if not mine or execution.state != ExecutionState.LEASED:
             return None
-        name = _token_subject(execution.id)
+        name = token_subject(execution.id)
         tokens.revoke(name)
         _, secret = tokens.issue("attempt", team=team, subject=name, life=tokens.ATTEMPT_LIFE)
-        _extend(execution)
+        extend(execution)
     return assignment_of(execution, team=team, token=secret)
-
-
-def _token_subject(execution: UUID) -> str:
-    return f"execution:{execution}"
-
-
-def _extend(execution: Execution) -> None:
-    Execution.objects.filter(pk=execution.pk).update(lease_until=Now() + lease())
-    turns.postpone("lease", execution.id, after=lease())
 
 
 def _live(execution_id: UUID, fence: UUID) -> Execution:
@@ -158,22 +156,10 @@ def accept(execution_id: UUID, fence: UUID) -> str:
             guard=Q(fence=fence),
             started_at=timezone.now(),
         ):
+            limit(execution)
             settlement().started(execution)
-        _extend(execution)
+        extend(execution)
     return "cancel" if execution.cancel_at else "continue"
-
-
-def heartbeat(execution_id: UUID, fence: UUID, progress: int) -> str:
-    """Keep the lease. Answers what to do: continue, cancel or stale. The database's clock decides."""
-    kept = Execution.objects.filter(pk=execution_id, fence=fence, state__in=LIVE).update(
-        lease_until=Now() + lease(), progress=progress
-    )
-    if not kept:
-        return "stale"
-    turns.postpone("lease", execution_id, after=lease())
-    tokens.renew(_token_subject(execution_id))
-    asked = Execution.objects.filter(pk=execution_id, cancel_at__isnull=False).exists()
-    return "cancel" if asked else "continue"
 
 
 def settle(execution_id: UUID, fence: UUID, outcome: Outcome) -> list[str]:
@@ -213,6 +199,7 @@ def _verdict(outcome: Outcome) -> tuple[ExecutionState, str, str]:
 
 def _end(execution: Execution, to: str, reason: str, because: str, **fields: Any) -> bool:
     """Move to a terminal state and let go of everything that the execution held, in one transaction."""
+    money = budgets.aside(execution)
     moved = move(
         execution,
         to,
@@ -220,12 +207,15 @@ def _end(execution: Execution, to: str, reason: str, because: str, **fields: Any
         guard=Q(fence=execution.fence),
         reason=reason,
         ended_at=timezone.now(),
+        reserved_microusd=0,
+        held_microusd=0,
         **fields,
     )
     if moved:
+        budgets.settle(money)
         Placement.objects.filter(execution=execution.id).delete()
-        turns.settled("lease", execution.id)
-        tokens.revoke(_token_subject(execution.id))
+        Due.objects.filter(kind__in=DUES, subject=execution.id).delete()
+        tokens.revoke(token_subject(execution.id))
         transcript.close(execution.session)
     return moved
 

@@ -1,7 +1,6 @@
 """Tries of a node: begin, verify, succeed, fail and try again."""
 
 import random
-from datetime import timedelta
 from uuid import UUID
 
 from django.utils import timezone
@@ -12,10 +11,10 @@ from agents.models import Execution
 from sessions.events import publish
 from sessions.transitions import move
 from swarms import briefing, checks, hints, progress
-from swarms.decide import GiveUp, after_failure
 from swarms.models import Attempt, CheckRun, Condition, Merge, Node, Swarm
 from swarms.overlap import outside
-from swarms.states import AttemptState, MergeState, NodeState, SwarmState
+from swarms.reasons import Again, GiveUp, after_failure, count
+from swarms.states import SWARM_STARTS, AttemptState, MergeState, NodeState, SwarmState
 from swarms.workspace import repos
 from tenants.models import Runner
 
@@ -35,7 +34,7 @@ def begin(node_id: UUID, runner: Runner) -> Execution | None:
     )
     node = Node.objects.get(pk=node_id)
     node.swarm = swarm
-    if node.state != NodeState.READY or swarm.state != SwarmState.RUNNING:
+    if node.state != NodeState.READY or swarm.state not in SWARM_STARTS:
         return None
     number = node.attempts_made + 1
     because = f"attempt {number} on {runner.name}"
@@ -79,7 +78,9 @@ def _open(node: Node, number: int, runner: Runner) -> Execution:
             "writes": node.writes,
             "checks": node.checks,
             "repository": repository,
+            "time_limit": node.time_limit or swarm.project.attempt_minutes * 60,
         },
+        stall_seconds=swarm.project.stall_minutes * 60,
     )
     attempt.execution = execution
     attempt.save(force_insert=True)
@@ -94,6 +95,8 @@ def started(attempt: Attempt) -> None:
 
 def examine(attempt: Attempt, outcome: WorkOutcome) -> tuple[list[str], list[str]]:
     """Faults of a work outcome, and the paths that it changed."""
+    if attempt.node.kind == "undo" and outcome.commit == attempt.base_commit:
+        return [], []  # it changed something else than the repository
     project_id = attempt.node.swarm.project_id
     head = repos.commit_of(project_id, f"refs/heads/{attempt.branch}")
     if head != outcome.commit:
@@ -119,8 +122,14 @@ def worked(attempt: Attempt, outcome: WorkOutcome, changed: list[str]) -> None:
             evidence=f"You changed {', '.join(strays)}. You may only change {', '.join(node.writes)}.",
         )
         return
-    if move(node, NodeState.VERIFYING, because="the agent reports that it is done", summary=outcome.summary):
-        checks.ask(swarm, "exact", outcome.commit, node.checks or swarm.project.checks, attempt=attempt)
+    if not move(node, NodeState.VERIFYING, because="the agent reports that it is done", summary=outcome.summary):
+        return
+    if node.kind == "undo":
+        move(attempt, AttemptState.SUCCEEDED, because="undone, it reports", ended_at=timezone.now())
+        _succeed(node, because="undone, its agent reports", commit=attempt.base_commit)
+    else:
+        wanted = node.checks if node.undoes_id else node.checks or swarm.project.checks
+        checks.ask(swarm, "exact", outcome.commit, wanted, attempt=attempt)
 
 
 def reviewed(attempt: Attempt, outcome: ReviewOutcome) -> None:
@@ -176,8 +185,12 @@ def fail(attempt: Attempt, *, reason: str, because: str, evidence: str = "") -> 
     if swarm.state in (SwarmState.CANCELLING, SwarmState.FAILING) or reason == "cancelled":
         move(node, NodeState.CANCELLED, because=because, ended_at=timezone.now())
         return
-    lost = reason == "lost"
-    failures, losses = node.failures + (not lost), node.losses + 1 if lost else 0
+    follow(node, reason=reason, because=because)
+
+
+def follow(node: Node, *, reason: str, because: str) -> None:
+    """What a node does after an attempt that ended for this reason: try again, or fail. With the swarm locked."""
+    failures, losses = count(reason, node.failures, node.losses)
     verdict = after_failure(
         reason,
         because,
@@ -191,20 +204,20 @@ def fail(attempt: Attempt, *, reason: str, because: str, evidence: str = "") -> 
         progress.release(node.swarm_id, ended=[node.pk])
         what, why = f"give up {node.key}", verdict.why
     else:
-        _again(node, verdict.delay, reason, because, failures=failures, losses=losses)
+        _again(node, verdict, reason, because, failures=failures, losses=losses)
         what, why = f"try {node.key} again", f"{reason}: {because}"
     publish(node.event_subject, "decision.made", by="engine", what=what, why=why, node=node.key)
 
 
-def _again(node: Node, delay: timedelta, reason: str, because: str, *, failures: int, losses: int) -> None:
-    now = timezone.now()
+def _again(node: Node, verdict: Again, reason: str, because: str, *, failures: int, losses: int) -> None:
+    since = timezone.now() + verdict.delay
     if move(
         node,
         NodeState.READY,
         because=f"{reason}: {because}",
         failures=failures,
         losses=losses,
-        not_before=now + delay,
-        ready_at=now + delay,
+        not_before=since,
+        ready_at=since,
     ):
-        progress.queue(node.swarm, [node], delay=delay)
+        progress.queue(node.swarm, [node], delay=verdict.delay, parked=verdict.parked)

@@ -19,6 +19,7 @@ from tenants.models import Runner
 
 MAX_TRIES = 5
 """Executions of one check run, should its runners be lost."""
+CLONE_SECONDS = 600
 PRIORITY = 500
 """Checks go before new work: something waits for them."""
 
@@ -64,6 +65,8 @@ def begin(run_id: UUID, runner: Runner) -> Execution | None:
             "attempt": run.tries,
             "checks": run.checks,
             "repository": {"url": str(run.swarm.project_id), "commit": run.commit},
+            # Each check has its own limit; the rest is for the clone. Silence is normal: no stall.
+            "time_limit": sum(check.get("timeout", 120) for check in run.checks) + CLONE_SECONDS,
         },
     )
 

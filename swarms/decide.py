@@ -2,15 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 from swarms.release import SWARM_STOPS, FanIn, OnFailure, Verdict, verdict
 from swarms.states import NODE_LIVE, NODE_WAITING, ApprovalState, CheckRunState, NodeState, PlanState, SwarmState
-
-MAX_LOSSES = 3
-"""Attempts lost in a row until a node counts as poison: something in it kills its runner."""
-FIRST_DELAY = timedelta(seconds=2)
-LONGEST_DELAY = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -28,6 +22,8 @@ class NodeView:
     approval: str = ""
     """State of its last approval; empty: nobody was asked."""
     because: str = ""
+    is_undo: bool = False
+    """It takes back what another node did."""
 
     @property
     def verdict(self) -> Verdict:
@@ -56,6 +52,12 @@ class Snapshot:
     landing_needs_approval: bool = True
     landing_approval: str = ""
     landing_check: str = ""
+    undoable: int = 0
+    """Nodes that succeeded, had effects outside git, and are not undone; counted while the swarm fails."""
+    rollback_approval: str = ""
+    """State of the last answer about a rollback that has not begun."""
+    takes_back: bool = False
+    """What landed is taken back by nodes of its own, so the result must land."""
 
     def count(self, *states: str) -> int:
         """How many nodes are in one of these states."""
@@ -146,6 +148,11 @@ class Land(Action):
     """The result goes to the target branch."""
 
 
+@dataclass(frozen=True)
+class RollBack(Action):
+    """What succeeded is undone by nodes of its own."""
+
+
 def decide(swarm: Snapshot) -> list[Action]:
     """All actions that follow from the snapshot; none when the swarm waits for something outside."""
     match swarm.state:
@@ -159,6 +166,10 @@ def decide(swarm: Snapshot) -> list[Action]:
             return _landing(swarm)
         case SwarmState.CANCELLING | SwarmState.FAILING:
             return _stopping(swarm)
+        case SwarmState.SUCCEEDED | SwarmState.FAILED if swarm.rollback_approval == ApprovalState.APPROVED:
+            return [RollBack("it was approved")]
+        case SwarmState.ROLLING_BACK:
+            return _rolling_back(swarm)
     return []
 
 
@@ -219,7 +230,7 @@ def _gate(node: NodeView) -> list[Action]:
         case ApprovalState.APPROVED:
             return [MakeReady("it was approved", node.key)]
         case ApprovalState.REJECTED | ApprovalState.EXPIRED:
-            return [FailNode(f"its approval was {node.approval}", node.key)]
+            return [FailNode(f"rejected: its approval was {node.approval}", node.key)]
         case ApprovalState.VOID | "":
             return [AskForNode("its approval is void", node.key)]
     return []
@@ -236,9 +247,9 @@ def _integrating(swarm: Snapshot) -> list[Action]:
     return []
 
 
-def _landing(swarm: Snapshot) -> list[Action]:
+def _landing(swarm: Snapshot, *, fails_to: str = SwarmState.FAILING) -> list[Action]:
     if swarm.landing_check in (CheckRunState.FAILED, CheckRunState.BROKEN):
-        return [MoveSwarm(f"the checks on the commit to land {swarm.landing_check}", SwarmState.FAILING)]
+        return [MoveSwarm(f"the checks on the commit to land {swarm.landing_check}", fails_to)]
     if not swarm.landing_needs_approval or swarm.landing_approval == ApprovalState.APPROVED:
         why = "it was approved" if swarm.landing_needs_approval else "the project's policy asks nobody"
         return [Land(why)] if swarm.landing_check in ("", CheckRunState.VOID, CheckRunState.PASSED) else []
@@ -246,7 +257,7 @@ def _landing(swarm: Snapshot) -> list[Action]:
         case "" | ApprovalState.VOID:
             return [AskForLanding("the project's policy asks a person")]
         case ApprovalState.REJECTED | ApprovalState.EXPIRED:
-            return [MoveSwarm(f"the landing was {swarm.landing_approval}", SwarmState.FAILING)]
+            return [MoveSwarm(f"the landing was {swarm.landing_approval}", fails_to)]
     return []
 
 
@@ -255,46 +266,33 @@ def _stopping(swarm: Snapshot) -> list[Action]:
         return [EndWaiting(f"the swarm is {swarm.state}", NodeState.CANCELLED)]
     if swarm.count(*NODE_LIVE) or swarm.live_executions:
         return []
+    if swarm.state == SwarmState.FAILING and swarm.undoable:
+        asked = [n.key for n in swarm.nodes if (n.state, n.on_failure) == (NodeState.FAILED, OnFailure.ROLLBACK)]
+        if asked:
+            return [RollBack(f"the failure of {', '.join(asked)} means that what succeeded is undone")]
     to = SwarmState.CANCELLED if swarm.state == SwarmState.CANCELLING else SwarmState.FAILED
     return [MoveSwarm("all work has stopped", to)]
 
 
-@dataclass(frozen=True)
-class Again:
-    """Try again, not before the delay has passed."""
-
-    delay: timedelta
-
-
-@dataclass(frozen=True)
-class GiveUp:
-    """No further attempt, and why."""
-
-    why: str
-
-
-NEVER_AGAIN = frozenset({"sandbox_missing", "cancelled"})
-"""Reasons that another attempt cannot mend."""
-
-
-def after_failure(
-    reason: str, message: str, *, failures: int, losses: int, max_attempts: int, jitter: float
-) -> Again | GiveUp:
-    """Whether a node is tried again.
-
-    `failures` and `losses` include this attempt; `jitter` is a random number in [0, 1).
-    Lost attempts start again at once and do not count as failures; the third in a row is poison.
-    """
-    if reason in NEVER_AGAIN:
-        return GiveUp(message or reason)
-    if reason == "lost":
-        if losses >= MAX_LOSSES:
-            return GiveUp(f"poison: {losses} attempts in a row were lost with their runner")
-        return Again(timedelta(0))
-    if failures >= max_attempts:
-        return GiveUp(f"{failures} of {max_attempts} attempts failed, the last one by {reason}: {message}")
-    if reason in ("check_failed", "merge_conflict", "out_of_scope", "no_changes", "invalid_output"):
-        # Nothing to wait for: the next attempt knows more than this one did.
-        return Again(timedelta(0))
-    delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** (failures - 1))
-    return Again(delay * (0.5 + jitter / 2))
+def _rolling_back(swarm: Snapshot) -> list[Action]:
+    """What succeeded is undone; of a swarm that had landed the result is checked and lands, like any other."""
+    if swarm.has_open_nodes:
+        free = tuple(
+            node.key for node in swarm.nodes if node.state == NodeState.BLOCKED and node.verdict != Verdict.WAIT
+        )
+        return [Release("nothing stands before them any more", free)] if free else []
+    failed = [node for node in swarm.nodes if node.is_undo and node.state in (NodeState.FAILED, NodeState.CANCELLED)]
+    if failed:
+        why = "; ".join(f"{node.key} {node.state}: {node.because}" for node in failed)
+        return [MoveSwarm(f"not all could be undone: {why}", SwarmState.FAILED)]
+    if not swarm.takes_back:
+        return [MoveSwarm("what succeeded is undone, and nothing had landed", SwarmState.ROLLED_BACK)]
+    match swarm.integration_check:
+        case "" | CheckRunState.VOID:
+            return [CheckIntegration("what is left after the rollback has not been checked yet")]
+        case CheckRunState.PASSED:
+            return _landing(swarm, fails_to=SwarmState.FAILED)
+        case CheckRunState.FAILED | CheckRunState.BROKEN:
+            why = f"the checks on what is left after the rollback {swarm.integration_check}"
+            return [MoveSwarm(why, SwarmState.FAILED)]
+    return []

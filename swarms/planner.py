@@ -1,5 +1,6 @@
 """From a goal to a plan: the coordinator's turn, its rounds, plans given as YAML, and nodes from an approved plan."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from sessions.transitions import move
 from swarms import approvals, briefing, graph, hints
 from swarms.digests import digest
 from swarms.models import Edge, Node, Plan, Swarm
+from swarms.reasons import PARKED, RULES, UNKNOWN, Counts, Retry
 from swarms.states import NodeState, PlanState, SwarmState
 from swarms.workspace import repos
 from tenants import turns
@@ -125,6 +127,7 @@ def begin(plan_id: UUID, runner: Runner) -> Execution | None:
             "repository": {"url": str(swarm.project_id), "commit": swarm.base_commit},
             "time_limit": PLAN_TIME,
         },
+        stall_seconds=swarm.project.stall_minutes * 60,
     )
 
 
@@ -177,8 +180,11 @@ def gave_up(plan_id: UUID, reason: str, because: str) -> None:
     plan = Plan.objects.select_related("swarm").get(pk=plan_id)
     if plan.state != PlanState.DRAFTING:
         return
-    if reason == "lost" and plan.tries < MAX_PLAN_TRIES:
-        turns.queue("plan", plan.id, priority=1000)
+    rule = RULES.get(reason, UNKNOWN)
+    counts = rule.counts == Counts.FAILURE or (rule.counts == Counts.LOSS and plan.tries >= MAX_PLAN_TRIES)
+    if rule.retry != Retry.NEVER and not counts:
+        delay = PARKED if rule.retry == Retry.PARK else timedelta(0)
+        turns.queue("plan", plan.id, priority=1000, delay=delay, parked=f"{reason}: {because}" if delay else "")
         hints.dispatch()
         return
     move(plan, PlanState.INVALID, because=f"The coordinator brought no plan ({reason}): {because}", faults=[because])

@@ -52,8 +52,8 @@ def release(swarm_id: UUID, *, ended: Iterable[UUID] = (), consider: Iterable[UU
     return found
 
 
-def queue(swarm: Swarm, nodes: Iterable[Node], *, delay: timedelta = timedelta(0)) -> None:
-    """Give ready nodes their tickets."""
+def queue(swarm: Swarm, nodes: Iterable[Node], *, delay: timedelta = timedelta(0), parked: str = "") -> None:
+    """Give ready nodes their tickets; `parked` says what outside they wait for until the delay has passed."""
     lanes: dict[str, int] = {}
     for node in nodes:
         lane = LANES.get(node.kind, "agent")
@@ -65,6 +65,7 @@ def queue(swarm: Swarm, nodes: Iterable[Node], *, delay: timedelta = timedelta(0
             priority=swarm.priority + node.priority,
             path=node.path_length,
             delay=delay,
+            parked=parked,
         )
         lanes[lane] = lanes.get(lane, 0) + 1
     wake(swarm.pk, lanes)

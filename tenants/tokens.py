@@ -57,9 +57,9 @@ def spend(secret: str, kind: str) -> Token | None:
     return None
 
 
-def renew(subject: str, life: timedelta = ATTEMPT_LIFE) -> None:
-    """Give all live tokens of a subject more time."""
-    Token.objects.filter(subject=subject, revoked_at=None).update(expires_at=timezone.now() + life)
+def renew(*subjects: str, life: timedelta = ATTEMPT_LIFE) -> None:
+    """Give all live tokens of these subjects more time."""
+    Token.objects.filter(subject__in=subjects, revoked_at=None).update(expires_at=timezone.now() + life)
 
 
 def revoke(subject: str) -> None:

@@ -12,13 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarms.decide import (
-    Again,
     AskForLanding,
     AskForNode,
     CheckIntegration,
     EndWaiting,
     FailNode,
-    GiveUp,
     Land,
     MakeReady,
     MoveSwarm,
@@ -26,9 +24,9 @@ from swarms.decide import (
     RejectPlan,
     Release,
     Snapshot,
-    after_failure,
     decide,
 )
+from swarms.reasons import Again, GiveUp, after_failure
 from swarms.release import FAN_IN, ON_FAILURE, SWARM_STOPS
 from swarms.states import NODE_ENDED, SWARM_MOVES
 from tests.world import LAST, Vertex, World

@@ -17,7 +17,7 @@ from dramatiq.brokers.stub import StubBroker
 from agents import executions
 from agents.contracts import Assignment, Check, FailureOutcome, FailureReason, PlanOutcome
 from agents.models import Execution
-from swarms import approvals, decide, dispatch, engine, goals, hints, landing, merges, operations, projects, reconcile
+from swarms import approvals, dispatch, engine, goals, hints, landing, merges, operations, projects, reasons, reconcile
 from swarms.models import Approval, Attempt, CheckRun, Merge, Node, Project, Swarm
 from swarms.workspace import repos
 from swarms.workspace.git import environment
@@ -64,7 +64,7 @@ def acme_committed(
     settings.DATA_DIR, settings.LOCAL_SOURCES, settings.LEASE_SECONDS = tmp_path / "data", True, 4
     monkeypatch.setattr(hints, "LOST_HINT", timedelta(seconds=0.3))
     monkeypatch.setattr(reconcile, "AGAIN", timedelta(seconds=0.3))
-    monkeypatch.setattr(decide, "FIRST_DELAY", timedelta(seconds=0.2))
+    monkeypatch.setattr(reasons, "FIRST_DELAY", timedelta(seconds=0.2))
     return committed_team
 
 

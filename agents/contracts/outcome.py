@@ -21,6 +21,8 @@ class FailureReason(StrEnum):
     SANDBOX_MISSING = "sandbox_missing"  # neither bubblewrap nor unshare works here
     TIMED_OUT = "timed_out"  # start-to-close limit
     CANCELLED = "cancelled"  # stopped on request
+    PROVIDER_UNAVAILABLE = "provider_unavailable"  # the model's provider is away or wants fewer calls
+    BUDGET_EXCEEDED = "budget_exceeded"  # a budget that it draws on is used up
 
 
 class CheckResult(Frozen):
