@@ -6,13 +6,14 @@ from graphlib import CycleError, TopologicalSorter
 
 from agents.contracts.plan import PlanProposal
 from swarms.overlap import overlap, segments
-from swarms.vertex import node_faults
+from swarms.vertex import NESTED, node_faults
 
 LOOKED_AT = 10_000
 """Of a plan with more nodes, nothing else is looked at."""
 MOST_WARNINGS = 100
 MOST_COMPARED = 20_000
 """Pairs of globs that are compared; a plan with more is told so."""
+_NAMED = 20
 _WILD = frozenset("*?")
 
 Dependencies = Mapping[str, Iterable[str]]
@@ -36,10 +37,12 @@ def faults(
     found += [f"The key '{key}' is used {n} times; keys are unique." for key, n in counts.items() if n > 1]
     for number, node in enumerate(plan.nodes, start=1):
         found += node_faults(node, number, counts.keys(), is_known=node.key in known)
-        if node.kind == "plan" and depth >= max_depth and node.key not in known:
+        if node.kind == "plan" and depth + node.key.count(NESTED) >= max_depth:
             found.append(f"Node '{node.key}' is a plan, and plans nest at most {max_depth} deep: detail it here.")
     wired = {node.key: [key for key in node.depends_on if key in counts] for node in plan.nodes}
     if cycle := find_cycle(wired):
+        if len(cycle) > _NAMED:
+            cycle = [*cycle[: _NAMED - 1], "…", cycle[-1]]
         found.append("These nodes wait for each other: " + " → ".join(cycle) + ". Remove one of the dependencies.")
     if all(node.depends_on for node in plan.nodes):
         found.append("No node can start: each one depends on another. At least one must have an empty depends_on.")
