@@ -7,6 +7,7 @@ when the state does not allow it (with what it does allow), or ValidationError w
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.core.exceptions import ValidationError
@@ -28,6 +29,15 @@ HIGHEST = 100
 FURTHEST = timedelta(days=366)
 GOING = (SwarmState.RUNNING, SwarmState.PAUSED)
 
+ALLOWED: dict[str, tuple[SwarmState, ...]] = {
+    "pause": (SwarmState.RUNNING,),
+    "resume": (SwarmState.PAUSED,),
+    "drain": GOING,
+    "cancel": tuple(state for state in SwarmState if SwarmState.CANCELLING in Swarm.MOVES[state]),
+    "retry": (SwarmState.FAILED,),
+}
+"""In which states of a swarm each verb is possible."""
+
 
 class NotNow(ValidationError):
     """The state does not allow it; the text says what would."""
@@ -43,12 +53,27 @@ def _doing(swarm: Swarm, by: User | None) -> Iterator[Swarm]:
         yield locked
 
 
+def possible(swarm: Swarm) -> set[str]:
+    """Which verbs the swarm's state allows now; for the pages."""
+    return {name for name, states in ALLOWED.items() if swarm.state in states}
+
+
+def possible_for(node: Node) -> set[str]:
+    """Which verbs the state of a node, and of its swarm, allow now; for the pages."""
+    if node.swarm.state not in GOING:
+        return set()
+    if node.state in NODE_WAITING:
+        return {"skip", "priority"}
+    can_retry = node.state in (NodeState.FAILED, NodeState.SKIPPED) and not node.dropped_by_id
+    return {"retry"} if can_retry else set()
+
+
 def name_of(by: User | None) -> str:
     """Who did it, for people."""
     return str(by) if by else "the operator"
 
 
-def _change(swarm: Swarm, to: str, because: str, allowed: tuple[str, ...], **fields: datetime | None) -> None:
+def _change(swarm: Swarm, to: str, because: str, allowed: tuple[str, ...], **fields: Any) -> None:
     if swarm.state not in allowed or not move(swarm, to, because=because, **fields):
         raise NotNow(f"The swarm is {_words(swarm.state)}; that is possible only while it is {_any(allowed)}.")
 
@@ -68,7 +93,7 @@ def _decided(swarm: Swarm, by: User | None, what: str, why: str = "", node: str 
 def pause(swarm: Swarm, *, by: User | None) -> None:
     """Let nothing new start; live attempts go on."""
     with _doing(swarm, by) as locked:
-        _change(locked, SwarmState.PAUSED, f"paused by {name_of(by)}", (SwarmState.RUNNING,))
+        _change(locked, SwarmState.PAUSED, f"paused by {name_of(by)}", ALLOWED["pause"])
         turns.unqueue("node", *locked.nodes.filter(state=NodeState.READY).values_list("pk", flat=True))
         hints.advance(swarm.pk)
 
@@ -76,7 +101,7 @@ def pause(swarm: Swarm, *, by: User | None) -> None:
 def resume(swarm: Swarm, *, by: User | None) -> None:
     """Go on after a pause."""
     with _doing(swarm, by) as locked:
-        _change(locked, SwarmState.RUNNING, f"resumed by {name_of(by)}", (SwarmState.PAUSED,))
+        _change(locked, SwarmState.RUNNING, f"resumed by {name_of(by)}", ALLOWED["resume"])
         for node in locked.nodes.filter(state=NodeState.READY):
             progress.queue(locked, [node], delay=max(timedelta(0), node.not_before - timezone.now()))
         hints.merge(swarm.pk)
@@ -87,7 +112,7 @@ def drain(swarm: Swarm, *, by: User | None) -> None:
     """Let what runs come to its end, leave the rest out, and land what is merged."""
     with _doing(swarm, by) as locked:
         because = f"drained by {name_of(by)}"
-        _change(locked, SwarmState.DRAINING, because, GOING)
+        _change(locked, SwarmState.DRAINING, because, ALLOWED["drain"])
         approvals.void(locked, because=because, kind="node")
         hints.merge(swarm.pk)
         hints.advance(swarm.pk)
@@ -95,12 +120,11 @@ def drain(swarm: Swarm, *, by: User | None) -> None:
 
 def cancel(swarm: Swarm, *, by: User | None) -> None:
     """Stop everything; the target branch stays as it is. It is cancelled when all who work on it have stopped."""
-    allowed = tuple(state for state in SwarmState if SwarmState.CANCELLING in Swarm.MOVES[state])
     with _doing(swarm, by) as locked:
         if locked.state == SwarmState.LANDING and locked.landed_commit:
             raise NotNow("The swarm is going to its target branch at this moment; it is too late to cancel.")
         because = f"cancelled by {name_of(by)}"
-        _change(locked, SwarmState.CANCELLING, because, allowed)
+        _change(locked, SwarmState.CANCELLING, because, ALLOWED["cancel"])
         engine.stop_work(locked, because=because)
         hints.advance(swarm.pk)
 
@@ -121,7 +145,7 @@ def retry_swarm(swarm: Swarm, *, by: User | None) -> None:
             locked,
             SwarmState.RUNNING,
             because,
-            (SwarmState.FAILED,),
+            ALLOWED["retry"],
             retried_at=now,
             ended_at=None,
             deadline_at=kept,

@@ -1,0 +1,456 @@
+"""What a person may do to a live swarm: real rows, real git, and a runner without a process (tests/hands.py)."""
+
+import subprocess
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.utils import timezone
+
+from agents.contracts import Assignment, Check, FailureOutcome, FailureReason, PlanNode, PlanProposal
+from agents.models import Execution
+from sessions.models import Event
+from swarms import approvals, goals, operations, projects, reconcile
+from swarms.models import Approval, CheckRun, Edge, Node, Project, Swarm
+from swarms.operations import NotNow
+from swarms.states import SwarmState
+from swarms.workspace.git import environment
+from tenants.models import Due, Team, Ticket, User
+from tests.conftest import user_of
+from tests.hands import Hands
+from tests.invariants import violations
+
+
+def work(key: str, *after: str, on_failure: str = "fail_swarm", fan_in: str = "all_success") -> PlanNode:
+    """A node that writes a file of its own name."""
+    return PlanNode(
+        key=key,
+        title=key.title(),
+        role="developer",
+        instructions="write",
+        depends_on=after,
+        writes=(f"{key}.txt",),
+        on_failure=on_failure,
+        fan_in=fan_in,
+    )
+
+
+def plan(*nodes: PlanNode, acceptance: str = "") -> PlanProposal:
+    checks = (Check(name="all", command=acceptance),) if acceptance else ()
+    return PlanProposal(summary="A plan.", nodes=nodes, acceptance=checks)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "list.txt").write_text("[]\n")
+    for args in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "begin"]):
+        subprocess.run(["git", *args], cwd=folder, env=environment(), check=True)
+    return folder
+
+
+@pytest.fixture
+def project(team: Team, source: Path, settings: object, tmp_path: Path, broker: object) -> Project:
+    settings.DATA_DIR, settings.LOCAL_SOURCES = tmp_path / "data", True
+    made = projects.add_project(name="Lists", slug="lists", source=str(source), checks=[], by=user_of("alice", "acme"))
+    projects.fetch(made.pk)
+    Project.objects.update(max_attempts=1)
+    made.refresh_from_db()
+    assert made.state == "ready", made.because
+    return made
+
+
+@pytest.fixture(autouse=True)
+def invariants(team: Team) -> Iterator[None]:
+    yield
+    assert violations(team.schema_name) == []
+
+
+class Crew(Hands):
+    """Fails what it is told to fail, and holds what it is told to hold."""
+
+    fails: set[str] = set()
+    holds: set[str] = set()
+
+    def carry_out(self, assignment: Assignment) -> list[str]:
+        if assignment.kind == "work" and key_of(assignment) in self.holds:
+            self.held.append(assignment)
+            return []
+        return super().carry_out(assignment)
+
+    def let_go(self) -> None:
+        """Do what was held."""
+        self.holds = set()
+        for assignment in self.held:
+            super().carry_out(assignment)
+        self.held = []
+
+
+def key_of(assignment: Assignment) -> str:
+    return assignment.briefing.split("`")[1]
+
+
+@pytest.fixture
+def alice(team: Team) -> User:
+    return user_of("alice", "acme")
+
+
+@pytest.fixture
+def crew(team: Team, alice: User) -> Crew:
+    def write(assignment: Assignment, folder: Path) -> str | FailureOutcome:
+        key = key_of(assignment)
+        if key in made.fails:
+            return FailureOutcome(reason=FailureReason.AGENT_ERROR, message=f"{key} is too hard")
+        (folder / f"{key}.txt").write_text("good\n")
+        return f"wrote {key}"
+
+    made = Crew(team, plan(work("a")), write, by=alice)
+    return made
+
+
+def begin(project: Project, crew: Crew, proposal: PlanProposal, *, fails: str = "", holds: str = "") -> Swarm:
+    crew.plan, crew.fails, crew.holds = proposal, set(fails), set(holds)
+    swarm = goals.state_goal(project, "Write the files", by=crew.by)
+    crew.run(swarm)
+    return swarm
+
+
+def states() -> dict[str, str]:
+    return dict(Node.objects.values_list("key", "state"))
+
+
+def tries() -> dict[str, int]:
+    return dict(Node.objects.values_list("key", "attempts_made"))
+
+
+def test_a_failed_swarm_is_tried_again_from_what_failed_and_keeps_what_is_done(
+    project: Project, crew: Crew, source: Path, alice: User
+) -> None:
+    proposal = plan(work("a"), work("f", "a"), work("c", "f"), work("d", "c", "a"), work("p"))
+    swarm = begin(project, crew, proposal, fails="f")
+    assert swarm.state == "failed"
+    assert states() == {"a": "succeeded", "f": "failed", "c": "cancelled", "d": "cancelled", "p": "succeeded"}
+    crew.fails = set()
+    operations.retry_swarm(swarm, by=alice)
+    assert states() | {"f": "", "p": ""} == {"a": "succeeded", "f": "", "c": "blocked", "d": "blocked", "p": ""}
+    assert states()["f"] == "ready"
+    crew.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+    assert tries() == {"a": 1, "f": 2, "c": 1, "d": 1, "p": 1}
+    assert sorted(path.stem for path in source.glob("?.txt")) == ["a", "c", "d", "f", "p"]
+    moved = Event.objects.filter(subject=swarm.topic, kind="swarm.moved", payload__before="failed").get()
+    assert moved.actor == f"user:{alice.pk}"
+
+
+def test_a_retry_gives_all_attempts_again(project: Project, crew: Crew, alice: User) -> None:
+    swarm = begin(project, crew, plan(work("f")), fails="f")
+    for attempt in (2, 3):
+        operations.retry_swarm(swarm, by=alice)
+        crew.run(swarm)
+        assert swarm.state == "failed"
+        assert tries() == {"f": attempt}
+        assert Node.objects.get().failures == 1
+
+
+def test_checks_of_the_whole_are_run_again_when_a_swarm_is_tried_again(
+    project: Project, crew: Crew, tmp_path: Path, alice: User
+) -> None:
+    flag = tmp_path / "flag"
+    swarm = begin(project, crew, plan(work("a"), acceptance=f"test -f {flag}"))
+    assert (swarm.state, states()) == ("failed", {"a": "succeeded"})
+    flag.touch()
+    operations.retry_swarm(swarm, by=alice)
+    crew.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+    runs = CheckRun.objects.filter(purpose="integration").order_by("created_at")
+    assert list(runs.values_list("state", flat=True)) == ["failed", "passed"]
+    assert tries() == {"a": 1}
+
+
+def test_a_rejected_landing_is_asked_for_again_when_the_swarm_is_tried_again(
+    project: Project, crew: Crew, alice: User
+) -> None:
+    crew.plan = plan(work("a"))
+    swarm = goals.state_goal(project, "Write the files", by=alice)
+    crew.run(swarm, approve=False)
+    crew.approve_all()
+    crew.run(swarm, approve=False)
+    approvals.reject(Approval.objects.get(kind="landing"), by=alice, because="not today")
+    crew.run(swarm, approve=False)
+    assert swarm.state == "failed"
+    operations.retry_swarm(swarm, by=alice)
+    crew.run(swarm, approve=False)
+    assert swarm.state == "landing"
+    crew.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+    states = Approval.objects.filter(kind="landing").order_by("requested_at").values_list("state", flat=True)
+    assert list(states) == ["rejected", "approved"]
+
+
+def test_what_cannot_be_tried_again_says_why(project: Project, crew: Crew, alice: User) -> None:
+    swarm = begin(project, crew, plan(work("a")))
+    assert swarm.state == "succeeded"
+    with pytest.raises(NotNow, match=r"The swarm is succeeded; that is possible only while it is failed"):
+        operations.retry_swarm(swarm, by=alice)
+    early = goals.state_goal(project, "Another", by=alice)
+    operations.set_deadline(early, timezone.now() + timedelta(seconds=60), by=alice)
+    Swarm.objects.filter(pk=early.pk).update(deadline_at=timezone.now() - timedelta(seconds=1))
+    operations.expire(early.pk)
+    crew.run(early)
+    assert early.state == "failed", early.because
+    with pytest.raises(NotNow, match="before it had a plan"):
+        operations.retry_swarm(early, by=alice)
+
+
+def test_a_node_is_tried_again_with_what_was_left_out_because_of_it(project: Project, crew: Crew, alice: User) -> None:
+    proposal = plan(
+        work("f", on_failure="skip_descendants"), work("c", "f"), work("d", "c", "w"), work("w"), work("g", "c", "w")
+    )
+    swarm = begin(project, crew, proposal, fails="f", holds="w")
+    assert states() == {"f": "failed", "c": "skipped", "d": "skipped", "w": "running", "g": "skipped"}
+    crew.fails = set()
+    with pytest.raises(NotNow, match="c could not run: its parents ended otherwise than all_success asks"):
+        operations.retry_node(Node.objects.get(key="c"), by=alice)
+    operations.retry_node(Node.objects.get(key="f"), by=alice)
+    assert states() == {"f": "ready", "c": "blocked", "d": "blocked", "w": "running", "g": "blocked"}
+    assert Node.objects.get(key="d").deps_left == 2
+    crew.let_go()
+    crew.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+    assert set(states().values()) == {"succeeded"}
+
+
+def test_a_child_that_was_released_by_a_failure_waits_again_and_loses_its_turn(
+    project: Project, crew: Crew, alice: User
+) -> None:
+    proposal = plan(work("f", on_failure="continue"), work("w"), work("c", "f"))
+    swarm = begin(project, crew, proposal, fails="f", holds="wc")
+    operations.pause(swarm, by=alice)
+    Node.objects.filter(key="c").exclude(state="ready").exists()
+    if states()["c"] == "running":  # it is held by the crew, and has begun
+        with pytest.raises(NotNow, match="c began because of how f ended"):
+            operations.retry_node(Node.objects.get(key="f"), by=alice)
+    crew.let_go()
+    operations.resume(swarm, by=alice)
+    crew.run(swarm)
+    assert states() == {"f": "failed", "w": "succeeded", "c": "succeeded"}
+
+
+def test_a_ready_child_loses_its_turn_when_its_parent_is_tried_again(project: Project, crew: Crew, alice: User) -> None:
+    crew.runner.capacity = 1
+    crew.runner.save()
+    proposal = plan(work("f", on_failure="continue"), work("w", "f"), work("c", "f", fan_in="all_done"))
+    swarm = begin(project, crew, proposal, fails="f", holds="wc")
+    held = {key_of(one) for one in crew.held}
+    assert len(held) == 1
+    free = ({"w", "c"} - held).pop()
+    assert states()[free] == "ready"
+    assert Ticket.objects.filter(subject=Node.objects.get(key=free).pk).exists()
+    with pytest.raises(NotNow, match="began because of how f ended"):
+        operations.retry_node(Node.objects.get(key="f"), by=alice)
+    crew.let_go()
+    crew.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+
+
+def test_a_skipped_node_is_left_out_with_what_needs_it_and_can_come_back(
+    project: Project, crew: Crew, alice: User
+) -> None:
+    proposal = plan(work("w"), work("s", "w"), work("c", "s"), work("d", "s", fan_in="all_done"), work("x", "d", "w"))
+    swarm = begin(project, crew, proposal, holds="w")
+    with pytest.raises(NotNow, match="w is running; only a node that has not started can be skipped"):
+        operations.skip(Node.objects.get(key="w"), by=alice)
+    operations.skip(Node.objects.get(key="s"), by=alice, because="not needed")
+    assert states() == {"w": "running", "s": "skipped", "c": "skipped", "d": "ready", "x": "blocked"}
+    assert Node.objects.get(key="s").because == f"skipped by {alice}: not needed"
+    operations.retry_node(Node.objects.get(key="s"), by=alice)
+    assert states() == {"w": "running", "s": "blocked", "c": "blocked", "d": "blocked", "x": "blocked"}
+    assert not Ticket.objects.filter(kind="node").exists()
+    operations.skip(Node.objects.get(key="c"), by=alice)
+    crew.let_go()
+    crew.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+    assert states() == {"w": "succeeded", "s": "succeeded", "c": "skipped", "d": "succeeded", "x": "succeeded"}
+
+
+def test_a_node_that_a_person_skipped_stays_out_when_the_swarm_is_tried_again(
+    project: Project, crew: Crew, alice: User
+) -> None:
+    proposal = plan(work("w"), work("s", "w", on_failure="continue"), work("f", "w"), work("z", "f"))
+    swarm = begin(project, crew, proposal, fails="f", holds="w")
+    operations.skip(Node.objects.get(key="s"), by=alice)
+    crew.let_go()
+    crew.run(swarm)
+    assert (swarm.state, states()["s"], states()["z"]) == ("failed", "skipped", "cancelled")
+    crew.fails = set()
+    operations.retry_swarm(swarm, by=alice)
+    crew.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+    assert states() == {"w": "succeeded", "s": "skipped", "f": "succeeded", "z": "succeeded"}
+
+
+def test_a_drained_swarm_ends_what_runs_leaves_out_the_rest_and_lands(
+    project: Project, crew: Crew, source: Path, alice: User
+) -> None:
+    swarm = begin(project, crew, plan(work("a"), work("w"), work("c", "w"), work("d", "c")), holds="w")
+    operations.drain(swarm, by=alice)
+    crew.run(swarm)
+    assert (swarm.state, states()) == (
+        "draining",
+        {"a": "succeeded", "w": "running", "c": "skipped", "d": "skipped"},
+    )
+    crew.let_go()
+    crew.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+    assert sorted(path.stem for path in source.glob("?.txt")) == ["a", "w"]
+
+
+def test_a_swarm_is_cancelled_only_when_all_who_work_on_it_have_stopped(
+    project: Project, crew: Crew, alice: User
+) -> None:
+    swarm = begin(project, crew, plan(work("a"), work("v"), work("w"), work("c", "w")), holds="vw")
+    operations.cancel(swarm, by=alice)
+    crew.run(swarm)
+    assert (swarm.state, states()["c"]) == ("cancelling", "cancelled")
+    first, second = crew.held
+    assert Execution.objects.filter(cancel_at__isnull=False).count() == 2
+    Hands.carry_out(crew, first) if False else None
+    crew.held = [first]
+    crew.fails = {"v", "w"}
+    _stop(first)
+    crew.run(swarm)
+    assert swarm.state == "cancelling"
+    _stop(second)
+    crew.run(swarm)
+    assert swarm.state == "cancelled"
+    assert set(states().values()) == {"succeeded", "cancelled"}
+
+
+def _stop(assignment: Assignment) -> None:
+    """What a runner reports when it was asked to stop."""
+    from agents import executions
+
+    assert executions.accept(assignment.execution, assignment.fence) == "cancel"
+    outcome = FailureOutcome(reason=FailureReason.CANCELLED, message="stopped as asked")
+    assert executions.settle(assignment.execution, assignment.fence, outcome) == []
+
+
+def test_a_priority_changes_whose_turn_is_next(project: Project, crew: Crew, alice: User) -> None:
+    crew.runner.capacity = 1
+    crew.runner.save()
+    swarm = begin(project, crew, plan(work("a"), work("b"), work("c"), work("d")), holds="abcd")
+    waiting = Ticket.objects.filter(kind="node").count()
+    assert waiting == 3
+    last = Node.objects.filter(state="ready").order_by("-key")[0]
+    operations.set_priority(last, 7, by=alice)
+    operations.set_priority(swarm, 20, by=alice)
+    assert sorted(Ticket.objects.values_list("priority", flat=True)) == [20, 20, 27]
+    assert Ticket.objects.get(priority=27).subject == last.pk
+    done = len(crew.done)
+    crew.let_go()
+    crew.run(swarm)
+    works = [line for line in crew.done[done:] if line.startswith("work:")]
+    assert works[1] == f"work:{last.title} (attempt 1)"
+    with pytest.raises(NotNow, match="It has ended"):
+        operations.set_priority(last, 1, by=alice)
+    with pytest.raises(ValidationError, match="from -100 to 100"):
+        operations.set_priority(swarm, 101, by=alice)
+
+
+def test_a_swarm_fails_when_its_deadline_has_passed_and_a_retry_goes_on_without_it(
+    team: Team, project: Project, crew: Crew, alice: User
+) -> None:
+    swarm = begin(project, crew, plan(work("a"), work("w")), holds="w")
+    operations.set_deadline(swarm, timezone.now() + timedelta(hours=2), by=alice)
+    operations.set_deadline(swarm, timezone.now() + timedelta(hours=1), by=alice)
+    due = Due.objects.get(kind="swarm_deadline")
+    assert timedelta(minutes=59) < due.due_at - timezone.now() <= timedelta(hours=1)
+    reconcile.LOOK["swarm_deadline"](swarm.pk)  # too early: it is only looked at again
+    assert Swarm.objects.get(pk=swarm.pk).state == "running"
+    assert Due.objects.filter(kind="swarm_deadline").exists()
+    Swarm.objects.filter(pk=swarm.pk).update(deadline_at=timezone.now() - timedelta(seconds=1))
+    reconcile.LOOK["swarm_deadline"](swarm.pk)
+    swarm.refresh_from_db()
+    assert swarm.state == "failing"
+    assert "its deadline, " in swarm.because
+    _stop(crew.held.pop())
+    crew.run(swarm)
+    assert swarm.state == "failed"
+    assert not Due.objects.filter(kind="swarm_deadline").exists()
+    crew.holds = set()
+    operations.retry_swarm(swarm, by=alice)
+    crew.run(swarm)
+    assert (swarm.state, swarm.deadline_at) == ("succeeded", None), swarm.because
+
+
+def test_an_ended_swarm_leaves_no_deadline_behind(project: Project, crew: Crew, alice: User) -> None:
+    crew.plan = plan(work("a"))
+    landed = goals.state_goal(project, "Write the files", by=alice)
+    cancelled = goals.state_goal(project, "Write the files", by=alice)
+    for swarm in (landed, cancelled):
+        operations.set_deadline(swarm, timezone.now() + timedelta(hours=1), by=alice)
+    operations.cancel(cancelled, by=alice)
+    crew.run(cancelled)
+    crew.run(landed)
+    assert (landed.state, cancelled.state) == ("succeeded", "cancelled"), landed.because
+    assert not Due.objects.filter(kind="swarm_deadline").exists()
+    with pytest.raises(NotNow, match="has ended"):
+        operations.set_deadline(landed, None, by=alice)
+    with pytest.raises(ValidationError, match="in the future"):
+        operations.set_deadline(landed, timezone.now(), by=alice)
+
+
+SWARM_VERBS = {
+    "pause": operations.pause,
+    "resume": operations.resume,
+    "drain": operations.drain,
+    "cancel": operations.cancel,
+    "retry": operations.retry_swarm,
+}
+
+
+@pytest.mark.parametrize("state", list(SwarmState))
+def test_what_the_pages_offer_is_what_the_verbs_allow_in_every_state(
+    project: Project, alice: User, state: SwarmState
+) -> None:
+    for name, verb in SWARM_VERBS.items():
+        swarm = goals.state_goal(project, "Write the files", by=alice)
+        node = Node.objects.create(swarm=swarm, plan=swarm.plans.get(), key="a", title="A", role="developer")
+        Event.objects.all()
+        forced = Swarm.objects.filter(pk=swarm.pk)
+        for step in PATHS[state]:
+            forced.update(**{"state": step})
+        before = Event.objects.filter(subject=swarm.topic).count()
+        offered = name in operations.possible(Swarm.objects.get(pk=swarm.pk))
+        try:
+            verb(swarm, by=alice)
+            done = True
+        except NotNow as error:
+            done = False
+            assert state.replace("_", " ") in str(error.messages[0])
+            assert Event.objects.filter(subject=swarm.topic).count() == before
+        assert done is offered, f"{name} in {state}"
+        _forget(swarm, node)
+
+
+PATHS: dict[str, list[str]] = {SwarmState.PLANNING: []}
+for _ in SwarmState:
+    for _before, _path in list(PATHS.items()):
+        for _after in Swarm.MOVES[_before]:
+            PATHS.setdefault(_after, [*_path, _after])
+
+
+def _forget(swarm: Swarm, node: Node) -> None:
+    """These swarms were forced into their states: they cannot hold the invariants."""
+    Edge.objects.filter(parent=node).delete()
+    node.conditions.all().delete()
+    node.delete()
+    swarm.plans.all().delete()
+    Ticket.objects.filter(swarm=swarm.pk).delete()
+    goal = swarm.goal
+    swarm.delete()
+    goal.delete()
+    Event.objects.filter(subject=swarm.topic).delete()
