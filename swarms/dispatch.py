@@ -60,20 +60,34 @@ def dispatch() -> int:
 
 
 def _one_turn() -> Runner | None:
-    """One ticket becomes one execution, in one transaction. None when nobody can go."""
+    """One ticket becomes one execution, in one transaction. None when nobody can go.
+
+    Locks: runner, share, ticket, swarm. Who holds a swarm never waits for the others (see `take_next`).
+    """
     beats = timedelta(seconds=settings.HEARTBEAT_SECONDS * MISSED_BEATS)
-    for runner_id in turns.free_runners(seen_within=beats):
+    barren: set[tuple[UUID | None, bool]] = set()
+    for free in turns.free_runners(seen_within=beats):
+        if (free.team_id, free.trusted) in barren:
+            continue  # one like it found nothing
         with transaction.atomic():
-            runner = turns.lock_slot(runner_id)
+            runner = turns.lock_slot(free.pk)
             ticket = turns.next_ticket(runner) if runner else None
             if runner is None or ticket is None:
+                if runner is not None:
+                    barren.add((free.team_id, free.trusted))
                 continue
-            execution = _begin(ticket, runner)
-            if execution is not None:
-                turns.charge(ticket)
-            ticket.delete()
+            _place(ticket, runner)
         return runner
     return None
+
+
+def _place(ticket: Ticket, runner: Runner) -> Execution | None:
+    """The turn of a locked ticket. None when its work is not wanted any more."""
+    execution = _begin(ticket, runner)
+    if execution is not None:
+        turns.charge(ticket, runner, execution.pk)
+    ticket.delete()
+    return execution
 
 
 def _begin(ticket: Ticket, runner: Runner) -> Execution | None:

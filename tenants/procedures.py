@@ -1,5 +1,17 @@
 """What the database does for turns and keys in one call. Pure text for the migration."""
 
+AGE_SECONDS = 300
+"""A ticket's priority is one higher for so many seconds of waiting."""
+# All tickets grow old at the same pace: who is first among two never changes, so the order is an index, not an UPDATE.
+RANK = f"(priority - floor(extract(epoch FROM created_at AT TIME ZONE 'UTC') / {AGE_SECONDS})::int)"
+ORDER = f"{RANK} DESC, path DESC, created_at, id"
+"""Inside a team: priority with age, then the critical path, then who came first."""
+
+TURN_INDEX = f"""
+CREATE INDEX tenants_ticket_turn ON public.tenants_ticket (lane, team_id, {ORDER});
+"""
+DROP_TURN_INDEX = "DROP INDEX public.tenants_ticket_turn;"
+
 UUID7 = """
 CREATE FUNCTION public.tenants_uuid7() RETURNS uuid LANGUAGE sql VOLATILE AS $body$
   -- RFC 9562, version 7: 48 bits of milliseconds, then chance. (Postgres 18 has uuidv7(); older ones serve as well.)
@@ -13,14 +25,85 @@ DROP_UUID7 = "DROP FUNCTION public.tenants_uuid7();"
 
 WAKE_SHARE = """
 CREATE FUNCTION public.tenants_wake_share(p_team uuid) RETURNS void LANGUAGE plpgsql AS $body$
+DECLARE v_clock float8;
 BEGIN
-  -- A team that was idle starts where the others are: idleness earns no credit (start-time fair queueing).
-  IF NOT EXISTS (SELECT 1 FROM public.tenants_ticket WHERE team_id = p_team) THEN
-    UPDATE public.tenants_teamshare SET virtual_time = greatest(virtual_time, coalesce((
-      SELECT min(s.virtual_time) FROM public.tenants_teamshare s
-      WHERE EXISTS (SELECT 1 FROM public.tenants_ticket t WHERE t.team_id = s.team_id)
-    ), 0)) WHERE team_id = p_team;
+  -- A team that was idle starts where the last turn started: idleness earns no credit (start-time fair queueing).
+  IF EXISTS (SELECT 1 FROM public.tenants_ticket WHERE team_id = p_team) THEN RETURN; END IF;
+  SELECT max(last_start) INTO v_clock FROM public.tenants_teamshare;
+  -- Who queues holds a swarm, and who gives out turns waits for swarms: never wait here. A share that is locked just
+  -- now has its turn, so it does not lag behind.
+  PERFORM 1 FROM public.tenants_teamshare WHERE team_id = p_team AND virtual_time < v_clock
+    FOR NO KEY UPDATE SKIP LOCKED;
+  IF FOUND THEN
+    UPDATE public.tenants_teamshare SET virtual_time = v_clock, credit = CASE
+      WHEN EXISTS (SELECT 1 FROM public.tenants_placement WHERE team_id = p_team) THEN credit ELSE 0 END
+    WHERE team_id = p_team AND virtual_time < v_clock;
   END IF;
 END $body$;
 """
 DROP_WAKE_SHARE = "DROP FUNCTION public.tenants_wake_share(uuid);"
+
+
+def _active(lane: str) -> str:
+    """The teams with tickets, found by as many steps through the index as there are such teams."""
+    first = "SELECT t.team_id FROM public.tenants_ticket t WHERE t.lane = '{lane}'{more} ORDER BY t.team_id LIMIT 1"
+    return f"""active (team_id) AS (
+      ({first.format(lane=lane, more="")})
+      UNION ALL
+      SELECT ({first.format(lane=lane, more=" AND t.team_id > a.team_id")}) FROM active a WHERE a.team_id IS NOT NULL
+    )"""
+
+
+NEXT_TICKET = f"""
+CREATE FUNCTION public.tenants_next_ticket(p_team uuid, p_trusted boolean) RETURNS bigint LANGUAGE plpgsql AS $body$
+DECLARE v_team uuid; v_cap int; v_ticket bigint;
+BEGIN
+  FOR v_team IN
+    WITH RECURSIVE {_active("agent")}, held AS (
+      SELECT p.team_id, count(*) AS n FROM public.tenants_placement p GROUP BY p.team_id
+    )
+    SELECT s.team_id FROM active a JOIN public.tenants_teamshare s ON s.team_id = a.team_id
+    LEFT JOIN held h ON h.team_id = s.team_id
+    WHERE (p_team IS NULL OR s.team_id = p_team) AND coalesce(h.n, 0) < s.cap
+    ORDER BY s.virtual_time, s.team_id
+  LOOP
+    -- Whoever places something of a team holds its share until that is committed: so the cap is never exceeded.
+    SELECT s.cap INTO v_cap FROM public.tenants_teamshare s WHERE s.team_id = v_team FOR NO KEY UPDATE SKIP LOCKED;
+    CONTINUE WHEN NOT FOUND;
+    CONTINUE WHEN v_cap <= (SELECT count(*) FROM public.tenants_placement p WHERE p.team_id = v_team);
+    SELECT id INTO v_ticket FROM public.tenants_ticket
+    WHERE lane = 'agent' AND team_id = v_team AND not_before <= statement_timestamp()
+      AND (p_trusted OR kind <> 'checks')
+    ORDER BY {ORDER} LIMIT 1 FOR UPDATE SKIP LOCKED;
+    IF FOUND THEN RETURN v_ticket; END IF;
+  END LOOP;
+  RETURN NULL;
+END $body$;
+"""
+DROP_NEXT_TICKET = "DROP FUNCTION public.tenants_next_ticket(uuid, boolean);"
+
+NEXT_CONTROL = f"""
+CREATE FUNCTION public.tenants_next_control(OUT team uuid, OUT swarm uuid) LANGUAGE plpgsql AS $body$
+BEGIN
+  FOR team IN
+    WITH RECURSIVE {_active("control")}
+    SELECT s.team_id FROM active a JOIN public.tenants_teamshare s ON s.team_id = a.team_id
+    ORDER BY s.virtual_time, s.team_id
+  LOOP
+    SELECT t.swarm INTO swarm FROM public.tenants_ticket t
+    WHERE lane = 'control' AND team_id = team AND not_before <= statement_timestamp()
+    ORDER BY {ORDER} LIMIT 1 FOR UPDATE SKIP LOCKED;
+    IF FOUND THEN RETURN; END IF;
+  END LOOP;
+  team := NULL; swarm := NULL;
+END $body$;
+"""
+DROP_NEXT_CONTROL = "DROP FUNCTION public.tenants_next_control();"
+
+ALL = (
+    (UUID7, DROP_UUID7),
+    (WAKE_SHARE, DROP_WAKE_SHARE),
+    (TURN_INDEX, DROP_TURN_INDEX),
+    (NEXT_TICKET, DROP_NEXT_TICKET),
+    (NEXT_CONTROL, DROP_NEXT_CONTROL),
+)

@@ -3,6 +3,7 @@
 from base64 import b32decode
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -11,7 +12,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from tenants.context import current_schema
-from tenants.models import Due, Placement, Runner, TeamShare, Ticket
+from tenants.models import Due, Placement, Runner, Ticket
 
 
 def current_team_id() -> UUID:
@@ -64,30 +65,66 @@ def unqueue(kind: str, *subjects: UUID) -> None:
         Ticket.objects.filter(pk__in=free).delete()
 
 
-_NEXT = """
-SELECT t.id FROM public.tenants_ticket t
-JOIN public.tenants_teamshare s ON s.team_id = t.team_id
-WHERE t.lane = 'agent' AND t.not_before <= statement_timestamp()
-  AND (%(team)s::uuid IS NULL OR t.team_id = %(team)s)
-  AND (%(trusted)s OR t.kind <> 'checks')
-  AND s.cap > (SELECT count(*) FROM public.tenants_placement p WHERE p.team_id = t.team_id)
-ORDER BY s.virtual_time, t.priority DESC, t.path DESC, t.created_at, t.id
-LIMIT 1
-FOR UPDATE OF t SKIP LOCKED
-"""
+TURN_SECONDS = 60.0
+"""Seconds on a runner that make one turn: what an execution really cost is charged in these when it ends."""
+CREDIT_MOST = 10.0
+"""Turns that a team can be owed for estimates that were too high."""
 
 
 def next_ticket(runner: Runner) -> Ticket | None:
-    """The ticket that goes next on this runner, locked. Teams at their cap are left out before the choice."""
+    """The ticket that goes next on this runner, locked, and its team's share with it; see tenants.procedures.
+
+    The team with the lowest virtual time below its cap; inside it priority (with age), critical path, who came first.
+    Never waits: whom somebody else has locked is passed over.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(_NEXT, {"team": runner.team_id, "trusted": runner.trusted})
-        row = cursor.fetchone()
-    return Ticket.objects.select_related("team").get(pk=row[0]) if row else None
+        cursor.execute("SELECT public.tenants_next_ticket(%s, %s)", [runner.team_id, runner.trusted])
+        pk = cursor.fetchone()[0]
+    return Ticket.objects.select_related("team").get(pk=pk) if pk is not None else None
 
 
-def charge(ticket: Ticket) -> None:
-    """A turn was taken: the team's virtual time moves on by what the turn costs."""
-    TeamShare.objects.filter(team=ticket.team_id).update(virtual_time=F("virtual_time") + ticket.cost / F("weight"))
+def charge(ticket: Ticket, runner: Runner, execution: UUID) -> None:
+    """A turn was taken: the team pays the estimate. Turns on a team's own runner cost it nothing."""
+    if runner.team_id is None:
+        _charge(ticket.team_id, ticket.cost)
+        Placement.objects.filter(execution=execution).update(charged=ticket.cost)
+
+
+# At least a tenth is charged, so that turns move on while a team uses up what it is owed.
+_CHARGE = """
+UPDATE public.tenants_teamshare SET last_start = virtual_time,
+  virtual_time = virtual_time + greatest(%(cost)s - credit, %(cost)s / 10) / weight,
+  credit = credit - %(cost)s + greatest(%(cost)s - credit, %(cost)s / 10)
+WHERE team_id = %(team)s
+"""
+# Virtual time never goes back: a team that waits now would have to wait for all that others are owed.
+_SETTLE = """
+UPDATE public.tenants_teamshare SET
+  virtual_time = virtual_time + greatest(%(more)s - credit, 0) / weight,
+  credit = least(greatest(credit - %(more)s, 0), %(most)s)
+WHERE team_id = %(team)s
+"""
+
+
+def _charge(team: UUID, cost: float) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_CHARGE, {"team": team, "cost": cost})
+
+
+def leave(execution: UUID, *, seconds: float) -> None:
+    """An execution has let go of its runner after so many seconds: its team pays what the turn really cost."""
+    placement = Placement.objects.filter(execution=execution).first()
+    if placement is None:
+        return
+    placement.delete()
+    if placement.charged:
+        # After the commit: who is here holds a swarm, and must not wait for a share. (If it is lost, a turn was cheap.)
+        transaction.on_commit(partial(_settle, placement.team_id, seconds / TURN_SECONDS - placement.charged))
+
+
+def _settle(team: UUID, more: float) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_SETTLE, {"team": team, "more": more, "most": CREDIT_MOST})
 
 
 @dataclass(frozen=True)
@@ -98,40 +135,15 @@ class ControlTurn:
     swarm: UUID
 
 
-_NEXT_CONTROL = """
-SELECT team.schema_name, t.swarm FROM public.tenants_teamshare s
-JOIN public.tenants_team team ON team.id = s.team_id
-CROSS JOIN LATERAL (
-  SELECT x.swarm FROM public.tenants_ticket x
-  WHERE x.lane = 'control' AND x.team_id = s.team_id AND x.not_before <= statement_timestamp()
-  ORDER BY x.priority DESC, x.path DESC, x.created_at, x.id LIMIT 1 FOR UPDATE SKIP LOCKED
-) AS t
-ORDER BY s.virtual_time LIMIT 1
-"""
-
-
 def next_control() -> ControlTurn | None:
     """Whose control-plane work goes next: the team with the lowest virtual time, its most critical node."""
     with connection.cursor() as cursor:
-        cursor.execute(_NEXT_CONTROL)
+        cursor.execute(
+            "SELECT team.schema_name, next.swarm FROM public.tenants_next_control() AS next"
+            " JOIN public.tenants_team team ON team.id = next.team"
+        )
         row = cursor.fetchone()
     return ControlTurn(*row) if row else None
-
-
-_OTHERS = """
-SELECT EXISTS (
-  SELECT 1 FROM public.tenants_teamshare s, public.tenants_teamshare ours
-  WHERE ours.team_id = %(team)s AND s.team_id <> %(team)s AND s.virtual_time < ours.virtual_time AND EXISTS (
-    SELECT 1 FROM public.tenants_ticket x
-    WHERE x.lane = 'control' AND x.team_id = s.team_id AND x.not_before <= statement_timestamp()))
-"""
-
-
-def others_go_first() -> bool:
-    """Whether control-plane work of another team waits whose turn is before this team's."""
-    with connection.cursor() as cursor:
-        cursor.execute(_OTHERS, {"team": current_team_id()})
-        return bool(cursor.fetchone()[0])
 
 
 def put_off_control(swarm: UUID, *, after: timedelta) -> None:
@@ -144,22 +156,25 @@ def put_off_control(swarm: UUID, *, after: timedelta) -> None:
 
 def charge_team(cost: float) -> None:
     """This team was served: its virtual time moves on."""
-    TeamShare.objects.filter(team=current_team_id()).update(virtual_time=F("virtual_time") + cost / F("weight"))
+    _charge(current_team_id(), cost)
 
 
-def free_runners(*, seen_within: timedelta) -> list[UUID]:
+def free_runners(*, seen_within: timedelta) -> list[Runner]:
     """Connected runners with a free slot, the emptiest first. Not locked: `lock_slot` looks again."""
     connected = Runner.objects.exclude(channel="").filter(seen_at__gt=Now() - seen_within, capacity__gt=0)
     counted = connected.annotate(held=Count("placements")).filter(held__lt=F("capacity"))
-    return list(counted.order_by(F("held") * 1.0 / F("capacity"), "pk").values_list("pk", flat=True))
+    return list(counted.order_by(F("held") * 1.0 / F("capacity"), "pk"))
 
 
-def lock_slot(runner_id: UUID) -> Runner | None:
-    """The runner, locked, if it has a free slot."""
+def lock_slot(runner_id: UUID, *, wait: bool = True) -> Runner | None:
+    """The runner, locked, if it has a free slot. Without `wait`, None also when somebody else has it locked."""
     # Not FOR UPDATE: whoever updates an execution of this runner holds its swarm and looks at the runner's key, and
     # whoever holds the runner here waits for that swarm.
-    runner = Runner.objects.select_for_update(no_key=True, of=("self",)).get(pk=runner_id)
-    return runner if Placement.objects.filter(runner=runner).count() < runner.capacity else None
+    rows = Runner.objects.select_for_update(no_key=True, of=("self",), skip_locked=not wait)
+    runner = rows.filter(pk=runner_id).first()
+    if runner is None or Placement.objects.filter(runner=runner).count() >= runner.capacity:
+        return None
+    return runner
 
 
 def due(kind: str, subject: UUID, *, after: timedelta) -> None:
@@ -172,6 +187,11 @@ def due(kind: str, subject: UUID, *, after: timedelta) -> None:
 def postpone(kind: str, subject: UUID, *, after: timedelta) -> None:
     """Move the time at which a subject is looked at."""
     Due.objects.filter(kind=kind, subject=subject).update(due_at=Now() + after)
+
+
+def is_due(kind: str, subject: UUID) -> bool:
+    """Whether the reconciler will look at a subject."""
+    return Due.objects.filter(kind=kind, subject=subject).exists()
 
 
 def settled(kind: str, *subjects: UUID) -> None:

@@ -121,7 +121,7 @@ def _empty(schema: str) -> None:
             except OperationalError:
                 if last:
                     raise
-        cursor.execute("UPDATE public.tenants_teamshare SET virtual_time = 0")
+        cursor.execute("UPDATE public.tenants_teamshare SET virtual_time = 0, last_start = 0, credit = 0")
 
 
 @pytest.fixture

@@ -301,7 +301,22 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("virtual_time", models.FloatField(default=0)),
-                ("weight", models.FloatField(default=1)),
+                (
+                    "last_start",
+                    models.FloatField(default=0, help_text="Virtual time at which its last turn started."),
+                ),
+                (
+                    "credit",
+                    models.FloatField(
+                        default=0, help_text="Turns that were charged and not used: off the next charges."
+                    ),
+                ),
+                (
+                    "weight",
+                    models.FloatField(
+                        default=1, help_text="Twice the weight is twice the turns when others wait as well."
+                    ),
+                ),
                 ("cap", models.PositiveIntegerField(default=16, help_text="Executions at once.")),
                 (
                     "max_waiting",
@@ -327,6 +342,10 @@ class Migration(migrations.Migration):
             fields=[
                 ("execution", models.UUIDField(primary_key=True, serialize=False)),
                 ("kind", models.CharField(max_length=16)),
+                (
+                    "charged",
+                    models.FloatField(default=0, help_text="What it cost its team's share so far, in turns."),
+                ),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("delivered_at", models.DateTimeField(blank=True, null=True)),
                 (
@@ -442,7 +461,6 @@ class Migration(migrations.Migration):
             ],
             options={
                 "indexes": [
-                    models.Index(fields=["lane", "team", "-priority", "-path", "created_at", "id"], name="ticket_turn"),
                     models.Index(fields=["swarm"], name="ticket_swarm"),
                 ],
                 "constraints": [models.UniqueConstraint(fields=("kind", "subject"), name="one_ticket_per_subject")],

@@ -1,6 +1,6 @@
 from django.db import migrations
 
-from tenants.procedures import DROP_UUID7, DROP_WAKE_SHARE, UUID7, WAKE_SHARE
+from tenants import procedures
 from tenants.states import TEAM_MOVES
 from tenants.triggers import drop_move_trigger, move_trigger
 
@@ -10,6 +10,5 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.RunSQL(move_trigger("tenants_team", TEAM_MOVES), drop_move_trigger("tenants_team")),
-        migrations.RunSQL(UUID7, DROP_UUID7),
-        migrations.RunSQL(WAKE_SHARE, DROP_WAKE_SHARE),
+        *(migrations.RunSQL(make, drop) for make, drop in procedures.ALL),
     ]

@@ -32,7 +32,7 @@ class Ticket(models.Model):
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=["kind", "subject"], name="one_ticket_per_subject")]
         indexes: ClassVar = [
-            models.Index(fields=["lane", "team", "-priority", "-path", "created_at", "id"], name="ticket_turn"),
+            # The order of turns has an index as well: tenants.procedures.TURN_INDEX.
             models.Index(fields=["swarm"], name="ticket_swarm"),
         ]
 
@@ -42,7 +42,9 @@ class TeamShare(models.Model):
 
     team = models.OneToOneField(Team, models.CASCADE, primary_key=True, related_name="share")
     virtual_time = models.FloatField(default=0)
-    weight = models.FloatField(default=1)
+    last_start = models.FloatField(default=0, help_text="Virtual time at which its last turn started.")
+    credit = models.FloatField(default=0, help_text="Turns that were charged and not used: off the next charges.")
+    weight = models.FloatField(default=1, help_text="Twice the weight is twice the turns when others wait as well.")
     cap = models.PositiveIntegerField(default=16, help_text="Executions at once.")
     max_waiting = models.PositiveIntegerField(
         default=20_000, help_text="Nodes that may wait; beyond it a new goal is refused."
@@ -62,6 +64,7 @@ class Placement(models.Model):
     team = models.ForeignKey(Team, models.CASCADE, related_name="placements")
     runner = models.ForeignKey(Runner, models.PROTECT, related_name="placements")
     kind = models.CharField(max_length=16)
+    charged = models.FloatField(default=0, help_text="What it cost its team's share so far, in turns.")
     created_at = models.DateTimeField(auto_now_add=True)
     delivered_at = models.DateTimeField(null=True, blank=True)
 
