@@ -213,7 +213,7 @@ def _end(execution: Execution, to: str, reason: str, because: str, **fields: Any
     )
     if moved:
         budgets.settle(money)
-        Placement.objects.filter(execution=execution.id).delete()
+        turns.leave(execution.id, seconds=(timezone.now() - execution.created_at).total_seconds())
         Due.objects.filter(kind__in=DUES, subject=execution.id).delete()
         tokens.revoke(token_subject(execution.id))
         transcript.close(execution.session)
