@@ -113,7 +113,7 @@ class Merged(Payload):
 
 
 class Landed(Payload):
-    """The integration branch is on the target branch."""
+    """The integration branch, or what is left of it after a rollback, is on the target branch."""
 
     branch: str
     commit: str
@@ -212,6 +212,7 @@ KINDS: dict[str, type[Payload]] = {f"{noun}.moved": Moved for noun in MOVED_NOUN
     "merge.conflicted": MergeConflicted,
     "node.merged": Merged,
     "swarm.landed": Landed,
+    "swarm.rolled_back": Landed,
     "approval.asked": ApprovalAsked,
     "approval.decided": ApprovalDecided,
     "agent.doing": Doing,

@@ -5,7 +5,7 @@ from uuid import UUID
 import dramatiq
 import structlog
 
-from swarms import control, engine, landing, merges, projects
+from swarms import control, engine, landing, merges, projects, reverts
 from swarms import dispatch as turns
 from swarms.models import Swarm
 from tenants.trace import begin_trace
@@ -45,6 +45,12 @@ def step(swarm_id: str) -> None:
 def merge(swarm_id: str) -> None:
     """Something is in a swarm's merge queue."""
     merges.process(_enter(swarm_id))
+
+
+@dramatiq.actor(time_limit=GIT)
+def revert(swarm_id: str) -> None:
+    """Merged work of a swarm must be taken back."""
+    reverts.process(_enter(swarm_id))
 
 
 @dramatiq.actor(time_limit=GIT)

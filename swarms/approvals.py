@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from sessions.events import acting, publish
 from sessions.transitions import move
-from swarms import hints
+from swarms import compensation, hints
 from swarms.digests import digest
 from swarms.models import Approval, Node, Plan, Swarm
 from swarms.states import ApprovalState
@@ -58,10 +58,17 @@ def ask_landing(swarm: Swarm, reviews: list[dict[str, Any]]) -> Approval:
     return _ask(swarm, kind="landing", title=f"Land {swarm}", subject=_landing(swarm) | {"reviews": reviews})
 
 
+def ask_rollback(swarm: Swarm, *, by: User) -> Approval:
+    """Ask whether exactly what landed, and had effects, is undone."""
+    return _ask(
+        swarm, kind="rollback", title=f"Roll back {swarm}", subject=compensation.subject(swarm), requested_by=by
+    )
+
+
 def _landing(swarm: Swarm) -> dict[str, Any]:
     return {
         "swarm": str(swarm.pk),
-        "base": swarm.base_commit,
+        "base": compensation.base(swarm),
         "commit": swarm.integration_commit,
         "branch": swarm.project.target_branch,
     }
@@ -97,6 +104,8 @@ def current_subject(approval: Approval) -> dict[str, Any]:
         return {"plan": str(plan.pk), "version": plan.version, "digest": plan.digest, "document": plan.document}
     if approval.kind == "node" and approval.node:
         return _node(approval.node)
+    if approval.kind == "rollback":
+        return compensation.subject(approval.swarm)
     return _landing(approval.swarm) | {"reviews": approval.subject.get("reviews", [])}
 
 

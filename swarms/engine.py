@@ -12,7 +12,7 @@ from agents.models import Execution
 from agents.states import LIVE
 from sessions.events import publish
 from sessions.transitions import move
-from swarms import approvals, attempts, checks, conditions, hints, landing, planner, progress
+from swarms import approvals, attempts, checks, compensation, conditions, hints, landing, planner, progress, rollback
 from swarms.decide import (
     Action,
     AdoptPlan,
@@ -28,6 +28,7 @@ from swarms.decide import (
     NodeView,
     RejectPlan,
     Release,
+    RollBack,
     Snapshot,
     decide,
 )
@@ -85,9 +86,13 @@ def snapshot(swarm: Swarm) -> Snapshot:
         plan_needs_approval=swarm.project.approve_plan,
         plan_approval=plan_gate.state if plan_gate else "",
         plan_because=plan_gate.because if plan_gate else "",
-        landing_needs_approval=swarm.project.approve_landing or _worries(swarm, counts),
+        landing_needs_approval=swarm.project.approve_landing
+        or (swarm.state != SwarmState.ROLLING_BACK and _worries(swarm, counts)),
         landing_approval=gate.state if gate else "",
         landing_check=landing_run.state if landing_run else "",
+        undoable=len(compensation.effects(swarm)) if swarm.state == SwarmState.FAILING else 0,
+        rollback_approval=rollback.answer(swarm),
+        takes_back=swarm.state == SwarmState.ROLLING_BACK and compensation.takes_back(swarm),
     )
 
 
@@ -116,6 +121,7 @@ def _frontier(swarm: Swarm) -> tuple[NodeView, ...]:
             risky=node.risk == "high",
             approval=asked.get(node.pk, ""),
             because=node.because,
+            is_undo=node.undoes_id is not None,
         )
         for node in nodes
     )
@@ -161,6 +167,8 @@ def apply(swarm: Swarm, action: Action) -> None:
             approvals.ask_landing(swarm, landing.reviews(swarm))
         case Land():
             hints.land(swarm.pk)
+        case RollBack():
+            rollback.begin(swarm, because=action.why)
         case MoveSwarm():
             _move_swarm(swarm, action)
     publish(
@@ -187,6 +195,7 @@ def _words(action: Action) -> str:
         CheckIntegration: "check the whole result",
         AskForLanding: "ask a person about the landing",
         Land: "land",
+        RollBack: "roll back",
         MoveSwarm: f"move the swarm to {getattr(action, 'to', '')}",
     }[type(action)]
 
@@ -204,7 +213,7 @@ def _make_ready(swarm: Swarm, action: MakeReady) -> None:
 def _move_swarm(swarm: Swarm, action: MoveSwarm) -> None:
     ends = action.to in SWARM_ENDED
     # What made it stop is worth more than that it has stopped.
-    because = swarm.because if ends else action.why
+    because = swarm.because if ends and swarm.state != SwarmState.ROLLING_BACK else action.why
     if not move(swarm, action.to, because=because, ended_at=timezone.now() if ends else None):
         return
     if ends:

@@ -1,5 +1,6 @@
 """Landing: the integration branch goes to the target branch, checked on the exact commit that lands."""
 
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -7,7 +8,7 @@ from django.utils import timezone
 
 from sessions.events import publish
 from sessions.transitions import move
-from swarms import checks, hints
+from swarms import checks, compensation, hints
 from swarms.models import CheckRun, Node, Project, Swarm
 from swarms.states import CheckRunState, SwarmState
 from swarms.workspace import repos
@@ -16,7 +17,12 @@ from tenants import turns
 
 
 def acceptance(swarm: Swarm) -> list[dict[str, str]]:
-    """The checks that the whole result must pass: the plan's, the project's acceptance, the project's own."""
+    """The checks that the whole result must pass: the plan's, the project's acceptance, the project's own.
+
+    What the plan wanted is not there any more when it is rolled back: then only the project's count.
+    """
+    if swarm.state == SwarmState.ROLLING_BACK:
+        return compensation.required(swarm, [*swarm.project.acceptance, *swarm.project.checks])
     plan = swarm.plans.filter(state="approved").first()
     proposed = plan.document["acceptance"] if plan and plan.document else []
     return [*swarm.project.acceptance, *proposed, *swarm.project.checks]
@@ -33,7 +39,7 @@ def reviews(swarm: Swarm) -> list[dict[str, str]]:
 def land(swarm_id: UUID) -> None:
     """Bring a landing as far as it goes. Each step can be done again: a crash between two loses nothing."""
     swarm = Swarm.objects.select_related("project", "goal").get(pk=swarm_id)
-    if swarm.state == SwarmState.LANDING:
+    if _lands(swarm):
         run = _candidate_run(swarm)
         if run is None:
             _prepare(swarm)
@@ -42,12 +48,25 @@ def land(swarm_id: UUID) -> None:
     _settle(swarm_id)
 
 
+def _lands(swarm: Swarm) -> bool:
+    """Whether it was decided that this swarm lands, or that its rollback does."""
+    if swarm.state == SwarmState.ROLLING_BACK:
+        # Most of a rollback comes before its landing; what is due was written with the decision.
+        return turns.is_due("land", swarm.pk)
+    return swarm.state == SwarmState.LANDING
+
+
+def _field(swarm: Swarm) -> str:
+    """Where the commit that lands is written down."""
+    return "rolled_back_commit" if swarm.state == SwarmState.ROLLING_BACK else "landed_commit"
+
+
 @transaction.atomic
 def _settle(swarm_id: UUID) -> None:
     """Nothing is due any more, unless there is a next step already: then the reconciler hints it."""
     swarm = Swarm.objects.select_for_update(no_key=True).get(pk=swarm_id)
     run = _candidate_run(swarm)
-    if swarm.state != SwarmState.LANDING or (run is not None and run.state != CheckRunState.PASSED):
+    if not _lands(swarm) or (run is not None and run.state != CheckRunState.PASSED):
         turns.settled("land", swarm_id)
 
 
@@ -56,7 +75,7 @@ def _candidate_run(swarm: Swarm) -> CheckRun | None:
     return runs.exclude(state=CheckRunState.VOID).order_by("-created_at").first()
 
 
-def _target(swarm: Swarm) -> str:
+def target(swarm: Swarm) -> str:
     """Head of the target branch, after a look at the source."""
     try:
         return repos.fetch(swarm.project)
@@ -67,25 +86,29 @@ def _target(swarm: Swarm) -> str:
 
 def _prepare(swarm: Swarm, *, instead_of: CheckRun | None = None) -> None:
     """Make the commit that would land, and have it checked; once, or again when the target branch has moved."""
-    target = _target(swarm)
-    message = f"Land goal #{swarm.number}: {swarm.goal.title}\n\nSwarm: {swarm.id}\n"
-    result = repos.merge(swarm.project_id, target, swarm.integration_commit, message)
+    head = target(swarm)
+    what = "Roll back" if swarm.state == SwarmState.ROLLING_BACK else "Land"
+    message = f"{what} goal #{swarm.number}: {swarm.goal.title}\n\nSwarm: {swarm.id}\n"
+    result = repos.merge(swarm.project_id, head, swarm.integration_commit, message)
     if result.commit:
         repos.set_ref(swarm.project_id, f"refs/heads/landing/{swarm.id}", result.commit)
     with transaction.atomic():
         locked = Swarm.objects.select_for_update(no_key=True, of=("self",)).select_related("project").get(pk=swarm.pk)
-        if locked.state != SwarmState.LANDING or _candidate_run(locked) != instead_of:
+        if locked.state != swarm.state or _candidate_run(locked) != instead_of:
             return
-        Swarm.objects.filter(pk=locked.pk).update(landed_commit="")
+        Swarm.objects.filter(pk=locked.pk).update(**{_field(locked): ""})
         if instead_of:
-            why = f"{locked.project.target_branch} moved to {target[:10]} after the commit to land was made"
+            why = f"{locked.project.target_branch} moved to {head[:10]} after the commit to land was made"
             publish(swarm.topic, "decision.made", by="engine", what="merge onto the target branch again", why=why)
         if result.commit:
             checks.ask(locked, "landing", result.commit, acceptance(locked))
         else:
             paths = ", ".join(result.conflicts)
             why = f"{locked.project.target_branch} has moved, and the result conflicts with it in {paths}"
-            move(locked, SwarmState.FAILING, because=why)
+            if locked.state == SwarmState.ROLLING_BACK:
+                move(locked, SwarmState.FAILED, because=why, ended_at=timezone.now())
+            else:
+                move(locked, SwarmState.FAILING, because=why)
             hints.advance(locked.pk)
 
 
@@ -93,9 +116,9 @@ def _prepare(swarm: Swarm, *, instead_of: CheckRun | None = None) -> None:
 def _commit_to(swarm: Swarm, run: CheckRun) -> bool:
     """From here on the swarm lands: it can no longer be cancelled. False when it does not land (so) any more."""
     locked = Swarm.objects.select_for_update(no_key=True).get(pk=swarm.pk)
-    if locked.state != SwarmState.LANDING or _candidate_run(locked) != run:
+    if locked.state != swarm.state or _candidate_run(locked) != run:
         return False
-    Swarm.objects.filter(pk=locked.pk).update(landed_commit=run.commit)
+    Swarm.objects.filter(pk=locked.pk).update(**{_field(locked): run.commit})
     return True
 
 
@@ -114,26 +137,26 @@ def _finish(swarm: Swarm, run: CheckRun) -> None:
     if pushed is None:
         _prepare(swarm, instead_of=run)
         return
-    with transaction.atomic():
-        locked = Swarm.objects.select_for_update(no_key=True, of=("self",)).select_related("project").get(pk=swarm.pk)
-        if locked.state != SwarmState.LANDING:
-            return  # somebody else did the same, and was faster
-        because = f"landed on {project.target_branch}" + (f", but {pushed}" if pushed else "")
-        if move(
-            locked,
-            SwarmState.SUCCEEDED,
-            because=because,
-            landed_commit=run.commit,
-            pushed_because=pushed,
-            ended_at=timezone.now(),
-        ):
-            type(project).objects.filter(pk=project.pk).update(head=run.commit)
-            checks.void(locked, "the swarm has landed")
-            turns.settled("swarm_deadline", locked.pk)
-            publish(
-                swarm.topic, "swarm.landed", branch=project.target_branch, commit=run.commit, pushed=pushed or "pushed"
-            )
+    _end(swarm, run.commit, pushed)
     _tidy(swarm)
+
+
+@transaction.atomic
+def _end(swarm: Swarm, commit: str, pushed: str) -> None:
+    """The commit is on the target branch: the swarm has landed, or is rolled back."""
+    locked = Swarm.objects.select_for_update(no_key=True, of=("self",)).select_related("project").get(pk=swarm.pk)
+    if locked.state != swarm.state:
+        return  # somebody else did the same, and was faster
+    project, is_rollback = locked.project, locked.state == SwarmState.ROLLING_BACK
+    to, what = (SwarmState.ROLLED_BACK, "rolled back") if is_rollback else (SwarmState.SUCCEEDED, "landed")
+    because = f"{what} on {project.target_branch}" + (f", but {pushed}" if pushed else "")
+    facts: dict[str, Any] = {_field(locked): commit, "pushed_because": pushed, "ended_at": timezone.now()}
+    if move(locked, to, because=because, **facts):
+        type(project).objects.filter(pk=project.pk).update(head=commit)
+        checks.void(locked, because)
+        turns.settled("swarm_deadline", locked.pk)
+        kind = "swarm.rolled_back" if is_rollback else "swarm.landed"
+        publish(swarm.topic, kind, branch=project.target_branch, commit=commit, pushed=pushed or "pushed")
 
 
 def _push(project: Project, commit: str) -> str | None:

@@ -25,6 +25,7 @@ LOOKS: dict[str, dict[str, Look]] = {
         "proposed": Look("approval", "triangle-alert", "Plan proposed"),
         "running": Look("running", _WORKS, "Running"),
         "paused": Look("paused", "pause", "Paused"),
+        "draining": Look("running", _WORKS, "Draining"),
         "integrating": Look("running", _WORKS, "Integrating"),
         "landing": Look("approval", "git-merge", "Landing"),
         "succeeded": Look("succeeded", "check", "Landed"),
@@ -32,6 +33,8 @@ LOOKS: dict[str, dict[str, Look]] = {
         "cancelled": Look("cancelled", "ban", "Cancelled"),
         "failing": Look("failed", "x", "Failing"),
         "failed": Look("failed", "x", "Failed"),
+        "rolling_back": Look("running", "rotate-ccw", "Rolling back"),
+        "rolled_back": Look("cancelled", "rotate-ccw", "Rolled back"),
     },
     "plan": {
         "drafting": Look("running", _WORKS, "Being written"),

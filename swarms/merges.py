@@ -36,7 +36,7 @@ def process(swarm_id: UUID) -> None:
 
 def _next(swarm: Swarm) -> Merge | None:
     """The entry whose turn it is; None while another one is being checked, or nothing may be merged."""
-    if swarm.state not in (SwarmState.RUNNING, SwarmState.PAUSED, SwarmState.DRAINING):
+    if swarm.state not in (SwarmState.RUNNING, SwarmState.PAUSED, SwarmState.DRAINING, SwarmState.ROLLING_BACK):
         return None
     queue = swarm.merges.select_related("attempt__node").order_by("created_at", "pk")
     if queue.filter(state=MergeState.CHECKING).exists():
@@ -76,7 +76,7 @@ def _record(seen: Swarm, entry: Merge, result: repos.Merged) -> None:
     if result.commit:
         node = entry.attempt.node
         if move(entry, MergeState.CHECKING, because="merges cleanly", onto=onto, commit=result.commit):
-            wanted = [*node.checks, *swarm.project.checks]
+            wanted = node.checks if node.undoes_id else [*node.checks, *swarm.project.checks]
             checks.ask(swarm, "merged", result.commit, wanted, attempt=entry.attempt, merge=entry)
         return
     _conflicted(swarm, entry, onto, list(result.conflicts))

@@ -32,7 +32,7 @@ class Sentence(NamedTuple):
 
 
 KINDS = (
-    *("goal.stated", "plan.proposed", "plan.refused", "plan.moved", "swarm.moved", "swarm.landed"),
+    *("goal.stated", "plan.proposed", "plan.refused", "plan.moved", "swarm.moved", "swarm.landed", "swarm.rolled_back"),
     *("node.moved", "attempt.started", "attempt.moved", "checks.finished", "merge.conflicted", "node.merged"),
     *("approval.asked", "approval.decided", "decision.made"),
 )
@@ -117,6 +117,10 @@ def _plan_or_gate(kind: str, facts: Payload) -> Sentence | None:
             return Sentence(text, ", ".join(facts["paths"]), look("merge", "conflicted"), facts["node"])
         case "node.merged":
             return Sentence(f"{facts['node']} is merged", facts["commit"][:10], look("merge", "merged"), facts["node"])
+        case "swarm.rolled_back":
+            why = "" if facts["pushed"] == "pushed" else facts["pushed"]
+            text = f"Rolled back on {facts['branch']} as {facts['commit'][:10]}"
+            return Sentence(text, why, look("swarm", "rolled_back"))
         case "swarm.landed":
             why = "" if facts["pushed"] == "pushed" else facts["pushed"]
             return Sentence(f"Landed on {facts['branch']} as {facts['commit'][:10]}", why, look("swarm", "succeeded"))

@@ -101,6 +101,9 @@ class Run:
             return ReviewOutcome(verdict=answer.verdict, summary=answer.summary, findings=tuple(answer.findings))
         self.transcript.doing("committing and pushing its changes")
         change = await self.workspace.commit_all(f"{self.assignment.title}\n\n{answer.summary}\n")
+        if change is None and not self.assignment.writes and self.assignment.repository:
+            # Its part lies outside the repository: what it leaves is the commit that it started from.
+            return WorkOutcome(commit=self.assignment.repository.commit, summary=answer.summary)
         if change is None:
             raise NoChanges
         await self.workspace.push()

@@ -167,6 +167,22 @@ def merge(project_id: UUID, onto: str, commit: str, message: str) -> Merged:
     return Merged(made.stdout.strip())
 
 
+def revert(project_id: UUID, onto: str, merge: str, message: str) -> Merged:
+    """Take a merge that `onto` contains back on it without a work tree; nothing but objects is written."""
+    path = path_of(project_id)
+    # `git merge-tree` chooses the base of three itself: a child of the merge with the tree from before makes it the
+    # merge.
+    when = git(path, "show", "-s", "--format=%ct", onto).stdout.strip()
+    dates = {"GIT_AUTHOR_DATE": f"{when} +0000", "GIT_COMMITTER_DATE": f"{when} +0000"}
+    before = git(path, "commit-tree", f"{merge}^1^{{tree}}", "-p", merge, "-m", "before", env=dates).stdout.strip()
+    done = git(path, "merge-tree", "--write-tree", "--name-only", "--no-messages", "-z", onto, before, allow=(0, 1))
+    tree, *names = [part for part in done.stdout.split("\0") if part]
+    if done.returncode == 1:
+        return Merged("", tuple(sorted(set(names))))
+    made = git(path, "commit-tree", tree, "-p", onto, "-m", message, env=dates)
+    return Merged(made.stdout.strip())
+
+
 def push(project: Project, commit: str) -> str:
     """Bring a landed commit to the project's source. Returns what happened, in words; empty words mean success."""
     extra = []
