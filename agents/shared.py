@@ -63,13 +63,13 @@ class Shared:
         self, client: redis.asyncio.Redis, script: Script, keys: Sequence[str], args: Sequence[str | int]
     ) -> list[Any]:
         try:
-            return await client.evalsha(script.sha, len(keys), *keys, *args)  # type: ignore[arg-type, misc]
+            return await client.evalsha(script.sha, len(keys), *keys, *args)
         except redis.exceptions.NoScriptError:
-            return await client.eval(script.text, len(keys), *keys, *args)  # type: ignore[arg-type, misc]
+            return await client.eval(script.text, len(keys), *keys, *args)
 
     async def _mend(self, client: redis.asyncio.Redis) -> None:
         try:
-            await client.ping()  # type: ignore[misc]
+            await client.ping()
         except redis.RedisError:
             self._away_until = time.monotonic() + QUIET_SECONDS
         else:
@@ -84,15 +84,15 @@ class Shared:
             self._sync = redis.Redis.from_url(self._url, retry=retry, **self._options)
         try:
             try:
-                answer = self._sync.evalsha(script.sha, len(keys), *keys, *args)  # type: ignore[arg-type]
+                answer = self._sync.evalsha(script.sha, len(keys), *keys, *args)
             except redis.exceptions.NoScriptError:
-                answer = self._sync.eval(script.text, len(keys), *keys, *args)  # type: ignore[arg-type]
+                answer = self._sync.eval(script.text, len(keys), *keys, *args)
         except redis.RedisError as error:
             self._gone(error)
             return None
         if self._away_until:
             self._back()
-        return answer  # type: ignore[return-value]
+        return answer
 
     def _of_this_loop(self) -> redis.asyncio.Redis:
         if self._client is None or self._loop is not asyncio.get_running_loop():

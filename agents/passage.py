@@ -1,0 +1,137 @@
+"""What a call of the model passes on its way to the provider: two breakers, a slot, the budget of retries."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from math import ceil
+from uuid import UUID, uuid4
+
+import httpx
+
+from agents import breakers
+from agents.breakers import Refusing, Trial
+from agents.circuit import Told
+from agents.limits import Busy, Held, Limit, RetryBudget
+from agents.pacing import Went
+
+SLOW_SECONDS = 60.0
+"""Until the head of the answer; a breaker counts more as slow."""
+TARGET_SECONDS = 30.0
+"""A provider that begins to answer within this may get more calls at once."""
+LONGEST_WAIT = timedelta(minutes=5)
+_KEY = frozenset({401, 402, 403})
+_TOO_MANY = 429
+_TOO_LATE = frozenset({408, 504})
+_turned_away: set[UUID] = set()
+"""Executions whose last call did not get as far as the provider: their next is no repeat."""
+_MOST_TURNED_AWAY = 10_000
+
+
+class Refused(Exception):
+    """The gateway itself answers: HTTP status, OpenAI's `code`, what to do, and seconds until another try."""
+
+    def __init__(self, status: int, code: str, message: str, *, retry_after: float = 0, asked: bool = True) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.retry_after = ceil(retry_after)
+        self.asked = asked
+        """Whether the provider may have seen the call."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What an answer says about the endpoint, about the key and about how many calls there may be."""
+
+    endpoint: Told = Told.NOTHING
+    key: Told = Told.NOTHING
+    went: Went = Went.NEITHER
+    hold: timedelta = timedelta()
+
+
+def judged(status: int, seconds: float, retry_after: timedelta | None = None) -> Judgement:
+    """Judge an answer by its status and how long its head took. Pure."""
+    if status == _TOO_MANY:
+        told = Told.FAILED if retry_after is None else Told.COOL
+        return Judgement(Told.WORKED, told, Went.OVER, retry_after or timedelta())
+    if status in _KEY:
+        return Judgement(Told.WORKED, Told.FAILED)
+    if status >= 500 or status in _TOO_LATE:
+        return Judgement(Told.FAILED, went=Went.OVER if status in _TOO_LATE else Went.NEITHER)
+    endpoint = Told.SLOW if seconds > SLOW_SECONDS else Told.WORKED
+    return Judgement(endpoint, Told.WORKED, Went.WELL if seconds <= TARGET_SECONDS else Went.NEITHER)
+
+
+def asked_to_wait(header: str | None, now: datetime) -> timedelta | None:
+    """A Retry-After, in seconds or as a date; None when there is none that can be read. Pure."""
+    if not header:
+        return None
+    try:
+        wait = timedelta(seconds=float(header))
+    except (ValueError, OverflowError):
+        try:
+            date = parsedate_to_datetime(header)
+        except ValueError:
+            return None
+        wait = (date if date.tzinfo else date.replace(tzinfo=UTC)) - now
+    return min(max(wait, timedelta()), LONGEST_WAIT)
+
+
+class Passage:
+    """A call on its way: whoever makes it tells how it goes."""
+
+    def __init__(self, key: Trial, endpoint: Trial, held: Held) -> None:
+        self._key, self._endpoint, self._held = key, endpoint, held
+        self._began = time.monotonic()
+
+    async def answered(self, response: httpx.Response) -> None:
+        """The head of an answer is here."""
+        wait = asked_to_wait(response.headers.get("retry-after"), datetime.now(UTC))
+        found = judged(response.status_code, time.monotonic() - self._began, wait)
+        self._held.went = found.went
+        why = f"the provider answered HTTP {response.status_code}"
+        await self._endpoint.tell(found.endpoint, why)
+        asked = f", and to wait {found.hold.total_seconds():.0f} s" if found.key == Told.COOL else ""
+        await self._key.tell(found.key, why + asked, found.hold)
+
+    async def broke(self, error: httpx.TransportError) -> None:
+        """There is no answer, or no end of it."""
+        if isinstance(error, httpx.TimeoutException):
+            self._held.went = Went.OVER
+        await self._endpoint.tell(Told.FAILED, f"no answer ({type(error).__name__})")
+
+
+@asynccontextmanager
+async def passage(schema: str, execution: UUID, *, repeat: bool = False) -> AsyncIterator[Passage]:
+    """Let a call of this team through to the provider. Raises Refused."""
+    key, endpoint = breakers.of_model(schema)
+    repeat = repeat and execution not in _turned_away
+    async with AsyncExitStack() as stack:
+        try:
+            of_key = await stack.enter_async_context(key.call())
+            held = await stack.enter_async_context(
+                Limit(key.name, breakers.shared()).slot(f"{execution}:{uuid4().hex}")
+            )
+            await RetryBudget(key.name, breakers.shared()).pay(repeat=repeat)
+            # The last gate, because at half-open whoever passes it is the only one.
+            of_endpoint = await stack.enter_async_context(endpoint.call())
+        except (Refusing, Busy) as refusal:
+            if len(_turned_away) >= _MOST_TURNED_AWAY:
+                _turned_away.clear()
+            _turned_away.add(execution)
+            raise _refused(refusal) from refusal
+        _turned_away.discard(execution)
+        yield Passage(of_key, of_endpoint, held)
+
+
+def _refused(refusal: Refusing | Busy) -> Refused:
+    if isinstance(refusal, Busy):
+        text = f"The model's provider gets no more calls now ({refusal}). Try again later."
+        return Refused(429, "too_many_calls", text, retry_after=refusal.wait, asked=False)
+    shut = refusal.shut
+    wait = shut.wait.total_seconds()
+    text = f"The model's provider is left alone for {wait:.0f} s: {shut.why or 'it is being tried again'}."
+    return Refused(503, "provider_unavailable", text, retry_after=wait, asked=False)
