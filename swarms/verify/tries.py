@@ -116,7 +116,8 @@ INVARIANTS = (
         "checks_worked_on",
         "Checks that run are run by a live execution.",
         """
-        SELECT r.id::text AS id, r.swarm_id AS swarm, concat('checks (', r.purpose, ') run, and nobody runs them') AS says
+        SELECT r.id::text AS id, r.swarm_id AS swarm, concat('checks (', r.purpose,
+          ') run, and nobody runs them') AS says
         FROM swarms_checkrun r WHERE r.state = 'running' AND NOT EXISTS (
           SELECT FROM agents_execution x WHERE x.subject = 'checks:' || r.id AND x.state IN ('leased', 'running'))
         """,

@@ -1,0 +1,60 @@
+"""manage.py verify [--team acme] [--swarm <uuid>] [--git] [--replay] [--json]"""
+
+import json
+from dataclasses import asdict
+from typing import IO, Any, cast
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from rich.console import Console
+from rich.table import Table
+
+from swarms.verify import registry, replay, repositories
+from swarms.verify.run import MOST, Report, Scope, team_of, teams, verify
+
+SAYS = {each.name: each.says for each in registry.ALL} | {replay.NAME: replay.SAYS} | repositories.NAMES
+
+
+class Command(BaseCommand):
+    help = "Counts the violations of every invariant, over all teams. Ends with 1 when there is any."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """See docs/operations.md."""
+        parser.add_argument("--team", default="", metavar="SLUG", help="Only this team, e.g. acme")
+        parser.add_argument("--swarm", type=UUID, metavar="UUID", help="Only this swarm; its events are folded, too")
+        parser.add_argument("--replay", action="store_true", help="Fold all events and compare them with the tables")
+        parser.add_argument("--git", action="store_true", help="Look whether git has what the tables say: slow")
+        parser.add_argument("--json", action="store_true", help="For programs: one object on standard output")
+        parser.add_argument("--most", type=int, default=MOST, help="Violations that are told of one invariant and team")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Look and tell. Raises CommandError for a team or swarm that is not there; ends the process with 1."""
+        swarm, slug = options["swarm"], options["team"]
+        wanted = teams(slug) if slug or not swarm else team_of(swarm)
+        if slug and not wanted:
+            raise CommandError(f"--team {slug}: there is no ready team of that address.", returncode=2)
+        if swarm and not wanted:
+            raise CommandError(f"--swarm {swarm}: no team has such a swarm.", returncode=2)
+        scope = Scope(swarm, options["replay"] or bool(swarm), options["git"], max(1, options["most"]))
+        report = verify(wanted, scope)
+        if options["json"]:
+            self.stdout.write(json.dumps(asdict(report), indent=1))
+        else:
+            self._show(report)
+        if not report.is_clean:
+            raise SystemExit(1)
+
+    def _show(self, report: Report) -> None:
+        console = Console(file=cast(IO[str], self.stdout), markup=False, highlight=False, soft_wrap=True)
+        found = sum(report.counts.values())
+        if found:
+            table = Table("violations", "invariant", "what holds", box=None, pad_edge=False)
+            for name, count in report.counts.items():
+                if count:
+                    table.add_row(str(count), name, SAYS[name])
+            console.print(table)
+            console.print()
+        for each in report.violations:
+            console.print(f"{each.team}  {each.invariant}  {each.says}  [{each.id}]")
+        looked = f"{len(report.counts)} invariants, {report.teams} teams, {report.seconds:.1f} s"
+        console.print(f"{found} violations: {looked}" if found else f"Every invariant holds: {looked}")

@@ -1,0 +1,12 @@
+"""All invariants, by subject. Pure."""
+
+from swarms.verify import nodes, swarm, telling, tries, waiting
+from swarms.verify.invariant import Invariant
+
+ALL: tuple[Invariant, ...] = (
+    *swarm.INVARIANTS,
+    *nodes.INVARIANTS,
+    *tries.INVARIANTS,
+    *waiting.INVARIANTS,
+    *telling.INVARIANTS,
+)

@@ -1,0 +1,168 @@
+"""Invariants of turns, leases, approvals and money: what waits, and who looks at it. Pure text."""
+
+from swarms.states import SWARM_STARTS
+from swarms.verify.invariant import Invariant, words
+
+_STARTS = words(SWARM_STARTS)
+_LIVE = "x.state IN ('leased', 'running')"
+
+INVARIANTS = (
+    Invariant(
+        "ready_has_ticket",
+        "A ready node of a swarm that starts nodes has a ticket, in its own lane.",
+        f"""
+        SELECT n.id::text AS id, n.swarm_id AS swarm, concat(n.key, ' is ready and has no ticket') AS says
+        FROM swarms_node n JOIN swarms_swarm s ON s.id = n.swarm_id
+        WHERE n.state = 'ready' AND s.state IN ({_STARTS}) AND NOT EXISTS (
+          SELECT FROM public.tenants_ticket t
+          WHERE t.kind = 'node' AND t.subject = n.id AND t.team_id = %(team)s AND t.swarm = n.swarm_id
+            AND t.lane = CASE n.kind WHEN 'noop' THEN 'control' WHEN 'revert' THEN 'git' ELSE 'agent' END)
+        """,
+    ),
+    Invariant(
+        "waiting_checks_have_ticket",
+        "Checks that wait have a ticket.",
+        """
+        SELECT r.id::text AS id, r.swarm_id AS swarm, concat('checks (', r.purpose, ') wait without a ticket') AS says
+        FROM swarms_checkrun r WHERE r.state = 'waiting' AND NOT EXISTS (
+          SELECT FROM public.tenants_ticket t
+          WHERE t.kind = 'checks' AND t.subject = r.id AND t.team_id = %(team)s)
+        """,
+    ),
+    Invariant(
+        "draft_is_written",
+        "A plan that is being drafted has a ticket or a live execution; one for a node's details has that node's.",
+        f"""
+        SELECT p.id::text AS id, p.swarm_id AS swarm, concat('plan ', p.version, ' is drafted by nobody') AS says
+        FROM swarms_plan p WHERE p.state = 'drafting' AND p.node_id IS NULL AND NOT EXISTS (
+          SELECT FROM public.tenants_ticket t WHERE t.kind = 'plan' AND t.subject = p.id AND t.team_id = %(team)s)
+          AND NOT EXISTS (SELECT FROM agents_execution x WHERE x.subject = 'plan:' || p.id AND {_LIVE})
+        """,
+    ),
+    Invariant(
+        "ticket_is_wanted",
+        "A ticket stands for a ready node of a swarm that starts nodes, a plan that is drafted or checks that wait.",
+        f"""
+        SELECT t.id::text AS id, t.swarm, concat('a ticket for ', t.kind, ' ', t.subject, ', which does not wait')
+          AS says
+        FROM public.tenants_ticket t WHERE t.team_id = %(team)s AND NOT CASE t.kind
+          WHEN 'node' THEN EXISTS (SELECT FROM swarms_node n JOIN swarms_swarm s ON s.id = n.swarm_id
+            WHERE n.id = t.subject AND n.state = 'ready' AND s.state IN ({_STARTS}))
+          WHEN 'plan' THEN EXISTS (SELECT FROM swarms_plan p WHERE p.id = t.subject AND p.state = 'drafting')
+          ELSE EXISTS (SELECT FROM swarms_checkrun r WHERE r.id = t.subject AND r.state = 'waiting') END
+        """,
+        settles=True,  # one that is being called up just now is not taken back: who called it finds it unwanted
+    ),
+    Invariant(
+        "live_is_placed",
+        "Executions are placed on a runner exactly while they are live.",
+        f"""
+        SELECT x.id::text AS id, x.swarm, concat(x.kind, ' ', x.subject, ' is ', x.state, ' and placed nowhere') AS says
+        FROM agents_execution x WHERE {_LIVE} AND NOT EXISTS (
+          SELECT FROM public.tenants_placement p WHERE p.execution = x.id AND p.team_id = %(team)s)
+        UNION ALL
+        SELECT p.execution::text, x.swarm, concat('execution ', p.execution, ' is ', coalesce(x.state, 'gone'),
+          ' and holds a place')
+        FROM public.tenants_placement p LEFT JOIN agents_execution x ON x.id = p.execution
+        WHERE p.team_id = %(team)s AND ({_LIVE}) IS NOT TRUE
+        """,
+    ),
+    Invariant(
+        "lease_is_watched",
+        "Leases of executions are due to be looked at exactly while the executions are live.",
+        f"""
+        SELECT x.id::text AS id, x.swarm, concat(x.kind, ' ', x.subject, ' is ', x.state,
+          ', and nobody watches its lease') AS says
+        FROM agents_execution x WHERE {_LIVE} AND NOT EXISTS (
+          SELECT FROM public.tenants_due d WHERE d.kind = 'lease' AND d.subject = x.id AND d.team_id = %(team)s)
+        UNION ALL
+        SELECT d.subject::text, x.swarm, concat('execution ', d.subject, ' is ', coalesce(x.state, 'gone'),
+          ', and its lease is still due')
+        FROM public.tenants_due d LEFT JOIN agents_execution x ON x.id = d.subject
+        WHERE d.kind = 'lease' AND d.team_id = %(team)s AND ({_LIVE}) IS NOT TRUE
+        """,
+    ),
+    Invariant(
+        "merge_is_hinted",
+        "While a merge could be taken from a swarm's queue, somebody is about to look.",
+        """
+        SELECT m.swarm_id::text AS id, m.swarm_id AS swarm, concat(count(*), ' merges wait, and nobody looks') AS says
+        FROM swarms_merge m JOIN swarms_swarm s ON s.id = m.swarm_id
+        WHERE m.state = 'queued' AND s.state IN ('running', 'paused')
+          AND NOT EXISTS (SELECT FROM swarms_merge c WHERE c.swarm_id = m.swarm_id AND c.state = 'checking')
+          AND NOT EXISTS (SELECT FROM public.tenants_due d
+            WHERE d.kind = 'merge' AND d.subject = m.swarm_id AND d.team_id = %(team)s)
+        GROUP BY m.swarm_id
+        """,
+    ),
+    Invariant(
+        "one_pending_approval",
+        "At most one approval of a subject is pending.",
+        """
+        SELECT q.swarm_id::text AS id, q.swarm_id AS swarm,
+          concat(count(*), ' approvals of one ', q.kind, ' are pending') AS says
+        FROM swarms_approval q WHERE q.state = 'pending' GROUP BY q.swarm_id, q.kind, q.node_id HAVING count(*) > 1
+        """,
+    ),
+    Invariant(
+        "decided_has_decider",
+        "An approval was decided exactly when it says by whom.",
+        """
+        SELECT q.id::text AS id, q.swarm_id AS swarm, concat(q.title, ' is ', q.state, ' by ',
+          coalesce(q.decided_by_id::text, 'nobody')) AS says
+        FROM swarms_approval q WHERE (q.state IN ('approved', 'rejected')) <> (q.decided_by_id IS NOT NULL)
+        """,
+    ),
+    Invariant(
+        "four_eyes",
+        "Where four eyes are asked for, nobody decided what they asked for themselves.",
+        """
+        SELECT q.id::text AS id, q.swarm_id AS swarm, concat(q.title, ' was decided by who asked for it') AS says
+        FROM swarms_approval q WHERE q.four_eyes AND q.decided_by_id = q.requested_by_id
+        """,
+    ),
+    Invariant(
+        "approval_expires",
+        "The end of an approval's time is due exactly while the approval is pending.",
+        """
+        SELECT q.id::text AS id, q.swarm_id AS swarm, concat(q.title, ' is ', q.state, ', and its end is ',
+          CASE WHEN d.id IS NULL THEN 'not due' ELSE 'still due' END) AS says
+        FROM swarms_approval q
+        LEFT JOIN public.tenants_due d ON d.kind = 'approval' AND d.subject = q.id AND d.team_id = %(team)s
+        WHERE (q.state = 'pending') <> (d.id IS NOT NULL)
+        """,
+    ),
+    Invariant(
+        "plan_question_is_current",
+        "Who is asked about a plan is asked about one that is proposed.",
+        """
+        SELECT q.id::text AS id, q.swarm_id AS swarm, concat(q.title, ' is asked for, and the plan is ',
+          p.state) AS says
+        FROM swarms_approval q JOIN swarms_plan p ON p.id = q.plan_id
+        WHERE q.kind = 'plan' AND q.state = 'pending' AND p.state <> 'proposed'
+        """,
+    ),
+    Invariant(
+        "budget_line",
+        "What is spent and what is set aside never exceed a budget's limit.",
+        """
+        SELECT b.id::text AS id, substring(b.subject FROM '^swarm:(.*)$')::uuid AS swarm, concat(b.subject, ': spent ',
+          b.spent_microusd, ' and reserved ', b.reserved_microusd, ' of ', b.limit_microusd, ' millionths') AS says
+        FROM agents_budget b WHERE b.spent_microusd < 0 OR b.reserved_microusd < 0
+          OR b.spent_microusd + b.reserved_microusd > b.limit_microusd
+        """,
+    ),
+    Invariant(
+        "budget_reserved",
+        "What a budget sets aside is what its live executions have set aside, as far as there is room.",
+        f"""
+        SELECT b.id::text AS id, substring(b.subject FROM '^swarm:(.*)$')::uuid AS swarm, concat(b.subject, ': ',
+          b.reserved_microusd, ' millionths are reserved, and live executions hold ', coalesce(held.amount, 0)) AS says
+        FROM agents_budget b LEFT JOIN (
+          SELECT s.subject, sum(x.reserved_microusd) AS amount
+          FROM agents_execution x, jsonb_array_elements_text(x.budgets) AS s (subject) WHERE {_LIVE} GROUP BY s.subject
+        ) AS held ON held.subject = b.subject
+        WHERE b.reserved_microusd <> least(coalesce(held.amount, 0), b.limit_microusd - b.spent_microusd)
+        """,
+    ),
+)
