@@ -21,7 +21,7 @@ from tenants.context import PUBLIC, in_schema
 
 logger = structlog.get_logger(__name__)
 
-BATCH = 64
+BATCH = 256
 """Nodes that one step claims at most: what a crash between two steps can leave to the reaper."""
 SLICE_SECONDS = 0.05
 """How long one swarm is served until it is asked whose turn it is."""

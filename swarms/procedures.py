@@ -245,7 +245,15 @@ CREATE TRIGGER swarms_edge_frozen BEFORE INSERT OR UPDATE OR DELETE ON swarms_ed
 """
 UNFREEZE_EDGES = "DROP TRIGGER swarms_edge_frozen ON swarms_edge; DROP FUNCTION swarms_edge_frozen();"
 
+ROOM = """
+-- Every node is moved a few times: with room on its page, a new version of the row needs no new index entries.
+ALTER TABLE swarms_node SET (fillfactor = 50);
+ALTER TABLE swarms_edge SET (fillfactor = 80);
+"""
+NO_ROOM = "ALTER TABLE swarms_node RESET (fillfactor); ALTER TABLE swarms_edge RESET (fillfactor);"
+
 ALL = (
+    (ROOM, NO_ROOM),
     (FREEZE_EDGES, UNFREEZE_EDGES),
     (SPREAD, DROP_SPREAD),
     (TELL, DROP_TELL),

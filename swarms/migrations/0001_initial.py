@@ -173,7 +173,10 @@ class Migration(migrations.Migration):
                 (
                     "node",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="attempts", to="swarms.node"
+                        on_delete=django.db.models.deletion.PROTECT,
+                        db_index=False,
+                        related_name="attempts",
+                        to="swarms.node",
                     ),
                 ),
             ],
@@ -261,7 +264,7 @@ class Migration(migrations.Migration):
             model_name="node",
             name="plan",
             field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT, related_name="nodes", to="swarms.plan"
+                on_delete=django.db.models.deletion.PROTECT, db_index=False, related_name="nodes", to="swarms.plan"
             ),
         ),
         migrations.AddField(
@@ -467,7 +470,7 @@ class Migration(migrations.Migration):
             model_name="node",
             name="swarm",
             field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT, related_name="nodes", to="swarms.swarm"
+                on_delete=django.db.models.deletion.PROTECT, db_index=False, related_name="nodes", to="swarms.swarm"
             ),
         ),
         migrations.CreateModel(
@@ -694,7 +697,10 @@ class Migration(migrations.Migration):
                 (
                     "parent",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="edges_out", to="swarms.node"
+                        on_delete=django.db.models.deletion.CASCADE,
+                        db_index=False,
+                        related_name="edges_out",
+                        to="swarms.node",
                     ),
                 ),
             ],
@@ -789,12 +795,6 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="plan",
             constraint=models.UniqueConstraint(fields=("swarm", "version"), name="plan_version"),
-        ),
-        migrations.AddIndex(
-            model_name="node",
-            index=models.Index(
-                condition=models.Q(("state", "succeeded"), _negated=True), fields=["swarm", "state"], name="node_open"
-            ),
         ),
         migrations.AddConstraint(
             model_name="node",

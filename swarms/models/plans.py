@@ -64,8 +64,9 @@ class Node(models.Model):
     MOVES: ClassVar[Moves] = NODE_MOVES
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    swarm = models.ForeignKey(Swarm, models.PROTECT, related_name="nodes")
-    plan = models.ForeignKey(Plan, models.PROTECT, related_name="nodes")
+    # No index on what changes at every move: then Postgres rewrites the row in place. `node_key` serves the swarm.
+    swarm = models.ForeignKey(Swarm, models.PROTECT, related_name="nodes", db_index=False)
+    plan = models.ForeignKey(Plan, models.PROTECT, related_name="nodes", db_index=False)
     key = models.CharField(max_length=40)
     title = models.CharField(max_length=200)
     kind = models.CharField(max_length=8, default="agent", help_text="agent, noop, plan, undo or revert")
@@ -121,9 +122,6 @@ class Node(models.Model):
             models.CheckConstraint(condition=Q(fan_in__in=sorted(FAN_IN)), name="node_fan_in"),
             models.CheckConstraint(condition=Q(on_failure__in=ON_FAILURE), name="node_on_failure"),
         ]
-        indexes: ClassVar = [
-            models.Index(fields=["swarm", "state"], name="node_open", condition=~Q(state="succeeded")),
-        ]
 
     def __str__(self) -> str:
         return self.key
@@ -141,7 +139,7 @@ class Edge(models.Model):
     """`child` waits for `parent`."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    parent = models.ForeignKey(Node, models.CASCADE, related_name="edges_out")
+    parent = models.ForeignKey(Node, models.CASCADE, related_name="edges_out", db_index=False)  # edge_once serves
     child = models.ForeignKey(Node, models.CASCADE, related_name="edges_in")
     condition = models.JSONField(null=True, blank=True, help_text="What the parent's output must say.")
     resolved = models.BooleanField(null=True, help_text="Satisfied or not; empty while the parent has not ended.")

@@ -28,7 +28,7 @@ class Attempt(models.Model):
     MOVES: ClassVar[Moves] = ATTEMPT_MOVES
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    node = models.ForeignKey(Node, models.PROTECT, related_name="attempts")
+    node = models.ForeignKey(Node, models.PROTECT, related_name="attempts", db_index=False)  # attempt_number serves
     number = models.PositiveIntegerField()
     execution = models.OneToOneField(
         Execution, models.PROTECT, null=True, related_name="attempt", help_text="Empty: the control plane itself works."
