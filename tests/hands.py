@@ -23,7 +23,7 @@ from agents.contracts import (
     ReviewOutcome,
     WorkOutcome,
 )
-from swarms import approvals, control, dispatch, engine, landing, merges, projects
+from swarms import approvals, control, dispatch, engine, landing, merges, projects, reverts
 from swarms.models import Approval, Swarm
 from swarms.workspace import repos
 from swarms.workspace.git import environment
@@ -55,6 +55,7 @@ LOOK: dict[str, Callable[[UUID], object]] = {
     "advance": engine.advance,
     "step": _control,
     "merge": merges.process,
+    "revert": reverts.process,
     "land": landing.land,
     "fetch": projects.fetch,
 }
@@ -80,6 +81,7 @@ class Hands:
                 "advance": engine.advance,
                 "step": lambda swarm: control.serve() or turns.settled("step", swarm),
                 "merge": merges.process,
+                "revert": reverts.process,
                 "land": landing.land,
                 "fetch": projects.fetch,
             }
