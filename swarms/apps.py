@@ -13,12 +13,14 @@ class SwarmsConfig(AppConfig):
         from swarms import hints
         from swarms.models import Project, Swarm
         from swarms.settlement import Settlement
+        from swarms.verify import metrics
         from tenants.hints import room_on_a_runner
         from tenants.page import badges
 
         ports.bind(Settlement())
         room_on_a_runner.connect(lambda **kwargs: hints.dispatch(), weak=False, dispatch_uid="swarms.dispatch")
         badges["approvals"] = waiting
+        metrics.register()
         topics.register("project", lambda pk: Project.objects.filter(pk=pk).exists())
         topics.register("swarm", lambda pk: Swarm.objects.filter(pk=pk).exists())
 

@@ -11,7 +11,6 @@ from django.db import connection, transaction
 
 from swarms.verify import replay, repositories
 from swarms.verify.invariant import Invariant
-from swarms.verify.metrics import SECONDS, VIOLATIONS
 from swarms.verify.registry import ALL
 from tenants import turns
 from tenants.context import PUBLIC, in_schema
@@ -99,15 +98,6 @@ def verify(wanted: Iterable[tuple[str, str]] | None = None, scope: Scope = Scope
             found.look(slug)
         looked += 1
     return Report(looked, time.monotonic() - began, found.counts, tuple(found.violations))
-
-
-def watch() -> Report:
-    """Look at everything that the database knows, and keep the result as metrics."""
-    report = verify()
-    for name, count in report.counts.items():
-        VIOLATIONS.labels(invariant=name).set(count)
-    SECONDS.set(report.seconds)
-    return report
 
 
 class Findings:

@@ -12,6 +12,7 @@ from django.db import OperationalError, close_old_connections, connection
 
 from sessions.relay import Relay
 from swarms import reconcile
+from swarms.verify import hourly
 from tenants.ending import ending
 
 logger = structlog.get_logger(__name__)
@@ -45,6 +46,7 @@ class Command(BaseCommand):
         over = threading.Event()
         relay = threading.Thread(target=_relay, args=[over], name="relay", daemon=True)
         relay.start()
+        threading.Thread(target=hourly.run, args=[over], name="verify", daemon=True).start()
         try:
             self._tick(leader, stop)
         finally:
