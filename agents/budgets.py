@@ -2,8 +2,8 @@
 
 A budget's subject is text (team, project:<uuid>, swarm:<uuid>, node:<uuid>); a subject without a row has no limit.
 What an execution set aside counts in each of its budgets alike, so that a budget's `reserved` is the sum over its live
-executions. Amounts are millionths of a dollar. Locks are taken in one order: swarm, execution, events, and budgets last
-(by subject): whoever reserves or books has published before, or publishes in a transaction of its own.
+executions. Amounts are millionths of a dollar. Locks are taken in one order: swarm, execution, events, and a team's
+books last (see `_open_books`): who books without the swarm's lock publishes in a transaction of its own.
 """
 
 from collections.abc import Iterable
@@ -21,12 +21,10 @@ from agents.states import LIVE, ExecutionState
 
 FIRST_ESTIMATE = 250_000
 """Before anything is known about a role: an agent's loop of some 20 calls, 10,000 tokens each, at $1 a million and
-mostly cached, comes to a quarter of a dollar. Too much only makes others wait until it ends; too little is topped up."""
+mostly cached, comes to a quarter of a dollar. Too much only makes others wait until it ends; too little is extended."""
 LOOKED_BACK = 20
 SOFT_PERCENT = 80
 
-# The locks come first and in order, so that two who reserve never wait in a circle; Postgres reads a row anew after it
-# has waited for its lock, so `room` is what is true now.
 _MINE = """
 mine AS MATERIALIZED (
   SELECT id, subject, limit_microusd AS line, limit_microusd - spent_microusd - reserved_microusd AS room
@@ -41,7 +39,7 @@ WITH {_MINE}, asked AS (
   UPDATE agents_budget AS b SET reserved_microusd = b.reserved_microusd + asked.amount FROM mine, asked
   WHERE b.id = mine.id AND NOT EXISTS (SELECT FROM short)
 )
-SELECT (SELECT subject FROM short LIMIT 1), CASE WHEN EXISTS (SELECT FROM mine) THEN (SELECT amount FROM asked) ELSE 0 END
+SELECT (SELECT subject FROM short LIMIT 1), (SELECT CASE WHEN count(*) > 0 THEN max(amount) ELSE 0 END FROM mine, asked)
 """
 _BOOK = f"""
 WITH {_MINE}
@@ -67,6 +65,15 @@ FROM (
 ) AS now
 WHERE b.id = now.id AND b.reserved_microusd <> LEAST(now.amount, b.limit_microusd - b.spent_microusd)
 """
+
+
+def _open_books() -> None:
+    """One transaction of a team at a time changes its budgets.
+
+    A transaction may free money of one swarm and reserve for another: row by row, two such would wait in a circle.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || '.budgets', 0))")
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,7 @@ def extend(execution: Execution, amount: int) -> str | None:
 
 
 def _reserve(subjects: list[str], amount: int, *, whole: bool) -> tuple[str | None, int]:
+    _open_books()
     with connection.cursor() as cursor:
         cursor.execute(_RESERVE, {"subjects": subjects, "amount": amount, "whole": whole})
         short, taken = cursor.fetchone()
@@ -149,8 +157,9 @@ def spend(execution: Execution, cost: int, *, held: int = 0) -> list[str]:
 
 
 def _book(subjects: list[str], cost: int, covered: int) -> list[str]:
-    if not cost or not subjects:
+    if not cost or not Budget.objects.filter(subject__in=subjects).exists():
         return []
+    _open_books()
     with connection.cursor() as cursor:
         cursor.execute(_BOOK, {"subjects": subjects, "cost": cost, "covered": covered})
         return sorted(subject for subject, is_soft in cursor.fetchall() if is_soft)
@@ -170,6 +179,7 @@ def aside(execution: Execution) -> Aside:
 def settle(found: Aside) -> None:
     """Free what an execution had set aside, in the transaction that ends it and after its move."""
     if found.amount:
+        _open_books()
         with connection.cursor() as cursor:
             cursor.execute(_FREE, {"subjects": list(found.subjects), "amount": found.amount})
 
@@ -195,9 +205,8 @@ def set_limit(subject: str, limit_microusd: int, soft_percent: int = SOFT_PERCEN
     if not 1 <= soft_percent <= 100:
         raise ValidationError({"soft_percent": "Give the soft line as 1 to 100 percent of the limit."})
     with transaction.atomic():
-        budget = Budget.objects.select_for_update(no_key=True).filter(subject=subject).first()
-        if budget is None:
-            budget = _begun(subject)
+        _open_books()
+        budget = Budget.objects.filter(subject=subject).first() or _begun(subject)
         taken = budget.spent_microusd + budget.reserved_microusd
         if limit_microusd < taken:
             raise ValidationError(
@@ -212,11 +221,6 @@ def set_limit(subject: str, limit_microusd: int, soft_percent: int = SOFT_PERCEN
 
 def _begun(subject: str) -> Budget:
     """The books of a subject that had no budget yet."""
-    with connection.cursor() as cursor:
-        # Who reserves or books just now has not seen this row: wait for them, and let nobody begin meanwhile.
-        cursor.execute("LOCK TABLE agents_budget IN SHARE ROW EXCLUSIVE MODE")
-    if found := Budget.objects.filter(subject=subject).first():
-        return found
     of_it = Execution.objects.filter(budgets__contains=[subject])
     reserved = of_it.filter(state__in=LIVE).aggregate(sum=Sum("reserved_microusd"))["sum"]
     return Budget(subject=subject, spent_microusd=spent_on(subject), reserved_microusd=reserved or 0)
@@ -235,7 +239,9 @@ def begin_for(limits: dict[str, int]) -> None:
 
 def drop_limit(subject: str) -> None:
     """Let a subject have no limit."""
-    Budget.objects.filter(subject=subject).delete()
+    with transaction.atomic():
+        _open_books()
+        Budget.objects.filter(subject=subject).delete()
 
 
 def release_orphans() -> int:
@@ -244,8 +250,7 @@ def release_orphans() -> int:
     None should be: what ends an execution frees its money in the same transaction.
     """
     with transaction.atomic():
-        # First the locks, then a statement of its own that sees all that was committed before them.
-        list(Budget.objects.select_for_update(no_key=True).order_by("subject").values_list("pk", flat=True))
+        _open_books()
         with connection.cursor() as cursor:
             cursor.execute(_RECOUNT, {"live": sorted(LIVE)})
             return int(cursor.rowcount)

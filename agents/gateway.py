@@ -16,8 +16,9 @@ from channels.db import database_sync_to_async
 from django.conf import settings
 from django.db import Error as DatabaseError
 
+from agents import spending
 from agents.metering import CLIENT_GONE, NOT_REACHED, Caller, Meter, keep
-from agents.models import Execution
+from agents.models import Budget, Execution
 from agents.provider import Call, Receive, Refused, Scope, Send, ask, openai_error
 from tenants import tokens
 from tenants.context import PUBLIC, in_schema
@@ -46,8 +47,16 @@ async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
         caller = await _admit(path["team"], _secret(scope))
         _refuse_without_model()
         body = await _read(receive) if scope["method"] == "POST" else b""
-        call = Call(scope["method"], path["call"], prepared(body) if scope["method"] == "POST" else None)
-        await _carry(caller, call, receive, send)
+        call = Call(
+            scope["method"],
+            path["call"],
+            prepared(body) if scope["method"] == "POST" else None,
+            schema=caller.schema,
+            execution=caller.execution,
+            repeat=_header(scope, b"x-stainless-retry-count") not in ("", "0"),
+        )
+        held = await _hold(caller, call.body) if caller.is_budgeted and call.body else 0
+        await _carry(caller, call, receive, send, held)
     except Refused as refusal:
         await _answer(send, refusal)
     except _ClientGone:
@@ -90,6 +99,7 @@ def _admit_here(slug: str, secret: str) -> Caller:
         execution = Execution.objects.filter(pk=UUID(key)).first()
         if execution is None or not execution.is_live or execution.cancel_at is not None:
             raise _unauthorized()
+        is_budgeted = Budget.objects.filter(subject__in=execution.budgets).exists()
     return Caller(
         schema=team.schema_name,
         execution=execution.pk,
@@ -97,10 +107,12 @@ def _admit_here(slug: str, secret: str) -> Caller:
         swarm=execution.swarm,
         agent=execution.agent,
         trace=execution.trace,
+        is_budgeted=is_budgeted,
     )
 
 
 _admit = database_sync_to_async(admit, thread_sensitive=False)
+_hold = database_sync_to_async(spending.hold, thread_sensitive=False)
 _keep = database_sync_to_async(keep, thread_sensitive=False)
 
 
@@ -109,9 +121,13 @@ def _unauthorized() -> Refused:
 
 
 def _secret(scope: Scope) -> str:
-    headers = {name.lower(): value for name, value in scope["headers"]}
-    scheme, _, secret = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    scheme, _, secret = _header(scope, b"authorization").partition(" ")
     return secret.strip() if scheme.lower() == "bearer" else ""
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    headers = {each.lower(): value for each, value in scope["headers"]}
+    return str(headers.get(name, b"").decode("latin-1"))
 
 
 def _refuse_without_model() -> None:
@@ -136,7 +152,7 @@ async def _read(receive: Receive) -> bytes:
             return bytes(body)
 
 
-async def _carry(caller: Caller, call: Call, receive: Receive, send: Send) -> None:
+async def _carry(caller: Caller, call: Call, receive: Receive, send: Send, held: int) -> None:
     """Ask the provider and pass its answer on; whoever hangs up takes the provider's call with him."""
     meter = Meter()
     begun = time.monotonic()
@@ -151,25 +167,26 @@ async def _carry(caller: Caller, call: Call, receive: Receive, send: Send) -> No
         await asyncio.gather(asking, going, return_exceptions=True)
     meter.end()
     problem = asking.exception() if answered else None
-    if call.method == "POST":
+    turned_away = isinstance(problem, Refused) and not problem.asked
+    if call.method == "POST" and (held or not turned_away):
         if not answered:
             status = int(HTTPStatus.OK) if meter.is_complete else CLIENT_GONE
         else:
             status = NOT_REACHED if problem else asking.result()
-        await _note(caller, meter, status, time.monotonic() - begun)
+        await _note(caller, meter, status, time.monotonic() - begun, held)
     if problem is not None:
         raise problem
 
 
 async def _answer(send: Send, refusal: Refused) -> None:
     headers = [(b"content-type", b"application/json")]
-    if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers.append((b"retry-after", b"2"))
+    if wait := refusal.retry_after or (2 if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE else 0):
+        headers.append((b"retry-after", str(wait).encode()))
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": openai_error(refusal)})
 
 
-async def _note(caller: Caller, meter: Meter, status: int, seconds: float) -> None:
+async def _note(caller: Caller, meter: Meter, status: int, seconds: float, held: int) -> None:
     facts = {
         "team": caller.schema,
         "swarm": str(caller.swarm),
@@ -184,7 +201,7 @@ async def _note(caller: Caller, meter: Meter, status: int, seconds: float) -> No
         "seconds": round(seconds, 3),
     }
     try:
-        await _keep(caller, meter, status=status, seconds=seconds)
+        await _keep(caller, meter, status=status, seconds=seconds, held=held)
     except DatabaseError as error:
         # The answer is out already: this line is the only record of what it cost.
         logger.error("model called, but not stored", **facts, error=str(error))

@@ -9,9 +9,10 @@ from django.conf import settings
 from django.db import transaction
 from prometheus_client import Counter, Histogram
 
+from agents import budgets, prices
 from agents.contracts import Usage
 from agents.models import ModelCall
-from agents.prices import cost_microusd
+from agents.ports import settlement
 from sessions.events import acting, publish
 from tenants.context import in_schema
 from tenants.trace import begin_trace
@@ -24,6 +25,7 @@ SECONDS = Histogram(
 NOT_REACHED = 0
 CLIENT_GONE = 499
 BROKEN_OFF = 502
+_MAY_COST = frozenset({200, CLIENT_GONE, BROKEN_OFF})
 MOST_TOKENS = 2**31 - 1
 
 
@@ -37,6 +39,8 @@ class Caller:
     swarm: UUID
     agent: str
     trace: str
+    is_budgeted: bool = False
+    """Something that it is for has a budget."""
 
 
 @dataclass
@@ -106,38 +110,59 @@ def _count(told: object) -> int:
     return min(max(told, 0), MOST_TOKENS) if isinstance(told, int) else 0
 
 
-def keep(caller: Caller, meter: Meter, *, status: int, seconds: float) -> ModelCall:
-    """Store a call and tell its swarm. `status` is the provider's or one of those above."""
-    rehearsal = settings.MODEL_REHEARSAL
-    model = meter.model or settings.MODEL_NAME
-    cost = 0 if rehearsal else cost_microusd(model, meter.usage, base_url=settings.MODEL_BASE_URL)
+def keep(caller: Caller, meter: Meter, *, status: int, seconds: float, held: int = 0) -> ModelCall:
+    """Store a call and book its cost, then tell its swarm. `status` is the provider's or one of those above.
+
+    `held` is what was set aside for it, in millionths of a dollar.
+    """
     begin_trace(caller.trace)
-    with in_schema(caller.schema), transaction.atomic(), acting(f"agent:{caller.agent}"):
-        call = ModelCall.objects.create(
-            execution_id=caller.execution,
-            model=model,
-            rehearsal=rehearsal,
-            status=status,
-            input_tokens=meter.usage.input_tokens,
-            cached_tokens=meter.usage.cached_tokens,
-            output_tokens=meter.usage.output_tokens,
-            cost_microusd=cost,
-            seconds=round(seconds, 3),
-            trace=caller.trace,
-        )
-        publish(
-            f"swarm:{caller.swarm}",
-            "model.called",
-            session=str(caller.session),
-            model=model,
-            rehearsal=rehearsal,
-            status=status,
-            input_tokens=call.input_tokens,
-            output_tokens=call.output_tokens,
-            cost_microusd=cost,
-        )
+    with in_schema(caller.schema):
+        model = meter.model or settings.MODEL_NAME
+        cost = _cost(model, meter.usage, status, held)
+        with transaction.atomic(), acting(f"agent:{caller.agent}"):
+            execution = budgets.locked(caller.execution)
+            call = ModelCall.objects.create(
+                execution=execution,
+                model=model,
+                rehearsal=settings.MODEL_REHEARSAL,
+                status=status,
+                input_tokens=meter.usage.input_tokens,
+                cached_tokens=meter.usage.cached_tokens,
+                output_tokens=meter.usage.output_tokens,
+                cost_microusd=cost,
+                seconds=round(seconds, 3),
+                trace=caller.trace,
+            )
+            softly = budgets.spend(execution, cost or 0, held=held)
+        # In a transaction of its own: the books are the last lock (see agents.budgets).
+        with acting(f"agent:{caller.agent}"):
+            _tell(caller, call)
+        if softly:
+            settlement().soft_line(caller.swarm, softly)
     _measure(call)
     return call
+
+
+def _cost(model: str, usage: Usage, status: int, held: int) -> int | None:
+    if settings.MODEL_REHEARSAL:
+        return 0
+    if held and status in _MAY_COST and not usage.input_tokens and not usage.output_tokens:
+        return held  # nobody says what it used, and who hangs up early must not work for nothing
+    return prices.cost(model, usage, asked=settings.MODEL_NAME, base_url=settings.MODEL_BASE_URL)
+
+
+def _tell(caller: Caller, call: ModelCall) -> None:
+    publish(
+        f"swarm:{caller.swarm}",
+        "model.called",
+        session=str(caller.session),
+        model=call.model,
+        rehearsal=call.rehearsal,
+        status=call.status,
+        input_tokens=call.input_tokens,
+        output_tokens=call.output_tokens,
+        cost_microusd=call.cost_microusd,
+    )
 
 
 def _measure(call: ModelCall) -> None:

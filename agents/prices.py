@@ -1,4 +1,4 @@
-"""What a model call costs. Prices come from genai-prices, which keeps a dated table of the providers' lists."""
+"""What a model call costs. The team's own prices win; all others come from genai-prices, a dated table of lists."""
 
 from decimal import ROUND_HALF_UP
 
@@ -6,6 +6,9 @@ from genai_prices import Usage as PricedUsage
 from genai_prices import calc_price
 
 from agents.contracts import Usage
+from agents.models import ModelPrice
+
+MILLION = 1_000_000
 
 
 def cost_microusd(model: str, usage: Usage, *, base_url: str) -> int | None:
@@ -25,4 +28,31 @@ def cost_microusd(model: str, usage: Usage, *, base_url: str) -> int | None:
         )
     except (LookupError, ValueError):
         return None
-    return int((price.total_price * 1_000_000).to_integral_value(ROUND_HALF_UP))
+    return int((price.total_price * MILLION).to_integral_value(ROUND_HALF_UP))
+
+
+def own_cost(price: ModelPrice, usage: Usage) -> int:
+    """What a team that set its own price pays, rounded up to a millionth of a dollar."""
+    cached = min(usage.cached_tokens, usage.input_tokens)
+    whole = (
+        (usage.input_tokens - cached) * price.input_microusd
+        + cached * price.cached_microusd
+        + usage.output_tokens * price.output_microusd
+    )
+    return -(-whole // MILLION)
+
+
+def cost(model: str, usage: Usage, *, asked: str, base_url: str) -> int | None:
+    """What a call costs this team: by its own price, else by the list; None when neither has one.
+
+    `model` is what the provider says that it used; where nobody has a price for that, it is the one that was `asked`.
+    """
+    names = [model] if model == asked else [model, asked]
+    own = {price.model: price for price in ModelPrice.objects.filter(model__in=names)}
+    for name in names:
+        if name in own:
+            return own_cost(own[name], usage)
+    for name in names:
+        if (listed := cost_microusd(name, usage, base_url=base_url)) is not None:
+            return listed
+    return None

@@ -141,6 +141,14 @@ class ApprovalDecided(Payload):
     because: str = ""
 
 
+class BudgetSet(Payload):
+    """A member set how much may be spent on something; no limit: nothing holds it back."""
+
+    budget: str
+    limit_microusd: int | None
+    soft_percent: int
+
+
 class Doing(Payload):
     """What an agent does now."""
 
@@ -215,6 +223,7 @@ KINDS: dict[str, type[Payload]] = {f"{noun}.moved": Moved for noun in MOVED_NOUN
     "swarm.rolled_back": Landed,
     "approval.asked": ApprovalAsked,
     "approval.decided": ApprovalDecided,
+    "budget.set": BudgetSet,
     "agent.doing": Doing,
     "model.called": ModelCalled,
     "breaker.moved": BreakerMoved,

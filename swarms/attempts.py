@@ -10,7 +10,8 @@ from agents.contracts import ReviewOutcome, WorkOutcome
 from agents.models import Execution
 from sessions.events import publish
 from sessions.transitions import move
-from swarms import briefing, checks, hints, progress
+from swarms import allowances, briefing, budgets, checks, hints, progress
+from swarms.allowances import Denied, Parked
 from swarms.models import Attempt, CheckRun, Condition, Merge, Node, Swarm
 from swarms.overlap import outside
 from swarms.reasons import Again, GiveUp, after_failure, count
@@ -20,14 +21,15 @@ from tenants.models import Runner
 
 ENDED_AS = {
     "lost": AttemptState.LOST,
+    "released": AttemptState.LOST,
     "timed_out": AttemptState.TIMED_OUT,
     "stalled": AttemptState.STALLED,
     "cancelled": AttemptState.CANCELLED,
 }
 
 
-def begin(node_id: UUID, runner: Runner) -> Execution | None:
-    """A node's turn has come: open its next attempt on this runner. None when it does not run now."""
+def begin(node_id: UUID, runner: Runner) -> Execution | Parked | None:
+    """A node's turn has come: open its next attempt on this runner, if there is money. None: it does not run now."""
     swarm_id = Node.objects.values_list("swarm", flat=True).get(pk=node_id)
     swarm = (
         Swarm.objects.select_for_update(no_key=True, of=("self",)).select_related("project", "goal").get(pk=swarm_id)
@@ -36,7 +38,17 @@ def begin(node_id: UUID, runner: Runner) -> Execution | None:
     node.swarm = swarm
     if node.state != NodeState.READY or swarm.state not in SWARM_STARTS:
         return None
-    number = node.attempts_made + 1
+    begun = allowances.allowed(swarm, node.role, lambda: _start(node, runner), node=node)
+    if not isinstance(begun, Denied):
+        return begun
+    node = Node.objects.get(pk=node_id)
+    if move(node, NodeState.FAILED, because=begun.because, ended_at=timezone.now()):
+        progress.release(swarm_id, ended=[node_id])
+    return None
+
+
+def _start(node: Node, runner: Runner) -> Execution | None:
+    swarm, number = node.swarm, node.attempts_made + 1
     because = f"attempt {number} on {runner.name}"
     since = node.started_at or timezone.now()
     if not move(node, NodeState.RUNNING, because=because, attempts_made=number, started_at=since):
@@ -81,6 +93,7 @@ def _open(node: Node, number: int, runner: Runner) -> Execution:
             "time_limit": node.time_limit or swarm.project.attempt_minutes * 60,
         },
         stall_seconds=swarm.project.stall_minutes * 60,
+        draws_on=budgets.subjects(swarm, node),
     )
     attempt.execution = execution
     attempt.save(force_insert=True)

@@ -1,118 +1,72 @@
 """From a goal to a plan: the coordinator's turn, its rounds, plans given as YAML, and nodes from an approved plan."""
 
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
-import yaml
-from pydantic import ValidationError
-
 from agents import executions
-from agents.contracts import PlanNode, PlanProposal
+from agents.contracts import PlanProposal
 from agents.models import Execution
 from sessions.events import publish
 from sessions.transitions import move
-from swarms import approvals, briefing, graph, hints
+from swarms import allowances, amend, approvals, briefing, budgets, graph, hints, plan_rows
+from swarms.allowances import Denied, Parked
 from swarms.digests import digest
 from swarms.models import Edge, Node, Plan, Swarm
+from swarms.plan_yaml import PlanFaults, read_yaml
 from swarms.reasons import PARKED, RULES, UNKNOWN, Counts, Retry
-from swarms.states import NodeState, PlanState, SwarmState
+from swarms.states import PlanState, SwarmState
 from swarms.workspace import repos
 from tenants import turns
 from tenants.models import Runner, User
 
+PLAN_OPEN = (PlanState.DRAFTING, PlanState.INVALID, PlanState.PROPOSED)
+PLANNABLE = (SwarmState.PLANNING,)
+AMENDABLE = (SwarmState.RUNNING, SwarmState.PAUSED)
+"""States in which the plan that is carried out can be changed."""
 ROUNDS = 3
 """Proposals that the coordinator may make before a person must help."""
 MAX_PLAN_TRIES = 3
-DEEPEST = 20
-"""Levels of a plan's YAML; a plan needs six."""
-MOST_FAULTS = 100
 PLAN_TIME = 600.0
-
-
-class PlanFaults(ValueError):
-    """A plan that cannot be used, with everything that is wrong with it."""
-
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__("; ".join(faults))
-        self.faults = faults
-
-
-class _Plain(yaml.SafeLoader):
-    """YAML without references, by which a short text can stand for a huge one, and without deep nests."""
-
-    depth = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        """One value and what is in it. Raises YAMLError."""
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(None, None, "a plan has no references (*name): write it out", mark)
-        self.depth += 1
-        if self.depth > DEEPEST:
-            mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(None, None, f"a plan is at most {DEEPEST} levels deep", mark)
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
-
-def read_yaml(text: str) -> PlanProposal:
-    """A plan written by a person. Raises PlanFaults that name each field."""
-    try:
-        loaded = yaml.load(text, Loader=_Plain)
-    except (yaml.YAMLError, ValueError) as error:  # a ValueError of a number or date that is none
-        raise PlanFaults([f"This is not YAML: {error}"]) from error
-    if not isinstance(loaded, dict):
-        raise PlanFaults(["A plan is a mapping with the keys summary, nodes and acceptance."])
-    loaded.setdefault("summary", "")
-    try:
-        proposal = PlanProposal.model_validate(loaded)
-    except ValidationError as error:
-        found = error.errors()[:MOST_FAULTS]
-        raise PlanFaults([f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in found]) from error
-    if "\\u0000" in proposal.model_dump_json():
-        raise PlanFaults(["A plan has no NUL characters (\\0). Take them out."])
-    return proposal
-
-
-def write_yaml(document: dict[str, Any]) -> str:
-    """A plan's document as YAML, to be edited by a person."""
-    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
 
 
 def draft(swarm: Swarm, *, note: str = "") -> Plan:
     """The next version of a plan, for the coordinator to write; earlier open ones are superseded."""
     version = _supersede(swarm)
-    plan = Plan.objects.create(swarm=swarm, version=version, source="coordinator", because=note)
+    amends = plan_rows.main_plan(swarm)
+    plan = Plan.objects.create(swarm=swarm, version=version, source="coordinator", because=note, amends=amends)
     turns.queue("plan", plan.id, priority=1000)
     hints.dispatch()
     return plan
 
 
 def _supersede(swarm: Swarm) -> int:
-    """End the open plans of a swarm; returns the next version."""
-    last = 0
-    for plan in swarm.plans.order_by("version"):
-        last = plan.version
-        if plan.state in (PlanState.DRAFTING, PlanState.INVALID, PlanState.PROPOSED):
-            move(plan, PlanState.SUPERSEDED, because="a later version takes its place")
-            turns.unqueue("plan", plan.id)
-            executions.request_cancel(Execution.objects.filter(subject=f"plan:{plan.id}", ended_at=None))
-    approvals.void(swarm, kind="plan", because="the plan changed")
-    return last + 1
+    """End the open versions of the whole plan; returns the next version."""
+    for plan in swarm.plans.filter(state__in=PLAN_OPEN, node=None).select_related("swarm"):
+        plan_rows.supersede(plan, "a later version takes its place")
+    return plan_rows.next_version(swarm)
 
 
-def begin(plan_id: UUID, runner: Runner) -> Execution | None:
-    """The coordinator's turn has come: place it."""
+def begin(plan_id: UUID, runner: Runner) -> Execution | Parked | None:
+    """The coordinator's turn has come: place it, if there is money."""
     # The swarm first: whoever cancels it must see this execution, or this must see that.
     Swarm.objects.select_for_update(no_key=True, of=("self",)).get(plans=plan_id)
     plan = Plan.objects.select_related("swarm__project", "swarm__goal").get(pk=plan_id)
     swarm = plan.swarm
-    if plan.state != PlanState.DRAFTING or swarm.state != SwarmState.PLANNING:
+    if plan.state != PlanState.DRAFTING or swarm.state not in (AMENDABLE if plan.amends_id else PLANNABLE):
         return None
+    begun = allowances.allowed(swarm, "coordinator", lambda: _start(plan, runner))
+    if not isinstance(begun, Denied):
+        return begun
+    move(plan, PlanState.INVALID, because=begun.because, faults=[begun.because])
+    return None
+
+
+def _start(plan: Plan, runner: Runner) -> Execution:
+    swarm = plan.swarm
     Plan.objects.filter(pk=plan.pk).update(tries=plan.tries + 1)
-    files = repos.file_list(swarm.project, swarm.base_commit)
+    commit = swarm.integration_commit if plan.amends_id else swarm.base_commit
+    files = repos.file_list(swarm.project, commit)
+    told = briefing.for_change if plan.amends_id else briefing.for_plan
     return executions.open_execution(
         kind="plan",
         subject=f"plan:{plan.id}",
@@ -123,11 +77,12 @@ def begin(plan_id: UUID, runner: Runner) -> Execution | None:
         assignment={
             "role": "coordinator",
             "attempt": plan.tries + 1,
-            "briefing": briefing.for_plan(swarm, files, note=plan.because),
-            "repository": {"url": str(swarm.project_id), "commit": swarm.base_commit},
+            "briefing": told(swarm, files, note=plan.because),
+            "repository": {"url": str(swarm.project_id), "commit": commit},
             "time_limit": PLAN_TIME,
         },
         stall_seconds=swarm.project.stall_minutes * 60,
+        draws_on=budgets.subjects(swarm),
     )
 
 
@@ -137,7 +92,7 @@ def examine(plan_id: UUID, proposal: PlanProposal) -> list[str]:
     if plan.rounds + 1 >= ROUNDS:
         # The last round: it is kept as it is, and a person sees what is wrong with it.
         return []
-    return graph.faults(proposal, max_nodes=plan.swarm.project.max_nodes)
+    return plan_rows.faults(plan, proposal)
 
 
 def refused(plan_id: UUID, faults: list[str]) -> None:
@@ -162,7 +117,7 @@ def proposed(plan_id: UUID, proposal: PlanProposal) -> None:
     if plan.state != PlanState.DRAFTING:
         return  # another plan took its place meanwhile, or the swarm is stopping
     Plan.objects.filter(pk=plan_id).update(rounds=plan.rounds + 1)
-    faults = graph.faults(proposal, max_nodes=plan.swarm.project.max_nodes)
+    faults = plan_rows.faults(plan, proposal)
     if faults:
         move(
             plan,
@@ -193,16 +148,26 @@ def gave_up(plan_id: UUID, reason: str, because: str) -> None:
 def give(swarm: Swarm, text: str, *, by: User) -> Plan:
     """A plan given by a person. Raises PlanFaults, and then nothing changes."""
     proposal = read_yaml(text)
-    if faults := graph.faults(proposal, max_nodes=swarm.project.max_nodes):
+    return version_of(swarm, proposal, by=by)
+
+
+def version_of(swarm: Swarm, proposal: PlanProposal, *, by: User) -> Plan:
+    """A person's proposal as the next version, which changes the plan that is carried out, if there is one.
+
+    Raises PlanFaults, and then nothing changes.
+    """
+    plan = Plan(swarm=swarm, source="yaml", created_by=by, amends=plan_rows.main_plan(swarm))
+    if faults := plan_rows.faults(plan, proposal):
         raise PlanFaults(faults)
-    version = _supersede(swarm)
-    plan = Plan.objects.create(swarm=swarm, version=version, source="yaml", created_by=by)
+    plan.version = _supersede(swarm)
+    plan.save(force_insert=True)
     propose(plan, proposal)
     return plan
 
 
 def propose(plan: Plan, proposal: PlanProposal) -> None:
     """A valid plan waits to be adopted."""
+    proposal = plan_rows.completed(plan, proposal)
     document = proposal.model_dump(mode="json")
     warnings = graph.warnings(proposal)
     swarm = plan.swarm
@@ -214,6 +179,7 @@ def propose(plan: Plan, proposal: PlanProposal) -> None:
         digest=digest(document),
         warnings=warnings,
         faults=[],
+        changes=plan_rows.changes(plan, proposal).summary if plan.amends_id else None,
     )
     publish(
         swarm.topic,
@@ -244,42 +210,12 @@ def adopt(swarm: Swarm, plan: Plan, *, because: str) -> None:
         return
     proposal = PlanProposal.model_validate(plan.document)
     lengths = graph.path_lengths({node.key: node.depends_on for node in proposal.nodes})
-    nodes = {node.key: _node(swarm, plan, node, lengths[node.key]) for node in proposal.nodes}
+    nodes = {node.key: plan_rows.row(swarm, plan, node, lengths[node.key]) for node in proposal.nodes}
     Node.objects.bulk_create(nodes.values())
+    plan_rows.set_budgets(nodes, proposal.nodes)
     Edge.objects.bulk_create(
-        Edge(parent=nodes[parent], child=nodes[node.key], condition=_condition(node, parent))
-        for node in proposal.nodes
-        for parent in sorted(set(node.depends_on))
-    )
-
-
-def _condition(node: PlanNode, parent: str) -> dict[str, Any] | None:
-    found = next((condition for condition in node.when if condition.parent == parent), None)
-    return {"field": found.field, "values": list(found.values), "negate": found.negate} if found else None
-
-
-def _node(swarm: Swarm, plan: Plan, node: PlanNode, path_length: int) -> Node:
-    return Node(
-        swarm=swarm,
-        plan=plan,
-        key=node.key,
-        title=node.title,
-        role=node.role,
-        instructions=node.instructions,
-        writes=list(node.writes),
-        checks=[check.model_dump() for check in node.checks],
-        risk=node.risk,
-        kind=node.kind,
-        fan_in=node.fan_in,
-        on_failure=node.on_failure,
-        compensate=node.compensate,
-        time_limit=node.minutes and node.minutes * 60,
-        parents=len(set(node.depends_on)),
-        deps_left=len(set(node.depends_on)),
-        priority=node.priority,
-        path_length=path_length,
-        max_attempts=swarm.project.max_attempts,
-        state=NodeState.BLOCKED,
+        Edge(parent=nodes[wire.parent], child=nodes[wire.child], condition=plan_rows.condition(wire.condition))
+        for wire in amend.wires(proposal.nodes)
     )
 
 

@@ -206,6 +206,11 @@ AGENTS: dict[str, Agent[Desk, Any]] = {
 """Built once: children are forked with them."""
 
 
+def _is_out_of_money(error: ModelHTTPError) -> bool:
+    """Whether our gateway, and not the provider, refused the call for want of money."""
+    return error.status_code == 402 and "budget_exhausted" in str(error.body)
+
+
 def _failure(error: Exception, work: Run) -> FailureOutcome:
     """What an agent's failure is called, with what a person needs to understand it."""
     match error:
@@ -214,7 +219,8 @@ def _failure(error: Exception, work: Run) -> FailureOutcome:
             failure = FailureOutcome(reason=FailureReason.NO_CHANGES, message=message, detail=work.last_answer)
         case ModelHTTPError():
             message = f"The model's provider answered HTTP {error.status_code}: {_provider_says(error.body)}"
-            failure = FailureOutcome(reason=FailureReason.MODEL_ERROR, message=message, detail=str(error.body or ""))
+            reason = FailureReason.BUDGET_EXCEEDED if _is_out_of_money(error) else FailureReason.MODEL_ERROR
+            failure = FailureOutcome(reason=reason, message=message, detail=str(error.body or ""))
         case ModelAPIError():
             message = f"The model could not be reached: {error.message}"
             failure = FailureOutcome(reason=FailureReason.MODEL_ERROR, message=message)

@@ -1,0 +1,151 @@
+"""May this work begin? Money is set aside first; where there is none, the ticket waits and a person is asked once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from agents import budgets as money
+from agents.models import Budget, Execution
+from swarms import approvals, budgets
+from swarms.models import Approval, Node, Swarm
+from swarms.states import SWARM_ENDED, ApprovalState, SwarmState
+
+SOFT, HARD = "soft", "hard"
+REASON = "budget_exceeded"
+_ENDS = SWARM_ENDED | {SwarmState.CANCELLING, SwarmState.FAILING}
+
+
+@dataclass(frozen=True)
+class Parked:
+    """A turn that came too early: what the ticket waits for, and when it is looked at again."""
+
+    why: str
+    delay: timedelta
+
+
+@dataclass(frozen=True)
+class Denied:
+    """A person said that there is no more money."""
+
+    because: str
+
+
+class NoRoom(Exception):
+    """A budget has no room for this work."""
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(subject)
+        self.subject = subject
+
+
+class _Told(Exception):
+    """Somebody else asked at the same moment."""
+
+
+def allowed(
+    swarm: Swarm, role: str, begin: Callable[[], Execution | None], *, node: Node | None = None
+) -> Execution | Parked | Denied | None:
+    """Begin a piece of work with what it will probably cost set aside in each of its budgets, or not at all.
+
+    With the swarm locked; `begin` opens the execution, and is undone when there is no room for it. Then the work waits:
+    for what others have set aside, or, where that would not do, for a person, who is asked once. After a no of that
+    person the work is denied.
+    """
+    subjects = budgets.subjects(swarm, node)
+    if not Budget.objects.filter(subject__in=subjects).exists():
+        return begin()
+    ran_out = node is not None and _ran_out(node)
+    if waits := _waits(swarm, subjects):
+        return waits
+    if ran_out and (subject := budgets.refused(swarm.pk, subjects)):
+        return _denied(subject)
+    amount = money.estimate(role)
+    try:
+        with transaction.atomic():
+            execution = begin()
+            if execution is not None and (short := money.reserve(execution, subjects, amount)) is not None:
+                raise NoRoom(short)
+            return execution
+    except NoRoom as full:
+        return _short(swarm, full.subject, amount)
+
+
+def _ran_out(node: Node) -> bool:
+    last = node.attempts.order_by("-number").values_list("reason", flat=True).first()
+    return last == REASON
+
+
+def _waits(swarm: Swarm, subjects: list[str]) -> Parked | None:
+    """While a person is asked about the hard line, this swarm's work on that budget waits."""
+    asked = budgets.pending(subjects).filter(swarm=swarm, subject__line=HARD).first()
+    return Parked(budgets.parked(asked.subject["budget"]), budgets.LATER) if asked else None
+
+
+def _short(swarm: Swarm, subject: str, amount: int) -> Parked | Denied:
+    if budgets.refused(swarm.pk, [subject]):
+        return _denied(subject)
+    budget = Budget.objects.filter(subject=subject).first()
+    if budget is not None and not (
+        budget.reserved_microusd and amount <= budget.limit_microusd - budget.spent_microusd
+    ):
+        ask(swarm, budget, HARD, needed=amount)
+    return Parked(budgets.parked(subject), budgets.LATER)
+
+
+def _comes_free(budget: Budget, amount: int) -> bool:
+    """Whether there is room once those who work now have given back what they do not need."""
+    return (
+        min(amount, budget.limit_microusd) <= budget.limit_microusd - budget.spent_microusd
+        and budget.limit_microusd > 0
+    )
+
+
+def _denied(subject: str) -> Denied:
+    return Denied(f"{REASON}: a person refused more money for {budgets.title(subject)}")
+
+
+def ask(swarm: Swarm, budget: Budget, line: str, *, needed: int = 0) -> Approval | None:
+    """Ask for a higher limit, unless somebody is asked about this budget already. With the swarm locked."""
+    noun, _, key = budget.subject.partition(":")
+    of_node = Node.objects.get(pk=key) if noun == "node" else None
+    same = Approval.objects.filter(swarm=swarm, kind="budget", state=ApprovalState.PENDING, node=of_node)
+    if budgets.pending([budget.subject]).exists() or same.exists():
+        return None
+    return approvals.ask_budget(swarm, budgets.request(budget, line, needed), node=of_node)
+
+
+def soft_line(swarm_id: UUID, subjects: list[str]) -> None:
+    """Spending reached the soft line of these budgets: ask once for each. Nothing stops meanwhile."""
+    for subject in subjects:
+        try:
+            with transaction.atomic():
+                swarm = _locked(swarm_id)
+                budget = Budget.objects.filter(subject=subject, asked_at=None).first()
+                if budget is None or not ask(swarm, budget, SOFT):
+                    continue
+                # After the event, as everywhere: budgets are the last lock.
+                if not Budget.objects.filter(pk=budget.pk, asked_at=None).update(asked_at=Now()):
+                    raise _Told
+        except _Told:
+            continue
+
+
+def ran_out(execution: Execution) -> None:
+    """Its money ended while it worked: ask for more, in the budget that has the least room. With the swarm locked."""
+    swarm = _locked(execution.swarm)
+    found = list(Budget.objects.filter(subject__in=execution.budgets).order_by("subject"))
+    if not found or swarm.state in _ENDS:
+        return
+    tightest = min(found, key=money.room)
+    if not budgets.refused(swarm.pk, [tightest.subject]):
+        ask(swarm, tightest, HARD, needed=money.FIRST_ESTIMATE)
+
+
+def _locked(swarm_id: UUID) -> Swarm:
+    """The swarm, locked, with what an approval says of it."""
+    rows = Swarm.objects.select_for_update(no_key=True, of=("self",))
+    return rows.select_related("project", "goal__created_by").get(pk=swarm_id)
