@@ -1,6 +1,7 @@
 """An execution's life: open, deliver, accept, settle, reap. Every write carries the fence."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -48,11 +49,12 @@ def open_execution(
     title: str,
     assignment: dict[str, Any],
     stall_seconds: int = 0,
+    draws_on: Iterable[str] = (),
 ) -> Execution:
     """Place an assignment on a runner: a live lease, in the caller's transaction.
 
     `assignment` holds what agents.contracts.Assignment asks for beside what is known here. So many seconds without
-    progress are a stall; 0: it may be silent for as long as it takes.
+    progress are a stall; 0: it may be silent for as long as it takes. `draws_on` are the subjects of its budgets.
     """
     session = Session.objects.create(subject=f"swarm:{swarm}", title=title, agent=agent)
     execution = Execution.objects.create(
@@ -65,6 +67,7 @@ def open_execution(
         assignment=assignment | {"title": title},
         lease_until=timezone.now() + lease(),
         stall_seconds=stall_seconds,
+        budgets=sorted(draws_on),
         trace=current_trace(),
     )
     Placement.objects.create(execution=execution.id, team_id=turns.current_team_id(), runner=runner, kind=kind)
@@ -162,28 +165,42 @@ def accept(execution_id: UUID, fence: UUID) -> str:
     return "cancel" if execution.cancel_at else "continue"
 
 
-def settle(execution_id: UUID, fence: UUID, outcome: Outcome) -> list[str]:
-    """Accept an outcome once. Returns its faults, if it has any: then nothing is over and the agent tries again.
+@dataclass(frozen=True)
+class Receipt:
+    """The answer to an outcome: its faults, or what the same runner does next."""
 
-    The same report a second time changes nothing. Raises Stale.
+    faults: list[str] = field(default_factory=list)
+    next: Assignment | None = None
+
+
+def settle(execution_id: UUID, fence: UUID, outcome: Outcome) -> list[str]:
+    """Accept an outcome from who takes nothing next: see `receive`. Returns its faults."""
+    return receive(execution_id, fence, outcome).faults
+
+
+def receive(execution_id: UUID, fence: UUID, outcome: Outcome, *, takes_next: bool = False) -> Receipt:
+    """Accept an outcome once, and with `takes_next` claim in the same transaction what its runner does next.
+
+    An outcome with faults ends nothing: the agent tries again. The same report a second time changes nothing, and
+    brings nothing: its runner was given, or will be, what waits for it. Raises Stale.
     """
     report = outcome.model_dump(mode="json")
     if _has(execution_id, fence, report):
-        return []
+        return Receipt()
     execution = _live(execution_id, fence)
     faults, facts = settlement().examine(execution, outcome)
     with transaction.atomic(), acting(f"agent:{execution.agent}"):
         settlement().lock(execution.swarm)
         if _has(execution_id, fence, report):
-            return []
+            return Receipt()
         execution = _live(execution_id, fence)
         if faults:
             settlement().refused(execution, outcome, faults)
-            return faults
+            return Receipt(faults)
         if not _end(execution, *_verdict(outcome), outcome=report):
             raise Stale(str(execution_id))
         settlement().settled(execution, outcome, facts)
-    return []
+        return Receipt(next=settlement().next(execution) if takes_next else None)
 
 
 def _has(execution_id: UUID, fence: UUID, report: dict[str, Any]) -> bool:

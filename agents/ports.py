@@ -3,7 +3,7 @@
 from typing import Any, Protocol
 from uuid import UUID
 
-from agents.contracts import Outcome
+from agents.contracts import Assignment, Outcome
 from agents.models import Execution
 
 
@@ -25,8 +25,14 @@ class Settlement(Protocol):
     def settled(self, execution: Execution, outcome: Outcome, facts: Any) -> None:
         """An outcome was accepted; in the transaction that ends the execution."""
 
+    def next(self, execution: Execution) -> Assignment | None:
+        """What its runner does next, delivered; in the transaction that ended it. Never waits for a lock."""
+
     def ended(self, execution: Execution) -> None:
         """The execution ended without an outcome (lost, cancelled…); in the transaction that ends it."""
+
+    def soft_line(self, swarm: UUID, subjects: list[str]) -> None:
+        """What was spent on these subjects reached the line at which a person is asked; outside any transaction."""
 
 
 _bound: list[Settlement] = []

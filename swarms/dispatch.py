@@ -8,23 +8,30 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError, transaction
 from django.db.models.functions import Now
+from django.utils import timezone
 
+from agents import executions
+from agents.contracts import Assignment
 from agents.models import Execution
 from agents.nudges import nudge
-from swarms import attempts, checks, planner
-from swarms.models import CheckRun, Node, Plan
+from sessions.events import acting
+from swarms import attempts, checks, hints, planner
+from swarms.allowances import Parked
+from swarms.models import CheckRun, Node, Plan, Swarm
 from tenants import turns
 from tenants.context import PUBLIC, in_schema
 from tenants.models import Runner, Ticket
-from tenants.trace import begin_trace
+from tenants.trace import begin_trace, current_trace
 
 logger = structlog.get_logger(__name__)
-BEGIN: dict[str, Callable[[UUID, Runner], Execution | None]] = {
+BEGIN: dict[str, Callable[[UUID, Runner], Execution | Parked | None]] = {
     "plan": planner.begin,
     "node": attempts.begin,
     "checks": checks.begin,
 }
 SUBJECTS: dict[str, type[Plan] | type[Node] | type[CheckRun]] = {"plan": Plan, "node": Node, "checks": CheckRun}
+DIRECT = ("node", "checks")
+"""What can follow directly; a plan's beginning looks into the repository."""
 AT_ONCE = 100
 LATER = timedelta(seconds=30)
 """When a ticket that could not begin is tried again."""
@@ -54,6 +61,8 @@ def dispatch() -> int:
                 break
             runners[runner.pk] = runner
             given += 1
+        else:
+            hints.dispatch()  # there may be more
     for runner in runners.values():
         nudge(runner)
     return given
@@ -64,9 +73,8 @@ def _one_turn() -> Runner | None:
 
     Locks: runner, share, ticket, swarm. Who holds a swarm never waits for the others (see `take_next`).
     """
-    beats = timedelta(seconds=settings.HEARTBEAT_SECONDS * MISSED_BEATS)
     barren: set[tuple[UUID | None, bool]] = set()
-    for free in turns.free_runners(seen_within=beats):
+    for free in turns.free_runners(seen_within=_silence()):
         if (free.team_id, free.trusted) in barren:
             continue  # one like it found nothing
         with transaction.atomic():
@@ -84,13 +92,62 @@ def _one_turn() -> Runner | None:
 def _place(ticket: Ticket, runner: Runner) -> Execution | None:
     """The turn of a locked ticket. None when its work is not wanted any more."""
     execution = _begin(ticket, runner)
+    if isinstance(execution, Parked):
+        Ticket.objects.filter(pk=ticket.pk).update(parked=execution.why, not_before=Now() + execution.delay)
+        return None
     if execution is not None:
         turns.charge(ticket, runner, execution.pk)
     ticket.delete()
     return execution
 
 
-def _begin(ticket: Ticket, runner: Runner) -> Execution | None:
+def take_next(runner_id: UUID, *, held: UUID) -> Assignment | None:
+    """The direct call: claim and deliver what goes next on this runner, if by fair order that is this team's.
+
+    For a caller whose transaction holds swarm `held`, and so never waits for a lock: then there is nothing, and the
+    ordinary way is as fast as it is.
+    """
+    trace = current_trace()
+    try:
+        with transaction.atomic(), acting("system"):
+            found = _next_for(runner_id, held)
+            if found is None:
+                transaction.set_rollback(True)  # lets go of what was locked
+            return found
+    except (DatabaseError, CannotBegin):
+        # The outcome counts all the same; who dispatches next meets this ticket again, and says what is wrong with it.
+        logger.info("no direct call", runner=str(runner_id), exc_info=True)
+        return None
+    finally:
+        structlog.contextvars.bind_contextvars(trace=begin_trace(trace))
+
+
+def _next_for(runner_id: UUID, held: UUID) -> Assignment | None:
+    runner = turns.lock_slot(runner_id, wait=False)
+    if runner is None or not _is_connected(runner):
+        return None
+    ticket = turns.next_ticket(runner)
+    if ticket is None or ticket.team_id != turns.current_team_id() or ticket.kind not in DIRECT:
+        return None
+    swarm = SUBJECTS[ticket.kind].objects.values_list("swarm", flat=True).filter(pk=ticket.subject).first()
+    rows = Swarm.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=swarm)
+    if swarm != held and rows.first() is None:
+        return None
+    execution = _place(ticket, runner)
+    return executions.deliver(execution.pk, ticket.team) if execution else None
+
+
+def _is_connected(runner: Runner) -> bool:
+    """Whether what it says of its work is heard."""
+    return bool(runner.channel and runner.seen_at and timezone.now() - runner.seen_at < _silence())
+
+
+def _silence() -> timedelta:
+    """How long a runner may be silent and still be given work."""
+    return timedelta(seconds=settings.HEARTBEAT_SECONDS * MISSED_BEATS)
+
+
+def _begin(ticket: Ticket, runner: Runner) -> Execution | Parked | None:
     try:
         schema = ticket.team.schema_name
         with in_schema(schema):

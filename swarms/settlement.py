@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from agents.contracts import (
+    Assignment,
     CheckOutcome,
     FailureOutcome,
     Outcome,
@@ -12,7 +13,7 @@ from agents.contracts import (
     WorkOutcome,
 )
 from agents.models import Execution
-from swarms import attempts, checks, hints, merges, planner
+from swarms import allowances, attempts, checks, dispatch, hints, merges, planner
 from swarms.models import Attempt, CheckRun, Swarm
 from swarms.states import CheckRunState
 
@@ -77,10 +78,18 @@ class Settlement:
                 self._checked(_run(execution), outcome)
         self._wake(execution)
 
+    def next(self, execution: Execution) -> Assignment | None:
+        """See the protocol."""
+        return dispatch.take_next(execution.runner_id, held=execution.swarm)
+
     def ended(self, execution: Execution) -> None:
         """See the protocol."""
         self._failed(execution, execution.reason, execution.because, "")
         self._wake(execution)
+
+    def soft_line(self, swarm: UUID, subjects: list[str]) -> None:
+        """See the protocol."""
+        allowances.soft_line(swarm, subjects)
 
     def _wake(self, execution: Execution) -> None:
         hints.advance(execution.swarm)
@@ -96,6 +105,8 @@ class Settlement:
                     self._follow(run)
             case _:
                 attempts.fail(_attempt(execution), reason=reason, because=because, evidence=detail)
+        if reason == allowances.REASON:
+            allowances.ran_out(execution)
 
     def _checked(self, run: CheckRun, outcome: CheckOutcome) -> None:
         if run.state == CheckRunState.RUNNING and checks.finished(run, outcome):
@@ -118,6 +129,14 @@ class Settlement:
                 merges.checked(run)
 
 
+def lose_checks(run_id: UUID, because: str) -> None:
+    """No runner has these checks any more: run them again, or they are broken. With the swarm locked."""
+    run = _checks(run_id)
+    if checks.lost(run, because):
+        Settlement()._follow(run)
+    hints.advance(run.swarm_id)
+
+
 def _id(execution: Execution) -> UUID:
     return UUID(execution.subject.partition(":")[2])
 
@@ -127,6 +146,10 @@ def _attempt(execution: Execution) -> Attempt:
 
 
 def _run(execution: Execution) -> CheckRun:
+    return _checks(_id(execution))
+
+
+def _checks(run_id: UUID) -> CheckRun:
     return CheckRun.objects.select_related(
         "swarm__project", "attempt__node__swarm__project", "merge__attempt__node"
-    ).get(pk=_id(execution))
+    ).get(pk=run_id)

@@ -94,9 +94,11 @@ Outcome = Annotated[
 class OutcomeReport(Frozen):
     """Body of POST {url}/outcome.
 
-    Answers: 200 accepted (also when the same report comes twice), 409 the fence is stale (stop, push nothing more),
-    422 {"faults": ["…"]}: the outcome breaks its contract; tell the agent and report again.
+    Answers: 200 {"accepted": true} (also when the same report comes twice); 409: the fence is stale (stop, push
+    nothing more); 422 {"faults": ["…"]}: the outcome breaks its contract; tell the agent and report again.
     """
 
     fence: UUID
     outcome: Outcome
+    takes_next: bool = False
+    """Whoever reports can begin with another assignment at once: the answer may have it as `next`."""

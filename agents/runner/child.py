@@ -31,7 +31,8 @@ PROGRESS_SECONDS = 0.25
 def main(text: str, folder: Path, sandbox: Sandbox, log_format: str, control: Connection, errors: Connection) -> None:
     """Body of the process: carries out the assignment given as JSON.
 
-    Over `control` it sends ("progress", n) and at the end ("ended",), and takes ("stop", reason).
+    Over `control` it sends ("progress", n), ("next", assignment) when it was given that to pass on, and at the end
+    ("ended",); it takes ("stop", reason).
     `errors` becomes its standard error.
     """
     os.setsid()
@@ -56,7 +57,7 @@ async def _carry_out(assignment: Assignment, folder: Path, sandbox: Sandbox, con
     stopping: asyncio.Future[FailureReason] = loop.create_future()
     thread = threading.Thread(target=_obey, args=(control, loop, stopping), daemon=True)
     thread.start()
-    reports = Reports(assignment, _progress(control))
+    reports = Reports(assignment, _progress(control), lambda follows: control.send(("next", follows.model_dump_json())))
     try:
         outcome = await _work(assignment, Context(folder, sandbox, reports), stopping)
         if not reports.accepted:

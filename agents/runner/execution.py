@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -22,9 +23,11 @@ ERROR_LINES = 20
 class Execution:
     """An assignment and the process that carries it out."""
 
-    def __init__(self, assignment: Assignment, folder: Path) -> None:
+    def __init__(self, assignment: Assignment, folder: Path, on_next: Callable[[Assignment], None]) -> None:
+        """`on_next` takes what the runner shall do after this, which the child was given with its answer."""
         self.assignment = assignment
         self.folder = folder
+        self._on_next = on_next
         self.progress = 0
         self.killed = False
         """It was ended without regard to its outcome."""
@@ -103,6 +106,8 @@ class Execution:
             match control.recv():
                 case ("progress", int(count)):
                     self.progress = count
+                case ("next", str(text)):
+                    self._on_next(Assignment.model_validate_json(text))
                 case ("ended",):
                     self._reported = True
         except (EOFError, OSError):

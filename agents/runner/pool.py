@@ -37,7 +37,7 @@ class Pool:
         self._send = send
         self._closing = False
         self._executions: dict[UUID, Execution] = {}
-        self._waiting: set[UUID] = set()
+        self._waiting: dict[UUID, Assignment] = {}
         self._room = asyncio.Semaphore(capacity)
         self._tasks: set[asyncio.Task[None]] = set()
         self._processes = multiprocessing.get_context("forkserver")
@@ -63,10 +63,11 @@ class Pool:
 
     def beats(self) -> tuple[Beat, ...]:
         """What the heartbeat says about each execution."""
-        return tuple(
+        begun = tuple(
             Beat(execution=one.assignment.execution, fence=one.assignment.fence, progress=one.progress)
             for one in self._executions.values()
         )
+        return begun + tuple(Beat(execution=one.execution, fence=one.fence) for one in self._waiting.values())
 
     def take(self, assignment: Assignment) -> None:
         """Begins with an assignment, in the background; one that it holds already is only confirmed."""
@@ -74,7 +75,7 @@ class Pool:
         if held is not None:
             self._spawn(self._send(Accepted(execution=assignment.execution, fence=held.assignment.fence)))
         elif assignment.execution not in self._waiting:
-            self._waiting.add(assignment.execution)
+            self._waiting[assignment.execution] = assignment
             self._spawn(self._admit(assignment))
 
     def obey(self, verdicts: dict[UUID, Verdict]) -> None:
@@ -106,12 +107,12 @@ class Pool:
             await asyncio.wait_for(self._room.acquire(), 0 if self._closing else ROOM_SECONDS)
         except TimeoutError:
             log.warning("no room for an assignment", execution=str(assignment.execution))
-            await self._send(Ended(execution=assignment.execution))
+            await self._send(Ended(execution=assignment.execution, because="leaving" if self._closing else "full"))
             return
         finally:
-            self._waiting.discard(assignment.execution)
+            del self._waiting[assignment.execution]
         try:
-            one = Execution(assignment, self._folder / str(assignment.execution))
+            one = Execution(assignment, self._folder / str(assignment.execution), self.take)
             one.killed = self._closing
             self._executions[assignment.execution] = one
             await self._carry(one)
@@ -128,14 +129,14 @@ class Pool:
             failure = await self._watch(one)
             if failure is not None:
                 log.warning("a child left no outcome", reason=failure.reason, message=failure.message, **words)
-                await _report(assignment, failure)
+                await self._report(assignment, failure)
         except Exception:
             log.exception("an assignment could not be carried out", **words)
         finally:
             del self._executions[assignment.execution]
             await asyncio.to_thread(shutil.rmtree, one.folder, ignore_errors=True)
             log.info("assignment ended", **words)
-            await self._send(Ended(execution=assignment.execution))
+            await self._send(Ended(execution=assignment.execution, because="leaving" if self._closing else "over"))
 
     async def _watch(self, one: Execution) -> FailureOutcome | None:
         """Runs the child to its end; what must be reported in its place, if anything."""
@@ -151,12 +152,11 @@ class Pool:
             await one.ended.wait()
         return one.verdict()
 
-
-async def _report(assignment: Assignment, failure: FailureOutcome) -> None:
-    reports = Reports(assignment)
-    try:
-        await reports.outcome(failure)
-    except (Stale, Faults, Refused) as error:
-        log.info("a failure was not taken", execution=str(assignment.execution), because=str(error))
-    finally:
-        await reports.close()
+    async def _report(self, assignment: Assignment, failure: FailureOutcome) -> None:
+        reports = Reports(assignment, on_next=self.take)
+        try:
+            await reports.outcome(failure)
+        except (Stale, Faults, Refused) as error:
+            log.info("a failure was not taken", execution=str(assignment.execution), because=str(error))
+        finally:
+            await reports.close()

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import structlog
@@ -37,12 +38,19 @@ class Refused(Exception):
 class Reports:
     """Reports of one execution. Records keep their order; `run()` must be running to send them by itself."""
 
-    def __init__(self, assignment: Assignment, on_progress: Callable[[int], None] = lambda count: None) -> None:
+    def __init__(
+        self,
+        assignment: Assignment,
+        on_progress: Callable[[int], None] = lambda count: None,
+        on_next: Callable[[Assignment], None] | None = None,
+    ) -> None:
+        """`on_next` takes what the runner shall do after this; without it the control plane is not asked."""
         self.assignment = assignment
         self.accepted = False
         """The control plane has taken an outcome; nothing can follow it."""
         self._patience = 3 * assignment.lease_seconds
         self._on_progress = on_progress
+        self._on_next = on_next
         self._count = 0
         self._pending: list[Record] = []
         self._sending = 0
@@ -94,11 +102,14 @@ class Reports:
     async def outcome(self, outcome: Outcome) -> None:
         """Reports how the execution ended, after all records. Raises Stale, Faults or Refused."""
         await self.flush()
-        await self._post("outcome", OutcomeReport(fence=self.assignment.fence, outcome=outcome))
+        report = OutcomeReport(fence=self.assignment.fence, outcome=outcome, takes_next=self._on_next is not None)
+        answer = await self._post("outcome", report)
         self.accepted = True
+        if self._on_next is not None and (follows := answer.get("next")):
+            self._on_next(Assignment.model_validate(follows))
 
-    async def _post(self, path: str, body: BaseModel) -> None:
-        """Posts until it is answered; gives up when the lease would surely be gone."""
+    async def _post(self, path: str, body: BaseModel) -> dict[str, Any]:
+        """Posts until it is answered, and returns the answer; gives up when the lease would surely be gone."""
         deadline = time.monotonic() + self._patience
         pause = 0.1
         content = body.model_dump_json()
@@ -122,10 +133,11 @@ class Reports:
             pause = min(pause * 2, 3)
 
 
-def _judge(response: httpx.Response, path: str) -> None:
+def _judge(response: httpx.Response, path: str) -> dict[str, Any]:
     status = response.status_code
     if response.is_success:
-        return
+        answer: dict[str, Any] = response.json()
+        return answer
     if status in (401, 403, 409):
         raise Stale(f"The control plane answered {status}: the lease is gone.")
     if status == 422 and path == "outcome":

@@ -71,7 +71,7 @@ def records(request: TeamRequest, team: str, execution: UUID) -> JsonResponse:
 @csrf_exempt
 @require_POST
 def outcome(request: TeamRequest, team: str, execution: UUID) -> JsonResponse:
-    """How it ended. A report that comes twice is answered in the same way."""
+    """How it ended. A report that comes twice is answered in the same way, without what came next."""
     found = _find(request, execution)
     if isinstance(found, JsonResponse) and found.status_code != STALE_STATUS:
         return found
@@ -79,9 +79,12 @@ def outcome(request: TeamRequest, team: str, execution: UUID) -> JsonResponse:
     if isinstance(report, JsonResponse):
         return report
     try:
-        faults = executions.settle(execution, report.fence, report.outcome)
+        receipt = executions.receive(execution, report.fence, report.outcome, takes_next=report.takes_next)
     except executions.Stale:
         return JsonResponse(STALE, status=STALE_STATUS)
     except DataError as error:
-        faults = [f"this cannot be stored: {error}"]
-    return JsonResponse({"faults": faults}, status=422) if faults else JsonResponse({"accepted": True})
+        receipt = executions.Receipt([f"this cannot be stored: {error}"])
+    if receipt.faults:
+        return JsonResponse({"faults": receipt.faults}, status=422)
+    follows = {"next": receipt.next.model_dump(mode="json")} if receipt.next else {}
+    return JsonResponse({"accepted": True} | follows)
