@@ -29,5 +29,8 @@ def _of(swarm: Swarm) -> Iterator[tuple[str, str]]:
     for entry in swarm.merges.all():
         if entry.state == "merged" and not repos.is_ancestor(project, entry.commit, head):
             yield "git_merged", f"merged {entry.commit} is not in {head}"
-    if swarm.landed_commit and not repos.is_ancestor(project, head, swarm.landed_commit):
-        yield "git_landed", f"landed {swarm.landed_commit} without {head}"
+    # From its rollback on the branch begins at the target; it then lands once more.
+    field = "rolled_back_commit" if swarm.rollback_at else "landed_commit"
+    landed = getattr(swarm, field)
+    if landed and not repos.is_ancestor(project, head, landed):
+        yield "git_landed", f"{field} {landed} without {head}"

@@ -48,13 +48,14 @@ INVARIANTS = (
     ),
     Invariant(
         "rolled_back",
-        "A swarm was rolled back exactly when its landing was taken back, if it had landed; every node that undoes"
+        "A swarm was rolled back exactly when what had landed was taken back, if anything had; every node that undoes"
         " something has succeeded then, and undoes what had succeeded.",
         """
         SELECT s.id::text AS id, s.id AS swarm, concat('the swarm is ', s.state, ', landed ',
           coalesce(nullif(s.landed_commit, ''), 'nothing'), ', taken back with ',
           coalesce(nullif(s.rolled_back_commit, ''), 'nothing')) AS says
-        FROM swarms_swarm s WHERE s.state = 'rolled_back' AND (s.landed_commit <> '') <> (s.rolled_back_commit <> '')
+        FROM swarms_swarm s WHERE s.state = 'rolled_back' AND (s.rolled_back_commit <> '') <> EXISTS (
+          SELECT FROM swarms_node r WHERE r.swarm_id = s.id AND r.undoes_id IS NOT NULL AND r.kind <> 'undo')
         UNION ALL
         SELECT u.id::text, u.swarm_id, concat(u.key, ' is ', u.state, ', undoes ', n.key, ', which is ', n.state,
           ', and the swarm is ', s.state)
