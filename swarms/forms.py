@@ -9,6 +9,7 @@ from pydantic import ValidationError as ContractError
 
 from agents.contracts import Check
 from swarms.models import Project
+from swarms.operations import HIGHEST
 
 _EXAMPLE_CHECKS = "unit tests: python -m unittest\nlint: ruff check ."
 
@@ -123,4 +124,26 @@ class DecisionForm(forms.Form):
         max_length=2000,
         widget=forms.Textarea(attrs={"rows": 2}),
         help_text="Needed to reject: it goes to those who work on it.",
+    )
+
+
+class PriorityForm(forms.Form):
+    """Before or after others."""
+
+    priority = forms.IntegerField(
+        label="Priority",
+        min_value=-HIGHEST,
+        max_value=HIGHEST,
+        help_text=f"From -{HIGHEST} to {HIGHEST}; 0 is usual, and what is higher goes first.",
+    )
+
+
+class DeadlineForm(forms.Form):
+    """Until when a swarm must have ended."""
+
+    at = forms.DateTimeField(
+        label="Deadline (UTC)",
+        required=False,
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
+        help_text="When it has passed and the swarm has not ended, the swarm fails. Empty: no deadline.",
     )

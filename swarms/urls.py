@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from swarms.views import approvals, home, node, projects, swarm
+from swarms.views import approvals, home, node, operations, projects, swarm
 
 _SWARM = "projects/<slug:slug>/swarms/<int:number>/"
 _NODE = f"{_SWARM}nodes/<slug:key>/"
@@ -23,11 +23,19 @@ urlpatterns = [
     path(f"{_SWARM}plan.yaml", swarm.plan_yaml, name="plan-yaml"),
     path(f"{_SWARM}plan/", swarm.give_plan, name="plan-give"),
     path(f"{_SWARM}plan/again/", swarm.plan_again, name="plan-again"),
-    path(f"{_SWARM}pause/", swarm.pause, name="swarm-pause"),
-    path(f"{_SWARM}resume/", swarm.resume, name="swarm-resume"),
-    path(f"{_SWARM}cancel/", swarm.cancel, name="swarm-cancel"),
+    path(f"{_SWARM}pause/", operations.pause, name="swarm-pause"),
+    path(f"{_SWARM}resume/", operations.resume, name="swarm-resume"),
+    path(f"{_SWARM}drain/", operations.drain, name="swarm-drain"),
+    path(f"{_SWARM}cancel/", operations.cancel, name="swarm-cancel"),
+    path(f"{_SWARM}retry/", operations.retry, name="swarm-retry"),
+    path(f"{_SWARM}turn/", operations.turn, name="swarm-turn"),
+    path(f"{_SWARM}turn/priority/", operations.priority, name="swarm-priority"),
+    path(f"{_SWARM}turn/deadline/", operations.deadline, name="swarm-deadline"),
     path(_NODE, node.node, name="node"),
     path(f"{_NODE}state/", node.state, name="node-state"),
+    path(f"{_NODE}skip/", operations.node_skip, name="node-skip"),
+    path(f"{_NODE}retry/", operations.node_retry, name="node-retry"),
+    path(f"{_NODE}priority/", operations.node_priority, name="node-priority"),
     path("swarms/", home.swarms, name="swarms"),
     path("approvals/", approvals.approvals, name="approvals"),
     path("approvals/<uuid:pk>/", approvals.approval, name="approval"),

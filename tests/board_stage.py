@@ -12,7 +12,6 @@ from swarms.digests import digest
 from swarms.models import (
     Approval,
     Attempt,
-    Condition,
     Edge,
     Goal,
     Merge,
@@ -139,7 +138,6 @@ class Stage:
             for state in way.split():
                 Node.objects.filter(pk=made[key].pk).update(state=state)
         self.nodes = made
-        Condition.objects.create(node=made["docs"], kind="dependency", text="waits for printer", remedy="Wait.")
         now = timezone.now()
         ended: dict[str, Any] = {"ended_at": now, "state": "done"}
         first = Attempt.objects.create(
@@ -235,6 +233,7 @@ class Stage:
             "project-rows": "/projects/textkit/rows/",
             "swarm": swarm,
             "swarm-region": f"{swarm}regions/nodes/",
+            "swarm-turn": f"{swarm}turn/",
             "swarm-feed": f"{swarm}feed/?after=0",
             "plan-yaml": f"{swarm}plan.yaml",
             "node": node,

@@ -58,7 +58,14 @@ def test_every_page_of_the_dashboard_is_on_the_stage(stage: Stage) -> None:
         "plan-again",
         "swarm-pause",
         "swarm-resume",
+        "swarm-drain",
         "swarm-cancel",
+        "swarm-retry",
+        "swarm-priority",
+        "swarm-deadline",
+        "node-skip",
+        "node-retry",
+        "node-priority",
         "approval-decide",
     }
     assert names - posts == set(stage.pages)
@@ -72,7 +79,14 @@ POSTS = {
     "/projects/textkit/swarms/1/plan/again/": Permission.STATE_GOAL,
     "/projects/textkit/swarms/1/pause/": Permission.STATE_GOAL,
     "/projects/textkit/swarms/1/resume/": Permission.STATE_GOAL,
+    "/projects/textkit/swarms/1/drain/": Permission.STATE_GOAL,
     "/projects/textkit/swarms/1/cancel/": Permission.STATE_GOAL,
+    "/projects/textkit/swarms/1/retry/": Permission.STATE_GOAL,
+    "/projects/textkit/swarms/1/turn/priority/": Permission.STATE_GOAL,
+    "/projects/textkit/swarms/1/turn/deadline/": Permission.STATE_GOAL,
+    "/projects/textkit/swarms/1/nodes/docs/skip/": Permission.STATE_GOAL,
+    "/projects/textkit/swarms/1/nodes/docs/retry/": Permission.STATE_GOAL,
+    "/projects/textkit/swarms/1/nodes/docs/priority/": Permission.STATE_GOAL,
     "/approvals/{approval}/decide/": Permission.APPROVE,
 }
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -13,11 +12,11 @@ from swarms import board, goals, operations, picture
 from swarms.feed import feed as feed_lines
 from swarms.forms import PlanForm
 from swarms.models import Swarm
-from swarms.planner import PlanFaults, write_yaml
+from swarms.plan_yaml import PlanFaults, write_yaml
 from swarms.states import PlanState, SwarmState
 from swarms.views.found import swarm_of
+from swarms.views.operations import act
 from tenants.access import TeamRequest, requires
-from tenants.models import User
 from tenants.roles import Permission
 
 Context = dict[str, Any]
@@ -26,9 +25,7 @@ Context = dict[str, Any]
 def _header(swarm: Swarm) -> Context:
     return {
         "meters": board.meters(swarm),
-        "may_pause": swarm.state == SwarmState.RUNNING,
-        "may_resume": swarm.state == SwarmState.PAUSED,
-        "may_cancel": SwarmState.CANCELLING in Swarm.MOVES[swarm.state],
+        "can": operations.possible(swarm),
     }
 
 
@@ -150,34 +147,4 @@ def give_plan(request: TeamRequest, slug: str, number: int) -> HttpResponse:
 def plan_again(request: TeamRequest, slug: str, number: int) -> HttpResponse:
     """Ask the coordinator for another plan."""
     note = request.POST.get("note", "").strip()[:4000]
-    return _act(request, slug, number, lambda swarm, by: goals.plan_again(swarm, by=by, note=note))
-
-
-@require_POST
-@requires(Permission.STATE_GOAL)
-def pause(request: TeamRequest, slug: str, number: int) -> HttpResponse:
-    """Let nothing new start."""
-    return _act(request, slug, number, lambda swarm, by: operations.pause(swarm, by=by))
-
-
-@require_POST
-@requires(Permission.STATE_GOAL)
-def resume(request: TeamRequest, slug: str, number: int) -> HttpResponse:
-    """Go on."""
-    return _act(request, slug, number, lambda swarm, by: operations.resume(swarm, by=by))
-
-
-@require_POST
-@requires(Permission.STATE_GOAL)
-def cancel(request: TeamRequest, slug: str, number: int) -> HttpResponse:
-    """Stop everything."""
-    return _act(request, slug, number, lambda swarm, by: operations.cancel(swarm, by=by))
-
-
-def _act(request: TeamRequest, slug: str, number: int, verb: Callable[[Swarm, User], object]) -> HttpResponse:
-    found = swarm_of(slug, number)
-    try:
-        verb(found, request.user)
-    except ValidationError as error:
-        messages.error(request, " ".join(error.messages))
-    return redirect("swarm", slug=slug, number=number)
+    return act(request, slug, number, lambda swarm, by: goals.plan_again(swarm, by=by, note=note))
