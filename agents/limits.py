@@ -72,7 +72,7 @@ class Limit:
             granted, taken, limit, now = answer
             found = Slots(bool(granted), taken, limit, now)
         else:
-            found = _here(_paces.setdefault(self.name, Pace()), action, call, went, began)
+            found = here(_paces.setdefault(self.name, Pace()), action, call, went, began, _now())
         LIMIT.labels(self.name).set(found.limit // 10)
         return found
 
@@ -106,10 +106,11 @@ def keys(name: str) -> list[str]:
     return [f"waggle:limit:{{{name}}}", f"waggle:limit:{{{name}}}:slots"]
 
 
-def _here(pace: Pace, action: str, call: str, went: Went, began: int) -> Slots:
+def here(pace: Pace, action: str, call: str, went: Went, began: int, now: int) -> Slots:
+    """What PACE_LUA does, on a limit of this process."""
     if action == "take":
-        return pace.take(_now(), call)
-    return pace.renew(_now(), call) if action == "renew" else pace.give_back(_now(), call, went, began)
+        return pace.take(now, call)
+    return pace.renew(now, call) if action == "renew" else pace.give_back(now, call, went, began)
 
 
 def _now() -> int:

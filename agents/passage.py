@@ -70,8 +70,8 @@ def asked_to_wait(header: str | None, now: datetime) -> timedelta | None:
     if not header:
         return None
     try:
-        wait = timedelta(seconds=float(header))
-    except (ValueError, OverflowError):
+        wait = timedelta(seconds=min(float(header), LONGEST_WAIT.total_seconds()))
+    except ValueError:
         try:
             date = parsedate_to_datetime(header)
         except ValueError:

@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 import httpx
 from django.conf import settings
 
 from agents.metering import BROKEN_OFF, Meter
+from agents.passage import Passage, Refused, passage
 
 Scope = Any
 Receive = Callable[[], Awaitable[Any]]
@@ -20,15 +22,6 @@ TIMEOUTS = httpx.Timeout(connect=10, read=300, write=60, pool=10)
 _PASSED_ON = ("content-type", "retry-after", "x-request-id")
 
 
-class Refused(Exception):
-    """The gateway itself answers: HTTP status, OpenAI's `code`, what to do."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-
-
 @dataclass(frozen=True)
 class Call:
     """What goes to the provider."""
@@ -36,6 +29,11 @@ class Call:
     method: str
     path: str
     body: bytes | None
+    schema: str
+    """The team that it is for."""
+    execution: UUID
+    repeat: bool = False
+    """Its client tries again."""
 
 
 def openai_error(refusal: Refused) -> bytes:
@@ -46,29 +44,34 @@ def openai_error(refusal: Refused) -> bytes:
 
 async def ask(call: Call, meter: Meter, send: Send) -> int:
     """Pass one call on and its answer back. Returns the provider's status. Raises Refused when there is no answer."""
-    client = _client_of_this_loop()
+    async with passage(call.schema, call.execution, repeat=call.repeat) as way:
+        try:
+            response = await _client_of_this_loop().send(_request(call), stream=True)
+        except httpx.TransportError as error:
+            await way.broke(error)
+            raise _unreached(error) from error
+        try:
+            await way.answered(response)
+            if response.headers.get("content-type", "").startswith("text/event-stream"):
+                return await _pass_stream_on(response, meter, send, way)
+            return await _pass_whole_on(response, meter, send, way)
+        finally:
+            await response.aclose()
+
+
+def _request(call: Call) -> httpx.Request:
     headers = {"content-type": "application/json", "accept-encoding": "identity"}
     if settings.MODEL_API_KEY:
         headers["authorization"] = f"Bearer {settings.MODEL_API_KEY}"
-    request = client.build_request(
-        call.method, f"{settings.MODEL_BASE_URL}/{call.path}", content=call.body, headers=headers
-    )
-    try:
-        response = await client.send(request, stream=True)
-    except httpx.TransportError as error:
-        raise _unreached(error) from error
-    try:
-        if response.headers.get("content-type", "").startswith("text/event-stream"):
-            return await _pass_stream_on(response, meter, send)
-        return await _pass_whole_on(response, meter, send)
-    finally:
-        await response.aclose()
+    url = f"{settings.MODEL_BASE_URL}/{call.path}"
+    return _client_of_this_loop().build_request(call.method, url, content=call.body, headers=headers)
 
 
-async def _pass_whole_on(response: httpx.Response, meter: Meter, send: Send) -> int:
+async def _pass_whole_on(response: httpx.Response, meter: Meter, send: Send, way: Passage) -> int:
     try:
         body = await response.aread()
     except httpx.TransportError as error:
+        await way.broke(error)
         raise _unreached(error) from error
     meter.feed(body)
     await send(_start(response))
@@ -76,7 +79,7 @@ async def _pass_whole_on(response: httpx.Response, meter: Meter, send: Send) -> 
     return response.status_code
 
 
-async def _pass_stream_on(response: httpx.Response, meter: Meter, send: Send) -> int:
+async def _pass_stream_on(response: httpx.Response, meter: Meter, send: Send, way: Passage) -> int:
     meter.begin(streamed=True)
     await send(_start(response))
     status, last = response.status_code, b""
@@ -87,6 +90,7 @@ async def _pass_stream_on(response: httpx.Response, meter: Meter, send: Send) ->
     except httpx.TransportError as error:
         # The status is sent already: the error goes into the stream, where OpenAI's clients look for it.
         status, last = BROKEN_OFF, b"\n\ndata: " + openai_error(_unreached(error)) + b"\n\n"
+        await way.broke(error)
     await send({"type": "http.response.body", "body": last})
     return status
 

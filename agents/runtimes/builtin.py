@@ -46,6 +46,7 @@ ROUNDS = 3
 """How often an answer that breaks its contract goes back to the agent."""
 RECONNECTS = 5
 HTTP_RETRIES = 8
+_AWAY = frozenset({429, 502, 503, 504, 529})
 FINAL = "final_result"
 
 
@@ -206,9 +207,12 @@ AGENTS: dict[str, Agent[Desk, Any]] = {
 """Built once: children are forked with them."""
 
 
-def _is_out_of_money(error: ModelHTTPError) -> bool:
-    """Whether our gateway, and not the provider, refused the call for want of money."""
-    return error.status_code == 402 and "budget_exhausted" in str(error.body)
+def _reason(error: ModelHTTPError) -> FailureReason:
+    """What an answer of the gateway means: its own no for want of money, a provider that is away, or the provider."""
+    if error.status_code == 402 and "budget_exhausted" in str(error.body):
+        return FailureReason.BUDGET_EXCEEDED
+    # After all retries. It says nothing about the work.
+    return FailureReason.PROVIDER_UNAVAILABLE if error.status_code in _AWAY else FailureReason.MODEL_ERROR
 
 
 def _failure(error: Exception, work: Run) -> FailureOutcome:
@@ -219,7 +223,7 @@ def _failure(error: Exception, work: Run) -> FailureOutcome:
             failure = FailureOutcome(reason=FailureReason.NO_CHANGES, message=message, detail=work.last_answer)
         case ModelHTTPError():
             message = f"The model's provider answered HTTP {error.status_code}: {_provider_says(error.body)}"
-            reason = FailureReason.BUDGET_EXCEEDED if _is_out_of_money(error) else FailureReason.MODEL_ERROR
+            reason = _reason(error)
             failure = FailureOutcome(reason=reason, message=message, detail=str(error.body or ""))
         case ModelAPIError():
             message = f"The model could not be reached: {error.message}"
