@@ -65,6 +65,7 @@ class RunnerConsumer(AsyncWebsocketConsumer):
                 verdicts = await self._ask(runners.beats, self.runner, message.executions)
                 await self._say(Verdicts.model_validate({"executions": verdicts}))
             case Ended():
+                await self._ask(runners.let_go, self.runner, message.execution, message.because)
                 await self.placed({})
 
     async def _hello(self, message: Hello) -> None:
@@ -88,8 +89,9 @@ class RunnerConsumer(AsyncWebsocketConsumer):
 
     async def placed(self, event: dict[str, Any]) -> None:
         """Something was placed on this runner: give it. Something must stop: say so before the next heartbeat."""
-        if cancel := event.get("cancel"):
-            await self._say(Verdicts.model_validate({"executions": dict.fromkeys(cancel, "cancel")}))
+        verdicts = {one: verdict for verdict in ("cancel", "stale") for one in event.get(verdict, ())}
+        if verdicts:
+            await self._say(Verdicts.model_validate({"executions": verdicts}))
         for assignment in await self._ask(runners.pending, self.runner, self.channel_name):
             await self._say(Assign(assignment=assignment))
 

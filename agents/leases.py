@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -69,7 +70,12 @@ def heartbeats(live: Iterable[Beat]) -> dict[UUID, str]:
     The database's clock decides. One that is locked (its outcome is just coming in) is left alone until the next beat.
     """
     beats = list(live)
-    words = [[one.execution for one in beats], [one.fence for one in beats], [one.progress for one in beats], lease()]
+    words: list[Any] = [
+        [one.execution for one in beats],
+        [one.fence for one in beats],
+        [one.progress for one in beats],
+        lease(),
+    ]
     with connection.cursor() as cursor:
         cursor.execute(_BEAT, words)
         found = cursor.fetchall()

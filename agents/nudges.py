@@ -13,12 +13,13 @@ from tenants.models import Runner
 logger = structlog.get_logger(__name__)
 
 
-def nudge(runner: Runner, *, cancel: Iterable[UUID] = ()) -> None:
-    """Make a runner's websocket look for placements, and pass on which executions were asked to stop."""
+def nudge(runner: Runner, *, cancel: Iterable[UUID] = (), stale: Iterable[UUID] = ()) -> None:
+    """Make a runner's websocket look for placements, and pass on which executions were asked to stop or are over."""
     layer = get_channel_layer()
     if layer is None or not runner.channel:
         return
     try:
-        async_to_sync(layer.send)(runner.channel, {"type": "placed", "cancel": [str(one) for one in cancel]})
+        words = {"cancel": [str(one) for one in cancel], "stale": [str(one) for one in stale]}
+        async_to_sync(layer.send)(runner.channel, {"type": "placed"} | words)
     except (RedisError, OSError) as error:
         logger.warning("nudge not sent", runner=runner.name, error=str(error))

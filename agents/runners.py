@@ -2,15 +2,19 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 import structlog
+from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from agents import executions
 from agents.contracts import Assignment
 from agents.contracts.link import Beat, Hello
+from agents.leases import heartbeats, lease
 from agents.models import Execution
 from agents.states import ExecutionState
 from tenants import tokens
@@ -47,23 +51,33 @@ def connect(runner_id: UUID, hello: Hello, channel: str) -> None:
         runner.save(update_fields=["capacity", "sandbox", "version", "boot", "channel"])
         Runner.objects.filter(pk=runner_id).update(seen_at=Now())
     held = set(hello.holding)
-    for placement in Placement.objects.filter(runner=runner_id, delivered_at__isnull=False).select_related("team"):
-        if placement.execution in held:
-            continue
-        with in_schema(placement.team.schema_name):
-            execution = Execution.objects.get(pk=placement.execution)
-            if execution.state == ExecutionState.LEASED:
-                # It was sent, and never began: send it again.
-                Placement.objects.filter(pk=placement.pk).update(delivered_at=None)
-            else:
-                executions.end(
-                    execution.id, ExecutionState.LOST, reason="lost", because="its runner was started again without it"
-                )
+    for schema, placed in _by_team(runner_id, Q(delivered_at__isnull=False)).items():
+        dropped = [execution for execution in placed if execution not in held]
+        with in_schema(schema):
+            begun = dict(Execution.objects.filter(pk__in=dropped).values_list("pk", "state"))
+            unbegun = [pk for pk, state in begun.items() if state == ExecutionState.LEASED]
+            # They were sent, and never begun: send them again.
+            Placement.objects.filter(execution__in=unbegun).update(delivered_at=None)
+            for execution in begun.keys() - set(unbegun):
+                _lose(execution, "lost", "its runner was started again without it")
 
 
 def disconnect(runner_id: UUID, channel: str) -> None:
     """The websocket is gone; what the runner holds goes on until its leases run out."""
     Runner.objects.filter(pk=runner_id, channel=channel).update(channel="")
+
+
+def _by_team(runner_id: UUID, wanted: Q) -> dict[str, list[UUID]]:
+    """Executions placed on this runner, by the schema of their team."""
+    found: dict[str, list[UUID]] = {}
+    rows = Placement.objects.filter(wanted, runner=runner_id).values_list("team__schema_name", "execution")
+    for schema, execution in rows.order_by("created_at"):
+        found.setdefault(schema, []).append(execution)
+    return found
+
+
+def _lose(execution: UUID, reason: str, because: str, guard: Q | None = None) -> bool:
+    return executions.end(execution, ExecutionState.LOST, reason=reason, because=because, guard=guard)
 
 
 def pending(runner_id: UUID, channel: str) -> list[Assignment]:
@@ -80,32 +94,49 @@ def pending(runner_id: UUID, channel: str) -> list[Assignment]:
     return found
 
 
-def _schema_of(execution: UUID, runner_id: UUID) -> str | None:
-    return (
-        Placement.objects.filter(execution=execution, runner=runner_id)
-        .values_list("team__schema_name", flat=True)
-        .first()
-    )
-
-
 def accepted(runner_id: UUID, execution: UUID, fence: UUID) -> str:
     """The runner began with an execution: what to do with it."""
-    schema = _schema_of(execution, runner_id)
-    if schema is None:
-        return "stale"
-    with in_schema(schema):
-        return executions.accept(execution, fence)
+    for schema in _by_team(runner_id, Q(execution=execution)):
+        with in_schema(schema):
+            return executions.accept(execution, fence)
+    return "stale"
 
 
 def beats(runner_id: UUID, live: Iterable[Beat]) -> dict[UUID, str]:
-    """A heartbeat: the runner is alive, and so is each of these. What to do with each."""
+    """A heartbeat: the runner is alive, and so is each of these. What to do with each.
+
+    A few statements for each team that has work here, however much it is.
+    """
     Runner.objects.filter(pk=runner_id).update(seen_at=Now())
-    verdicts = {}
-    for beat in live:
-        schema = _schema_of(beat.execution, runner_id)
-        if schema is None:
-            verdicts[beat.execution] = "stale"
-            continue
+    said = {beat.execution: beat for beat in live}
+    verdicts = dict.fromkeys(said, "stale")
+    for schema, placed in _by_team(runner_id, Q()).items():
         with in_schema(schema):
-            verdicts[beat.execution] = executions.heartbeat(beat.execution, beat.fence, beat.progress)
+            verdicts |= heartbeats(said[execution] for execution in placed if execution in said)
+            for execution in _forgotten([execution for execution in placed if execution not in said]):
+                _lose(execution, "lost", "its runner is there and no longer has it", _silent())
     return verdicts
+
+
+def _silent() -> Q:
+    """Begun, and not said to be alive in the last two heartbeats."""
+    silence = timedelta(seconds=2 * settings.HEARTBEAT_SECONDS)
+    return Q(state=ExecutionState.RUNNING, lease_until__lt=Now() + lease() - silence)
+
+
+def _forgotten(missing: list[UUID]) -> list[UUID]:
+    return list(Execution.objects.filter(_silent(), pk__in=missing).values_list("pk", flat=True)) if missing else []
+
+
+_LET_GO = {
+    "over": ("lost", "its runner ended it without an outcome that could be accepted"),
+    "leaving": ("released", "its runner stops in good order"),
+    "full": ("released", "its runner had no room for it"),
+}
+
+
+def let_go(runner_id: UUID, execution: UUID, because: str) -> None:
+    """The runner no longer has this execution. If nothing came of it, somebody else gets its work at once."""
+    for schema in _by_team(runner_id, Q(execution=execution)):
+        with in_schema(schema):
+            _lose(execution, *_LET_GO[because])

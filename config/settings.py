@@ -58,6 +58,7 @@ MODEL_REHEARSAL = env_bool("WAGGLE_MODEL_REHEARSAL", False)
 LEASE_SECONDS = env_float("WAGGLE_LEASE_SECONDS", 30, minimum=1)
 HEARTBEAT_SECONDS = env_float("WAGGLE_HEARTBEAT_SECONDS", 10, minimum=0.2)
 TICK_SECONDS = env_float("WAGGLE_TICK_SECONDS", 0.5, minimum=0.05)
+SWEEP_SECONDS = env_float("WAGGLE_SWEEP_SECONDS", 5, minimum=0.1)
 VERIFY_SECONDS = env_float("WAGGLE_VERIFY_SECONDS", 3600, minimum=0)
 
 # daphne serves `manage.py runserver`; loading it costs every other process a third of a second.

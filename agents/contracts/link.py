@@ -44,10 +44,12 @@ class Heartbeat(Frozen):
 
 
 class Ended(Frozen):
-    """The runner let go of an execution (its outcome went over HTTP, or nobody wants it)."""
+    """The runner let go of an execution. If that is still live, nobody works on it: then it ends at once."""
 
     type: Literal["ended"] = "ended"
     execution: UUID
+    because: Literal["over", "leaving", "full"] = "over"
+    """over: its outcome went over HTTP, or nobody wants it; leaving: the runner stops in good order; full: no room."""
 
 
 FromRunner = Annotated[Hello | Accepted | Heartbeat | Ended, Field(discriminator="type")]

@@ -12,6 +12,7 @@ from django.db import OperationalError, close_old_connections, connection
 
 from sessions.relay import Relay
 from swarms import reconcile
+from swarms.sweep import Sweep
 from swarms.verify import hourly
 from tenants.ending import ending
 
@@ -44,15 +45,20 @@ class Command(BaseCommand):
             stop.wait(settings.TICK_SECONDS)
         logger.info("ticker leads")
         over = threading.Event()
-        relay = threading.Thread(target=_relay, args=[over], name="relay", daemon=True)
-        relay.start()
+        beside = [
+            threading.Thread(target=_relay, args=[over], name="relay", daemon=True),
+            threading.Thread(target=_sweep, args=[over], name="sweep", daemon=True),
+        ]
+        for thread in beside:
+            thread.start()
         threading.Thread(target=hourly.run, args=[over], name="verify", daemon=True).start()
         try:
             self._tick(leader, stop)
         finally:
-            # Who leads no longer relays no longer.
+            # Who leads no longer relays no longer, and mends nothing.
             over.set()
-            relay.join(timeout=5)
+            for thread in beside:
+                thread.join(timeout=5)
 
     def _tick(self, leader: psycopg.Connection[Any], stop: threading.Event) -> None:
         looked = 0.0
@@ -77,6 +83,19 @@ def _relay(stop: threading.Event) -> None:
             logger.exception("relay stopped; starting it again")
             connection.close()
             stop.wait(1)
+
+
+def _sweep(stop: threading.Event) -> None:
+    """Beside the ticks, so that no tick waits for it."""
+    broom = Sweep()
+    while not stop.wait(settings.SWEEP_SECONDS):
+        close_old_connections()
+        try:
+            broom.run()
+        except Exception:
+            # The next one looks at the same rows.
+            logger.exception("a sweep was broken off")
+            connection.close()
 
 
 def _parameters() -> dict[str, Any]:
