@@ -6,7 +6,7 @@ from django.db.models import F
 
 from sessions.events import acting, publish
 from sessions.transitions import move
-from swarms import planner
+from swarms import admission, planner
 from swarms.models import Goal, Plan, Project, Swarm
 from swarms.states import ProjectState, SwarmState
 from tenants.models import User
@@ -16,7 +16,7 @@ MAX_GOAL = 20_000
 
 
 def state_goal(project: Project, text: str, *, by: User) -> Swarm:
-    """State a goal: its swarm begins to plan. Raises ValidationError."""
+    """State a goal: its swarm begins to plan. Raises ValidationError, of which AdmissionRefused is one."""
     if not text.strip():
         raise ValidationError({"text": "Say what you want, in a sentence or more."})
     if len(text) > MAX_GOAL:
@@ -26,6 +26,7 @@ def state_goal(project: Project, text: str, *, by: User) -> Swarm:
     if not current_trace():
         begin_trace()
     with transaction.atomic(), acting(f"user:{by.pk}"):
+        admission.admit_goal()
         Project.objects.filter(pk=project.pk).update(last_number=F("last_number") + 1)
         project.refresh_from_db(fields=["last_number", "head"])
         goal = Goal.objects.create(project=project, number=project.last_number, text=text, created_by=by)

@@ -16,7 +16,7 @@ class DomainInline(OperatorAdminMixin, admin.TabularInline):
 
 class ShareInline(OperatorAdminMixin, admin.TabularInline):
     model = TeamShare
-    fields = ("weight", "cap", "virtual_time")
+    fields = ("weight", "cap", "max_waiting", "max_swarms", "virtual_time")
     readonly_fields = ("virtual_time",)
     extra = 0
 

@@ -333,7 +333,11 @@ class Migration(migrations.Migration):
             ],
             options={
                 "constraints": [
-                    models.CheckConstraint(condition=models.Q(("weight__gt", 0)), name="share_weight_positive")
+                    models.CheckConstraint(
+                        condition=models.Q(("weight__gt", 0), ("weight__lte", 1000)),
+                        name="share_weight",
+                        violation_error_message="A weight is more than 0 and at most 1000.",
+                    )
                 ],
             },
         ),

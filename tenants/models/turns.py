@@ -54,7 +54,13 @@ class TeamShare(models.Model):
     )
 
     class Meta:
-        constraints: ClassVar = [models.CheckConstraint(condition=Q(weight__gt=0), name="share_weight_positive")]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(weight__gt=0, weight__lte=1000),
+                name="share_weight",
+                violation_error_message="A weight is more than 0 and at most 1000.",
+            )
+        ]
 
 
 class Placement(models.Model):

@@ -1,0 +1,63 @@
+"""Whether a team may bring more work now. Beyond its share it is told so, and why, at once: never a silent queue."""
+
+from django.core.exceptions import ValidationError
+
+from swarms.models import Node, Plan, Swarm
+from swarms.states import NODE_WAITING, SWARM_ENDED
+from tenants import turns
+from tenants.models import TeamShare
+
+SWARM_SECONDS, NODE_SECONDS = 60, 30
+"""After so long it is worth another try: swarms end seldom, nodes often."""
+REMEDY = "Try again later, cancel what is not needed, or ask the operator for a larger share."
+
+
+class AdmissionRefused(ValidationError):
+    """The team has as much under way as its share allows. `retry_after` is in seconds."""
+
+    def __init__(self, reason: str, *, retry_after: int, field: str = "") -> None:
+        super().__init__({field: reason} if field else reason)
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+def admit_goal() -> None:
+    """One more swarm of this team, in the transaction that makes it. Raises AdmissionRefused."""
+    # Locked: of several who ask at once for the last place, one gets it.
+    share = TeamShare.objects.select_for_update(no_key=True).get(team=turns.current_team_id())
+    live = Swarm.objects.exclude(state__in=SWARM_ENDED).count()
+    if live >= share.max_swarms:
+        reason = f"The team has {live} swarms that have not ended, and may have {share.max_swarms}. {REMEDY}"
+        raise AdmissionRefused(reason, retry_after=SWARM_SECONDS, field="text")
+    # A goal brings nodes later; with no room for a single one it can only wait.
+    if reason := no_room_for(1, share.max_waiting):
+        raise AdmissionRefused(reason, retry_after=NODE_SECONDS, field="text")
+
+
+def admit_nodes(more: int) -> None:
+    """So many more nodes of this team that will wait for their turn. Raises AdmissionRefused."""
+    if reason := why_not(more):
+        raise AdmissionRefused(reason, retry_after=NODE_SECONDS)
+
+
+def brought_by(plan: Plan, nodes: int) -> int:
+    """How many nodes are more when a plan of so many is adopted: a new version has most of them already."""
+    return nodes - plan.swarm.nodes.filter(dropped_by=None).count() if plan.amends_id else nodes
+
+
+def why_not(more: int) -> str:
+    """Why there is no room for so many more nodes; empty: there is."""
+    most = TeamShare.objects.values_list("max_waiting", flat=True).get(team=turns.current_team_id())
+    return no_room_for(more, most)
+
+
+def no_room_for(more: int, most: int) -> str:
+    """The same, with a known limit."""
+    if more <= 0:
+        return ""
+    live = Swarm.objects.exclude(state__in=SWARM_ENDED).values("pk")
+    waiting = Node.objects.filter(swarm__in=live, state__in=NODE_WAITING).count()
+    if waiting + more <= most:
+        return ""
+    wanted = f"{more} more" if more > 1 else "one more"
+    return f"{waiting} nodes of the team wait already, and with {wanted} it would be over {most}. {REMEDY}"
