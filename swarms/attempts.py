@@ -10,15 +10,18 @@ from agents.contracts import ReviewOutcome, WorkOutcome
 from agents.models import Execution
 from sessions.events import publish
 from sessions.transitions import move
-from swarms import allowances, briefing, budgets, checks, hints, progress
+from swarms import allowances, briefing, budgets, checks, hints, progress, versions
 from swarms.allowances import Denied, Parked
-from swarms.models import Attempt, CheckRun, Condition, Merge, Node, Swarm
+from swarms.models import Attempt, CheckRun, Merge, Node, Swarm
 from swarms.overlap import outside
 from swarms.reasons import Again, GiveUp, after_failure, count
 from swarms.states import SWARM_STARTS, AttemptState, MergeState, NodeState, SwarmState
 from swarms.workspace import repos
 from tenants.models import Runner
 
+COORDINATOR = "coordinator"
+KINDS = {"plan": "plan", "reviewer": "review"}
+"""Kinds of executions, by the node's kind or role; all others are work."""
 ENDED_AS = {
     "lost": AttemptState.LOST,
     "released": AttemptState.LOST,
@@ -38,7 +41,8 @@ def begin(node_id: UUID, runner: Runner) -> Execution | Parked | None:
     node.swarm = swarm
     if node.state != NodeState.READY or swarm.state not in SWARM_STARTS:
         return None
-    begun = allowances.allowed(swarm, node.role, lambda: _start(node, runner), node=node)
+    role = node.role or COORDINATOR
+    begun = allowances.allowed(swarm, role, lambda: _start(node, runner), node=node)
     if not isinstance(begun, Denied):
         return begun
     node = Node.objects.get(pk=node_id)
@@ -53,7 +57,6 @@ def _start(node: Node, runner: Runner) -> Execution | None:
     since = node.started_at or timezone.now()
     if not move(node, NodeState.RUNNING, because=because, attempts_made=number, started_at=since):
         return None
-    Condition.objects.filter(node=node).delete()
     execution = _open(node, number, runner)
     publish(
         swarm.topic,
@@ -72,21 +75,24 @@ def _open(node: Node, number: int, runner: Runner) -> Execution:
     swarm = node.swarm
     attempt = Attempt(node=node, number=number, base_commit=swarm.integration_commit)
     last = node.attempts.order_by("-number").first()
-    agent = executions.next_agent(node.role)
+    kind, role = KINDS.get(node.kind) or KINDS.get(node.role, "work"), node.role or COORDINATOR
+    agent = executions.next_agent(role)
     repository = {"url": str(swarm.project_id), "commit": swarm.integration_commit}
-    if node.role != "reviewer":
+    if kind == "plan":
+        versions.begin_part(node)
+    if kind == "work":
         repository |= {"branch": attempt.branch, "author": f"{agent} <{agent}@waggle.invalid>"}
     execution = executions.open_execution(
-        kind="review" if node.role == "reviewer" else "work",
+        kind=kind,
         subject=f"node:{node.id}",
         swarm=swarm.id,
         runner=runner,
         agent=agent,
         title=f"{node.title} (attempt {number})",
         assignment={
-            "role": node.role,
+            "role": role,
             "attempt": number,
-            "briefing": briefing.for_node(node, number=number, last=last),
+            "briefing": _told(node, number, last),
             "writes": node.writes,
             "checks": node.checks,
             "repository": repository,
@@ -98,6 +104,13 @@ def _open(node: Node, number: int, runner: Runner) -> Execution:
     attempt.execution = execution
     attempt.save(force_insert=True)
     return execution
+
+
+def _told(node: Node, number: int, last: Attempt | None) -> str:
+    if node.kind != "plan":
+        return briefing.for_node(node, number=number, last=last)
+    files = repos.file_list(node.swarm.project, node.swarm.integration_commit)
+    return briefing.for_part(node, files, number=number, last=last)
 
 
 def started(attempt: Attempt) -> None:
@@ -155,6 +168,13 @@ def reviewed(attempt: Attempt, outcome: ReviewOutcome) -> None:
     _succeed(node, because=f"reviewed: {outcome.verdict}", commit=attempt.base_commit, verdict=outcome.verdict)
 
 
+def detailed(attempt: Attempt, because: str) -> None:
+    """A node of kind plan has become a plan of its own, whose nodes wait for it."""
+    node = attempt.node
+    move(attempt, AttemptState.SUCCEEDED, because=because, summary=node.summary, ended_at=timezone.now())
+    _succeed(node, because=because, commit=attempt.base_commit)
+
+
 def verified(run: CheckRun) -> None:
     """The checks passed on the exact commit: into the merge queue."""
     attempt = run.attempt
@@ -194,6 +214,8 @@ def fail(attempt: Attempt, *, reason: str, because: str, evidence: str = "") -> 
     for merge in Merge.objects.filter(attempt=attempt, state__in=[MergeState.QUEUED, MergeState.CHECKING]):
         move(merge, MergeState.VOID, because=because, ended_at=timezone.now())
     checks.void(node.swarm, because, attempt=attempt)
+    if node.kind == "plan":
+        versions.end_parts(node, because)
     swarm = Swarm.objects.get(pk=node.swarm_id)
     if swarm.state in (SwarmState.CANCELLING, SwarmState.FAILING) or reason == "cancelled":
         move(node, NodeState.CANCELLED, because=because, ended_at=timezone.now())

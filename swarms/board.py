@@ -10,9 +10,11 @@ from django.db.models import Count, Prefetch, Q, QuerySet, Sum
 from agents.models import Execution, ModelCall
 from agents.states import LIVE
 from sessions.models import Stream
+from swarms import conditions
 from swarms.looks import Look, look
-from swarms.models import Approval, Attempt, CheckRun, Condition, Edge, Node, Plan, Swarm
+from swarms.models import Approval, Attempt, CheckRun, Edge, Node, Plan, Swarm
 from swarms.states import SWARM_ENDED, NodeState
+from swarms.why import Unmet
 from swarms.words import plain
 
 WAITING = frozenset({NodeState.BLOCKED, NodeState.AWAITING_APPROVAL, NodeState.READY})
@@ -35,7 +37,7 @@ class Card:
     agent: str = ""
     attempt: int = 0
     max_attempts: int = 0
-    reasons: tuple[Condition, ...] = ()
+    reasons: tuple[Unmet, ...] = ()
     because: str = ""
     writes: tuple[str, ...] = ()
     checks: tuple[dict[str, Any], ...] = ()
@@ -60,19 +62,18 @@ def cards(swarm: Swarm) -> list[Card]:
     """The nodes of a swarm, in the order of the work."""
     tries = Attempt.objects.select_related("execution").order_by("number")
     nodes = list(
-        Node.objects.filter(swarm=swarm)
-        .order_by("-priority", "key")
-        .prefetch_related(Prefetch("attempts", tries), "conditions")
+        Node.objects.filter(swarm=swarm).order_by("-priority", "key").prefetch_related(Prefetch("attempts", tries))
     )
     names = {node.pk: node.key for node in nodes}
     edges = Edge.objects.filter(parent__swarm=swarm).values_list("parent_id", "child_id")
     above: dict[UUID, list[str]] = {node.pk: [] for node in nodes}
     for parent, child in edges:
         above[child].append(names[parent])
-    return [_card(node, sorted(above[node.pk])) for node in nodes]
+    reasons = conditions.of_nodes(swarm, nodes)
+    return [_card(node, sorted(above[node.pk]), reasons.get(node.pk, [])) for node in nodes]
 
 
-def _card(node: Node, parents: list[str]) -> Card:
+def _card(node: Node, parents: list[str], reasons: list[Unmet]) -> Card:
     tries = list(node.attempts.all())
     last = tries[-1] if tries else None
     works = last is not None and not last.is_ended
@@ -85,7 +86,7 @@ def _card(node: Node, parents: list[str]) -> Card:
         agent=last.execution.agent if last and works and last.execution else "",
         attempt=node.attempts_made,
         max_attempts=node.max_attempts,
-        reasons=tuple(node.conditions.all()) if node.state in WAITING else (),
+        reasons=tuple(reasons),
         because=plain(node.because),
         writes=tuple(node.writes),
         checks=tuple(node.checks),

@@ -1,63 +1,110 @@
-"""Why is it not running? The unmet conditions of each node, as rows."""
+"""Why is it not running? Reads what decides about nodes, and says it in words (swarms.why)."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.conf import settings
+from django.db.models import Count, F, Sum, Window
+from django.db.models.functions import Now, RowNumber
 from django.utils import timezone
 
-from swarms.models import Condition, Edge, Node, Swarm
-from swarms.states import NodeState, SwarmState
+from sessions.models import Event
+from swarms.models import Approval, CheckRun, Edge, Merge, Node, Swarm
+from swarms.states import NODE_ENDED, NodeState, SwarmState
+from swarms.why import Facts, Surroundings, Unmet, Waiting, unmet
+from tenants import turns
+from tenants.models import Placement, Runner, TeamShare, Ticket
 
-NAMED = 5
-"""Nodes that a reason names; it must fit its column."""
-
-
-@dataclass(frozen=True)
-class Unmet:
-    """One reason, what it waits for and what would resolve it."""
-
-    kind: str
-    text: str
-    remedy: str = ""
+MISSED_BEATS = 3
 
 
-def unmet(node: Node, parents: list[str], swarm_state: str) -> list[Unmet]:
-    """Why a node does not run now. Pure but for the clock."""
-    found = []
-    if node.state == NodeState.BLOCKED and parents:
-        more = f" and {len(parents) - NAMED} more" if len(parents) > NAMED else ""
-        text = f"waits for {', '.join(parents[:NAMED])}{more}"
-        found.append(Unmet("dependency", text, "It starts when they have succeeded."))
-    if node.state == NodeState.AWAITING_APPROVAL:
-        found.append(Unmet("approval", "waits for a person", "Approve or reject it."))
-    if node.state == NodeState.READY:
-        if node.not_before > timezone.now():
-            found.append(Unmet("not_before", f"waits until {node.not_before:%H:%M:%S} UTC", "It is tried again then."))
-        elif swarm_state == SwarmState.RUNNING:
-            found.append(Unmet("capacity", "waits for a free runner", "Start another runner, or wait for a slot."))
-    if swarm_state == SwarmState.PAUSED and node.state in (NodeState.BLOCKED, NodeState.READY):
-        found.append(Unmet("paused", "the swarm is paused", "Resume the swarm."))
+def of_nodes(swarm: Swarm, nodes: Iterable[Node]) -> dict[UUID, list[Unmet]]:
+    """The unmet conditions of these nodes of one swarm, by node; few queries, however many nodes."""
+    waiting = [node for node in nodes if node.state not in NODE_ENDED and node.state != NodeState.RUNNING]
+    if not waiting:
+        return {}
+    ids = [node.pk for node in waiting]
+    around = surroundings(swarm)
+    parents = _open_parents(ids)
+    asked = dict(Approval.objects.filter(node__in=ids, state="pending").values_list("node", "requested_at"))
+    checks = dict(
+        CheckRun.objects.filter(attempt__node__in=ids, state="waiting").values_list("attempt__node", "created_at")
+    )
+    tickets, queue = _tickets(ids), _queue(swarm)
+    return {
+        node.pk: unmet(
+            Facts(
+                state=node.state,
+                not_before=node.not_before,
+                since=node.ready_at or swarm.started_at,
+                because=node.because,
+                open_parents=parents.get(node.pk, ()),
+                fan_in=node.fan_in,
+                asked_at=asked.get(node.pk),
+                ticket=tickets.get(node.pk),
+                checks_since=checks.get(node.pk),
+                merges_ahead=queue.get(node.pk),
+            ),
+            around,
+        )
+        for node in waiting
+    }
+
+
+def of_node(node: Node) -> list[Unmet]:
+    """The unmet conditions of one node."""
+    return of_nodes(node.swarm, [node]).get(node.pk, [])
+
+
+def surroundings(swarm: Swarm) -> Surroundings:
+    """What is the same for all nodes of this swarm now."""
+    team = turns.current_team_id()
+    beats = timedelta(seconds=settings.HEARTBEAT_SECONDS * MISSED_BEATS)
+    connected = Runner.objects.exclude(channel="").filter(seen_at__gt=Now() - beats, capacity__gt=0)
+    ours = connected.filter(team=None) | connected.filter(team=team)
+    capacity = ours.aggregate(n=Count("pk"), slots=Sum("capacity"))
+    taken = Placement.objects.filter(runner__in=ours).count()
+    cap = TeamShare.objects.filter(team=team).values_list("cap", flat=True).first() or 0
+    return Surroundings(
+        now=timezone.now(),
+        swarm_state=swarm.state,
+        swarm_since=_since(swarm),
+        runners=capacity["n"],
+        free_slots=max(0, (capacity["slots"] or 0) - taken),
+        placed=Placement.objects.filter(team=team).count(),
+        cap=cap,
+    )
+
+
+def _since(swarm: Swarm) -> datetime | None:
+    if swarm.state != SwarmState.PAUSED:
+        return swarm.started_at
+    moved = Event.objects.filter(subject=swarm.topic, kind="swarm.moved").order_by("-seq")
+    return moved.values_list("at", flat=True).first()
+
+
+def _open_parents(ids: list[UUID]) -> dict[UUID, list[str]]:
+    found: dict[UUID, list[str]] = {}
+    edges = Edge.objects.filter(child__in=ids, resolved=None).order_by("parent__key")
+    for child, key, state in edges.values_list("child", "parent__key", "parent__state"):
+        found.setdefault(child, []).append(f"{key} ({state.replace('_', ' ')})")
     return found
 
 
-def refresh(swarm: Swarm) -> None:
-    """Make the rows say what is true now; a reason that stays keeps its `since`."""
-    waits: dict[UUID, list[str]] = {}
-    open_edges = Edge.objects.filter(child__swarm=swarm).exclude(parent__state=NodeState.SUCCEEDED)
-    for key, child in open_edges.order_by("parent__key").values_list("parent__key", "child_id"):
-        waits.setdefault(child, []).append(key)
-    wanted: dict[tuple[UUID, str], Unmet] = {}
-    nodes = list(swarm.nodes.filter(state__in=[NodeState.BLOCKED, NodeState.AWAITING_APPROVAL, NodeState.READY]))
-    for node in nodes:
-        for reason in unmet(node, waits.get(node.pk, []), swarm.state):
-            wanted[node.pk, reason.kind] = reason
-    for row in Condition.objects.filter(node__swarm=swarm):
-        still = wanted.pop((row.node_id, row.kind), None)
-        if still is None:
-            row.delete()
-        elif still.text != row.text:
-            Condition.objects.filter(pk=row.pk).update(text=still.text, remedy=still.remedy)
-    Condition.objects.bulk_create(
-        [Condition(node_id=node, kind=kind, text=r.text, remedy=r.remedy) for (node, kind), r in wanted.items()],
-        ignore_conflicts=True,
-    )
+def _tickets(ids: list[UUID]) -> dict[UUID, Waiting]:
+    place = Window(RowNumber(), partition_by=F("lane"), order_by=[F("priority").desc(), F("path").desc(), "created_at"])
+    team = Ticket.objects.filter(team=turns.current_team_id()).annotate(place=place)
+    wanted = set(ids)
+    return {
+        subject: Waiting(created_at, not_before, parked, number - 1)
+        for subject, created_at, not_before, parked, number in team.values_list(
+            "subject", "created_at", "not_before", "parked", "place"
+        )
+        if subject in wanted
+    }
+
+
+def _queue(swarm: Swarm) -> dict[UUID, int]:
+    open_entries = Merge.objects.filter(swarm=swarm, state__in=["queued", "checking"]).order_by("created_at", "pk")
+    return {node: place for place, node in enumerate(open_entries.values_list("attempt__node", flat=True))}

@@ -12,7 +12,7 @@ from agents.models import Execution
 from agents.states import LIVE
 from sessions.events import publish
 from sessions.transitions import move
-from swarms import approvals, attempts, checks, compensation, conditions, hints, landing, planner, progress, rollback
+from swarms import approvals, attempts, checks, compensation, hints, landing, planner, progress, replan, rollback
 from swarms.decide import (
     Action,
     AdoptPlan,
@@ -54,12 +54,13 @@ def advance(swarm_id: UUID) -> None:
             )
             begin_trace(swarm.trace)
             turns.settled("advance", swarm_id)
+            if replan.attend(swarm):
+                continue
             actions = decide(snapshot(swarm))
             for action in actions:
                 apply(swarm, action)
             # Landing is for a worker: until it is done, the same decision would only be made again.
             if all(isinstance(action, Land) for action in actions):
-                conditions.refresh(swarm)
                 return
     logger.error("a swarm does not come to rest", swarm=str(swarm_id), rounds=MAX_ROUNDS)
     turns.due("advance", swarm_id, after=hints.LOST_HINT)
@@ -75,7 +76,7 @@ def snapshot(swarm: Swarm) -> Snapshot:
     runs = swarm.check_runs.filter(created_at__gte=since).order_by("-created_at")
     whole = runs.filter(purpose="integration", commit=swarm.integration_commit).first()
     landing_run = runs.filter(purpose="landing").first()
-    counts = dict(swarm.nodes.order_by().values_list("state").annotate(Count("pk")))
+    counts = dict(swarm.nodes.filter(dropped_by=None).order_by().values_list("state").annotate(Count("pk")))
     return Snapshot(
         state=swarm.state,
         nodes=_frontier(swarm),
@@ -83,6 +84,7 @@ def snapshot(swarm: Swarm) -> Snapshot:
         live_executions=Execution.objects.filter(swarm=swarm.pk, state__in=LIVE).count(),
         integration_check=whole.state if whole else "",
         plan=plan.state if plan else "",
+        is_replanning=swarm.state == SwarmState.RUNNING and bool(replan.open_changes(swarm)),
         plan_needs_approval=swarm.project.approve_plan,
         plan_approval=plan_gate.state if plan_gate else "",
         plan_because=plan_gate.because if plan_gate else "",

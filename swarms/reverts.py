@@ -10,7 +10,7 @@ from django.utils import timezone
 from sessions.events import publish
 from sessions.transitions import move
 from swarms import attempts, hints, landing, progress
-from swarms.models import Attempt, Condition, Merge, Node, Swarm
+from swarms.models import Attempt, Merge, Node, Swarm
 from swarms.states import MergeState, NodeState, SwarmState
 from swarms.workspace import repos
 from tenants import turns
@@ -111,7 +111,6 @@ def _record(seen: Swarm, attempt: Attempt, conflicts: list[str], evidence: str, 
     ):
         return
     turns.unqueue("node", node.pk)
-    Condition.objects.filter(node=node).delete()
     attempt.node = node
     attempt.save(force_insert=True)
     if conflicts:

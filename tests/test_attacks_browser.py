@@ -14,7 +14,7 @@ from sessions.events import publish
 from sessions.models import Message, Part, Session
 from sessions.relay import relay_once
 from swarms.digests import digest
-from swarms.models import Approval, Attempt, CheckRun, Condition, Goal, Node, Plan, Project, Swarm
+from swarms.models import Approval, Attempt, CheckRun, Goal, Node, Plan, Project, Swarm
 from swarms.workspace import repos
 from swarms.workspace.git import environment
 from tenants.context import current_schema
@@ -70,7 +70,6 @@ def stage(committed_team: Team, monkeypatch: pytest.MonkeyPatch) -> Any:
     Project.objects.update(source=f"/srv/{SHORT}", target_branch=f"b{SHORT}", because=LONG)
     Goal.objects.update(text=LONG)
     Swarm.objects.update(because=LONG, integration_commit=head)
-    Condition.objects.update(text=SHORT, remedy=SHORT)
     live = Node.objects.exclude(state="succeeded")
     live.update(title=SHORT, instructions=LONG, because=LONG, summary=LONG, writes=[SHORT])
     Attempt.objects.filter(ended_at=None).update(because=LONG, evidence=LONG, summary=LONG, commit=head)

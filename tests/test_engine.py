@@ -14,7 +14,7 @@ from agents import executions
 from agents.contracts import Assignment, Check, FailureOutcome, FailureReason, PlanNode, PlanProposal, WorkOutcome
 from agents.models import Execution
 from sessions.models import Event
-from swarms import approvals, dispatch, goals, operations, planner, projects
+from swarms import approvals, conditions, dispatch, goals, operations, plan_yaml, projects
 from swarms.models import Approval, Attempt, CheckRun, Edge, Merge, Node, Project, Swarm
 from swarms.workspace.git import environment
 from tenants.models import Due, Placement, Team, Ticket, Token
@@ -297,9 +297,9 @@ def test_three_bad_proposals_go_to_a_person_who_gives_a_plan(project: Project, h
     assert plan.state == "invalid"
     assert any("used 2 times" in fault for fault in plan.faults)
     assert Node.objects.count() == 0
-    with pytest.raises(planner.PlanFaults, match="nodes"):
+    with pytest.raises(plan_yaml.PlanFaults, match="nodes"):
         goals.give_plan(swarm, "summary: nothing", by=hands.by)
-    goals.give_plan(swarm, planner.write_yaml(good.model_dump(mode="json")), by=hands.by)
+    goals.give_plan(swarm, plan_yaml.write_yaml(good.model_dump(mode="json")), by=hands.by)
     hands.run(swarm)
     assert swarm.state == "succeeded", swarm.because
 
@@ -380,8 +380,8 @@ def test_the_database_refuses_rogue_changes(project: Project, hands: Hands) -> N
 
 def test_why_a_node_does_not_run_is_told(project: Project, hands: Hands) -> None:
     start(project, hands, "b")
-    reasons = {row.kind: row.text for row in Node.objects.get(key="r").conditions.all()}
-    assert reasons == {"dependency": "waits for c"}
+    reasons = {why.kind: why.text for why in conditions.of_node(Node.objects.get(key="r"))}
+    assert reasons == {"dependency": "waits for c (ready)"}
 
 
 def test_an_assignment_is_given_once(project: Project, hands: Hands) -> None:

@@ -12,8 +12,8 @@ from django.utils import timezone
 
 from agents.models import Execution
 from sessions.models import Event
-from swarms import board, words
-from swarms.models import Approval, Condition, Swarm
+from swarms import board, conditions, words
+from swarms.models import Approval, Swarm
 from swarms.states import SWARM_ENDED, PlanState
 from tenants.context import in_schema
 
@@ -115,8 +115,10 @@ class Watch:
 
         def read() -> list[str]:
             with in_schema(self.schema):
-                rows = Condition.objects.filter(node__swarm=self.swarm_id).select_related("node").order_by("node__key")
-                return [f"{row.node.key} {row.text}. {row.remedy}".strip() for row in rows]
+                swarm = Swarm.objects.get(pk=self.swarm_id)
+                nodes = list(swarm.nodes.order_by("key"))
+                found = conditions.of_nodes(swarm, nodes)
+                return [f"{node.key} {why.text}. {why.remedy}" for node in nodes for why in found.get(node.pk, [])]
 
         return patiently(read)
 

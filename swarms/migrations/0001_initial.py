@@ -713,28 +713,6 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
-        migrations.CreateModel(
-            name="Condition",
-            fields=[
-                ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                (
-                    "kind",
-                    models.CharField(help_text="dependency, approval, paused, not_before or capacity", max_length=16),
-                ),
-                ("text", models.CharField(help_text="What it waits for, in words.", max_length=300)),
-                ("remedy", models.CharField(blank=True, help_text="What would resolve it.", max_length=300)),
-                ("since", models.DateTimeField(auto_now_add=True)),
-                (
-                    "node",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="conditions", to="swarms.node"
-                    ),
-                ),
-            ],
-            options={
-                "constraints": [models.UniqueConstraint(fields=("node", "kind"), name="one_condition_of_a_kind")],
-            },
-        ),
         migrations.AddConstraint(
             model_name="attempt",
             constraint=models.UniqueConstraint(fields=("node", "number"), name="attempt_number"),

@@ -3,13 +3,12 @@
 from swarms.models.gates import Approval
 from swarms.models.plans import Edge, Node, Plan
 from swarms.models.projects import Goal, Project, Swarm
-from swarms.models.work import Attempt, CheckRun, Condition, Merge
+from swarms.models.work import Attempt, CheckRun, Merge
 
 __all__ = [
     "Approval",
     "Attempt",
     "CheckRun",
-    "Condition",
     "Edge",
     "Goal",
     "Merge",

@@ -153,17 +153,3 @@ class CheckRun(models.Model):
     def passed(self) -> int:
         """How many of its checks passed."""
         return sum(result["exit_code"] == 0 for result in self.results)
-
-
-class Condition(models.Model):
-    """An unmet reason why a node does not run; gone once it is met."""
-
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    node = models.ForeignKey(Node, models.CASCADE, related_name="conditions")
-    kind = models.CharField(max_length=16, help_text="dependency, approval, paused, not_before or capacity")
-    text = models.CharField(max_length=300, help_text="What it waits for, in words.")
-    remedy = models.CharField(max_length=300, blank=True, help_text="What would resolve it.")
-    since = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        constraints: ClassVar = [models.UniqueConstraint(fields=["node", "kind"], name="one_condition_of_a_kind")]

@@ -170,13 +170,4 @@ INVARIANTS = (
           AND NOT {WILL_BE_LOOKED_AT.format(swarm="n.swarm_id")}
         """,
     ),
-    Invariant(
-        "reasons_met",
-        "A node that an agent works on, or has done, no longer says what it waits for.",
-        """
-        SELECT n.id::text AS id, n.swarm_id AS swarm, concat(n.key, ' is ', n.state, ' and still ', r.text) AS says
-        FROM swarms_condition r JOIN swarms_node n ON n.id = r.node_id
-        WHERE n.kind = 'agent' AND n.state IN ('running', 'verifying', 'merging', 'succeeded')
-        """,
-    ),
 )

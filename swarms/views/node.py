@@ -8,7 +8,8 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from sessions import fragments
-from swarms import board, diffs
+from swarms import board, conditions, diffs, operations
+from swarms.forms import PriorityForm
 from swarms.models import Attempt, Node, Swarm
 from swarms.views.found import node_of, swarm_of
 from swarms.workspace import repos
@@ -24,7 +25,8 @@ def node(request: HttpRequest, slug: str, number: int, key: str) -> HttpResponse
     if attempt := context["attempt"]:
         session = attempt.execution.session if attempt.execution else None
         context |= {"session": session, "turns": fragments.turns(session) if session else []}
-    return render(request, "swarms/node.html", context | {"position": position})
+    more = {"position": position, "priority_form": PriorityForm(initial={"priority": context["node"].priority})}
+    return render(request, "swarms/node.html", context | more)
 
 
 @require_GET
@@ -48,7 +50,8 @@ def node_context(swarm: Swarm, node: Node, wanted: str) -> dict[str, Any]:
         "swarm": swarm,
         "node": node,
         "look": board.node_look(node, last),
-        "conditions": node.conditions.order_by("since"),
+        "can": operations.possible_for(node),
+        "conditions": conditions.of_nodes(swarm, [node]).get(node.pk, []),
         "parents": Node.objects.filter(edges_out__child=node).order_by("key"),
         "children": Node.objects.filter(edges_in__parent=node).order_by("key"),
         "asks": list(node.approvals.filter(state="pending")),

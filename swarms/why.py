@@ -1,0 +1,137 @@
+"""Why is it not running? The unmet conditions of a node, from the rows that also decide. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from swarms.states import NodeState, SwarmState
+
+NAMED = 5
+"""Nodes that a reason names."""
+
+
+@dataclass(frozen=True)
+class Unmet:
+    """One reason, since when it holds, and what would resolve it."""
+
+    kind: str
+    text: str
+    since: datetime | None
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A node's ticket, as those see it who give out turns."""
+
+    since: datetime
+    not_before: datetime
+    parked: str = ""
+    ahead: int = 0
+    """Tickets of its team that go before it."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is the same for all nodes of a team at a moment."""
+
+    now: datetime
+    swarm_state: str = SwarmState.RUNNING
+    swarm_since: datetime | None = None
+    """When the swarm came into its state."""
+    runners: int = 0
+    """Runners that are connected."""
+    free_slots: int = 0
+    placed: int = 0
+    """Executions of the team that have a runner."""
+    cap: int = 0
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a node."""
+
+    state: str
+    not_before: datetime
+    since: datetime | None = None
+    """When it came into its state, as far as its row tells."""
+    because: str = ""
+    open_parents: Sequence[str] = ()
+    """Keys of parents that have not ended, with their state: `printer (running)`."""
+    fan_in: str = "all_success"
+    asked_at: datetime | None = None
+    """When a person was asked about it."""
+    ticket: Waiting | None = None
+    checks_since: datetime | None = None
+    """When the checks that it waits for were asked for, if no runner has them yet."""
+    merges_ahead: int | None = None
+    """Entries before it in the merge queue."""
+
+
+_REMEDY = {
+    "all_success": "It starts when they have succeeded.",
+    "all_done": "It starts when they have ended, however.",
+    "any_success": "It starts when one of them has succeeded.",
+}
+_PARKED = {
+    "breaker": ("the provider of its model does not answer", "It goes on by itself when the provider answers again."),
+    "budget": ("a budget has no room for it", "Approve the request to raise the budget, or raise it yourself."),
+}
+
+
+def unmet(node: Facts, around: Surroundings) -> list[Unmet]:
+    """Why a node does not run now, the most basic reason first; empty when it runs or has ended."""
+    found: list[Unmet] = []
+    if around.swarm_state == SwarmState.PAUSED and node.state in (NodeState.BLOCKED, NodeState.READY):
+        found.append(Unmet("paused", "the swarm is paused", around.swarm_since, "Resume the swarm."))
+    match node.state:
+        case NodeState.BLOCKED if node.open_parents:
+            found.append(_dependency(node))
+        case NodeState.AWAITING_APPROVAL:
+            found.append(Unmet("approval", "a person must decide", node.asked_at, "Approve or reject it."))
+        case NodeState.READY:
+            found += _turn(node, around)
+        case NodeState.VERIFYING if node.checks_since:
+            text = "its checks wait for a free runner"
+            found.append(Unmet("checks", text, node.checks_since, "Start another runner, or wait for a slot."))
+        case NodeState.MERGING if node.merges_ahead:
+            text = f"{node.merges_ahead} before it in the merge queue"
+            found.append(Unmet("merge_queue", text, node.since, "It is merged when they are through."))
+    return found
+
+
+def _dependency(node: Facts) -> Unmet:
+    more = f" and {len(node.open_parents) - NAMED} more" if len(node.open_parents) > NAMED else ""
+    text = f"waits for {', '.join(node.open_parents[:NAMED])}{more}"
+    return Unmet("dependency", text, node.since, _REMEDY[node.fan_in])
+
+
+def _turn(node: Facts, around: Surroundings) -> list[Unmet]:
+    ticket = node.ticket
+    if ticket is None:
+        if around.swarm_state == SwarmState.PAUSED:
+            return []
+        return [Unmet("turn", "it has no ticket yet", node.since, "The reconciler gives it one within seconds.")]
+    if ticket.parked:
+        kind, _, name = ticket.parked.partition(":")
+        text, remedy = _PARKED.get(kind, (f"put off: {ticket.parked}", "It is looked at again by itself."))
+        until = f", looked at again at {ticket.not_before:%H:%M:%S} UTC" if ticket.not_before > around.now else ""
+        return [Unmet(kind, f"{text} ({name}){until}" if name else f"{text}{until}", ticket.since, remedy)]
+    if ticket.not_before > around.now:
+        text = f"waits until {ticket.not_before:%H:%M:%S} UTC after its last attempt"
+        return [Unmet("not_before", text, node.since, "It is tried again then.")]
+    return _capacity(ticket, around)
+
+
+def _capacity(ticket: Waiting, around: Surroundings) -> list[Unmet]:
+    behind = f"; {ticket.ahead} of the team go before it" if ticket.ahead else ""
+    if not around.runners:
+        text, remedy = "no runner is connected", "Start a runner: python -m agents.runner."
+        return [Unmet("capacity", text, ticket.since, remedy)]
+    if around.cap and around.placed >= around.cap:
+        text = f"the team has {around.placed} of the {around.cap} executions that it may have at once{behind}"
+        return [Unmet("quota", text, ticket.since, "Wait, or have the operator raise the team's cap.")]
+    if not around.free_slots:
+        text = f"all slots of {around.runners} runner{'s' if around.runners > 1 else ''} are taken{behind}"
+        return [Unmet("capacity", text, ticket.since, "Start another runner, or wait for a slot.")]
+    return [Unmet("turn", f"its turn comes next{behind}", ticket.since, "It is placed within seconds.")]
