@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 
 from tenants import addresses, signup
 from tenants.models import User
+from tenants.programs import LONGEST
 from tenants.roles import Role
 
 
@@ -128,3 +129,12 @@ class ThemeForm(forms.Form):
         choices=[("auto", "As the system"), ("light", "Light"), ("dark", "Dark")],
         widget=forms.RadioSelect,
     )
+
+
+class ProgramForm(forms.Form):
+    """A token for a program of a member."""
+
+    name = forms.CharField(
+        label="Name", max_length=60, help_text="What uses it, for example: nightly goals.", widget=forms.TextInput()
+    )
+    days = forms.IntegerField(label="Days", min_value=1, max_value=LONGEST, initial=90, help_text="So long it works.")

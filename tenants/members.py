@@ -3,6 +3,7 @@
 import structlog
 from django.db import transaction
 
+from tenants import programs
 from tenants.models import Membership, Team, User
 from tenants.roles import Permission, Role, may
 
@@ -50,6 +51,7 @@ def remove_member(member: Membership, *, by: Membership) -> None:
             _may_touch(member, by)
         if member.role == Role.OWNER:
             _another_owner(member, "removed")
+        programs.revoke_all(member)
         Membership.objects.filter(pk=member.pk).delete()
     logger.info("member removed", member=str(member.user_id), by=str(by.user_id))
 

@@ -14,7 +14,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.urls.resolvers import RoutePattern
 
-from tenants import invitations, tokens
+from tenants import invitations, programs, tokens
 from tenants.context import in_schema
 from tenants.models import Membership, Team
 from tenants.roles import Role
@@ -68,6 +68,7 @@ class Objects:
             "sessions pk": self.stage.live.session_id,
             "team invitation": invitation.pk,
             "team member": member.pk,
+            "programs token": programs.issue(boss, name=SECRET, days=1)[0].pk,
         }
         self.nobodys: dict[str, Any] = {
             key: NOBODY if isinstance(value, UUID) else value for key, value in self.theirs.items()

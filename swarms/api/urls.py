@@ -1,11 +1,20 @@
-"""Below /t/<team>/: for runners and agents."""
+"""Below /t/<team>/: for runners and agents, and for members' programs."""
 
 from django.urls import path
 
-from swarms.api import git, runner
+from swarms.api import git, goals, runner, swarms
+
+_SWARM = "api/v1/swarms/<uuid:swarm>/"
 
 urlpatterns = [
     path("runner/<uuid:execution>/records", runner.records),
     path("runner/<uuid:execution>/outcome", runner.outcome),
     path("git/<uuid:project>.git/<path:rest>", git.git),
+    path("api/v1/projects/<slug:slug>/goals", goals.state),
+    path("api/v1/projects/<slug:slug>/swarms/<int:number>", swarms.numbered),
+    path("api/v1/swarms", swarms.swarms),
+    path(_SWARM.rstrip("/"), swarms.swarm),
+    path(f"{_SWARM}nodes", swarms.nodes),
+    path(f"{_SWARM}nodes/<slug:key>/<slug:verb>", swarms.act_on),
+    path(f"{_SWARM}<slug:verb>", swarms.act),
 ]

@@ -1,0 +1,91 @@
+"""What every address for members' programs shares: whose token it is, what the body says, and plain errors as JSON."""
+
+import json
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+from django.core.exceptions import ValidationError
+from django.http import Http404, HttpRequest, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_http_methods
+from pydantic import BaseModel, ConfigDict
+from pydantic import ValidationError as BodyError
+
+from swarms.api.access import secret_of
+from swarms.operations import NotNow
+from tenants import programs
+from tenants.access import TeamRequest, refusal
+from tenants.roles import Permission, may
+
+Body = TypeVar("Body", bound="Given")
+View = Callable[..., JsonResponse]
+
+
+class Given(BaseModel):
+    """The JSON body of a request; what it does not know is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Refused(Exception):
+    """The request gets this answer."""
+
+    def __init__(self, status: int, error: str, **more: Any) -> None:
+        super().__init__(error)
+        self.answer = JsonResponse({"error": error} | more, status=status)
+
+
+def program(method: str, permission: Permission) -> Callable[[View], View]:
+    """A view for programs: with the token of a member who may, else 404 (as for strangers) or 403.
+
+    What a verb refuses becomes 409 when the state is in the way, 422 when what was given is wrong.
+    """
+
+    def decorate(view: View) -> View:
+        @csrf_exempt
+        @require_http_methods([method])
+        @wraps(view)
+        def answer(request: TeamRequest, team: str, **words: Any) -> JsonResponse:
+            try:
+                _enter(request, permission)
+                return view(request, **words)
+            except Refused as error:
+                return error.answer
+            except Http404:
+                return _error(404, ["not found"])
+            except NotNow as error:
+                return _error(409, error.messages)
+            except ValidationError as error:
+                return _error(422, error.messages)
+
+        return answer
+
+    return decorate
+
+
+def _error(status: int, texts: list[str]) -> JsonResponse:
+    return JsonResponse({"error": " ".join(texts)}, status=status)
+
+
+def _enter(request: TeamRequest, permission: Permission) -> None:
+    member = programs.member_of(secret_of(request), request.team)
+    if member is None:
+        raise Http404
+    if not may(member.role, permission):
+        raise Refused(403, refusal(member.role, permission))
+    request.membership, request.user = member, member.user
+
+
+def body_of(request: HttpRequest, model: type[Body]) -> Body:
+    """The body, checked. Raises Refused with one line for each fault."""
+    try:
+        found = json.loads(request.body or b"{}")
+        return model.model_validate(found)
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise Refused(422, f"The body is not JSON: {error}") from error
+    except BodyError as error:
+        faults = [
+            f"{'.'.join(str(part) for part in fault['loc']) or 'body'}: {fault['msg']}" for fault in error.errors()
+        ]
+        raise Refused(422, "The body is not what is asked for here.", faults=faults) from error
