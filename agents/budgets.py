@@ -233,8 +233,13 @@ def spent_on(subject: str) -> int:
 
 
 def begin_for(limits: dict[str, int]) -> None:
-    """Budgets of subjects that are made in this very transaction, so that nothing was spent on them."""
-    Budget.objects.bulk_create(Budget(subject=subject, limit_microusd=limit) for subject, limit in limits.items())
+    """Budgets of subjects on which nothing was spent, as they are made in this very transaction or never began."""
+    Budget.objects.bulk_create(
+        [Budget(subject=subject, limit_microusd=limit) for subject, limit in limits.items()],
+        update_conflicts=True,
+        unique_fields=["subject"],
+        update_fields=["limit_microusd"],
+    )
 
 
 def drop_limit(subject: str) -> None:
