@@ -150,6 +150,7 @@ def retry_swarm(swarm: Swarm, *, by: User | None) -> None:
             ended_at=None,
             deadline_at=kept,
         )
+        approvals.void(locked, because=because, kind="rollback")
         if kept:
             turns.due("swarm_deadline", locked.pk, after=kept - now)
         progress.release(locked.pk, consider=retry.again(locked, because=because))
