@@ -1,0 +1,550 @@
+"""`manage.py verify`: each invariant is seen to be violated, alone, when somebody's hand breaks it in the database."""
+
+import json
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from io import StringIO
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection, transaction
+from django.test import Client
+from django.utils import timezone
+
+from agents import executions
+from agents.contracts import Assignment, PlanNode, PlanProposal
+from agents.models import Budget, Execution
+from sessions.events import publish
+from sessions.models import Event
+from swarms import goals
+from swarms.models import Approval, Attempt, CheckRun, Edge, Merge, Node, Plan, Swarm
+from swarms.verify import fold, hourly, metrics, telling
+from swarms.verify.registry import ALL
+from swarms.verify.run import Scope, verify
+from tenants import turns
+from tenants.context import in_schema
+from tenants.models import Due, Outbox, Placement, Team, Ticket
+from tests.conftest import user_of
+from tests.hands import Hands
+from tests.test_races import project_of
+
+PLAN = PlanProposal(
+    summary="One, then two and a risky one, then one that joins the two.",
+    nodes=(
+        PlanNode(key="a", title="a", role="developer", instructions="a", writes=("a.txt",)),
+        PlanNode(key="b", title="b", role="developer", instructions="b", writes=("b.txt",), depends_on=("a",)),
+        PlanNode(key="c", title="c", role="developer", instructions="c", writes=("c.txt",), depends_on=("a",)),
+        PlanNode(key="d", title="d", role="reviewer", instructions="d", depends_on=("b", "c")),
+        PlanNode(
+            key="h", title="h", role="developer", instructions="h", writes=("h.txt",), depends_on=("a",), risk="high"
+        ),
+    ),
+)
+TABLES = ("node", "edge", "attempt", "swarm", "plan", "checkrun", "merge", "approval")
+
+
+class Halting(Hands):
+    """Takes one assignment at a time; leaves what begins with `b` undone while it is told to."""
+
+    halts = False
+
+    def carry_out(self, assignment: Assignment) -> list[str]:
+        if self.halts and assignment.title.startswith("b "):
+            return []
+        return super().carry_out(assignment)
+
+
+def worker(assignment: Assignment, work: Path) -> str:
+    key = assignment.briefing.split("`")[1]
+    (work / f"{key}.txt").write_text(key)
+    return f"wrote {key}"
+
+
+class Scene:
+    """A swarm that landed, and one in which `a` is done, `b` runs, `c` is ready, `d` waits and `h` asks a person."""
+
+    def __init__(self, team: Team, done: Swarm, live: Swarm) -> None:
+        self.team, self.done, self.live = team, done, live
+
+    def node(self, key: str, of: Swarm | None = None) -> Node:
+        return Node.objects.get(swarm=of or self.live, key=key)
+
+    def attempt(self, key: str, of: Swarm | None = None) -> Attempt:
+        return Attempt.objects.get(node=self.node(key, of))
+
+    def tell(self, noun: str, pk: UUID, *states: str, of: Swarm | None = None) -> None:
+        """The events of moves through these states."""
+        for before, after in pairwise(states):
+            publish((of or self.live).topic, f"{noun}.moved", id=str(pk), before=before, after=after)
+
+    def approval(self, kind: str, of: Swarm, **fields: Any) -> None:
+        """A pending approval whose end is due."""
+        until = timezone.now() + timedelta(days=1)
+        made = Approval.objects.create(
+            swarm=of, kind=kind, title=kind, subject={}, digest="", expires_at=until, **fields
+        )
+        turns.due("approval", made.pk, after=timedelta(days=1))
+
+    def again(self, key: str, of: Swarm, **fields: Any) -> Attempt:
+        """A second attempt, by the control plane itself."""
+        sql("DROP INDEX one_live_attempt_per_node; DROP INDEX one_success_per_node")
+        Node.objects.filter(swarm=of, key=key).update(attempts_made=2)
+        return Attempt.objects.create(node=self.node(key, of), number=2, base_commit="", fence=UUID(int=1), **fields)
+
+    def merge(self, **fields: Any) -> Merge:
+        """An entry of the merge queue for `b`."""
+        return Merge.objects.create(swarm=self.live, attempt=self.attempt("b"), **fields)
+
+    def execution(self, subject: str) -> Execution:
+        """A live execution."""
+        old = Execution.objects.get(subject=f"node:{self.node('b').pk}")
+        return executions.open_execution(
+            kind="work", subject=subject, swarm=self.live.pk, runner=old.runner, agent="x", title="x", assignment={}
+        )
+
+    def found(self, **scope: Any) -> set[str]:
+        """Names of the invariants that do not hold."""
+        report = verify([("acme", self.team.schema_name)], Scope(**scope))
+        assert {each.invariant for each in report.violations} == {name for name, n in report.counts.items() if n}
+        return {name for name, count in report.counts.items() if count}
+
+
+def sql(statement: str, *words: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, words or None)
+
+
+@pytest.fixture
+def scene(team: Team, settings: Any, tmp_path: Path, broker: object) -> Scene:
+    settings.DATA_DIR, settings.LOCAL_SOURCES = tmp_path / "data", True
+    project, by = project_of("acme", tmp_path / "source"), user_of("alice", "acme")
+    hands = Halting(team, PLAN, worker, by=by)
+    done = goals.state_goal(project, "Done", by=by)
+    hands.run(done)
+    assert done.state == "succeeded", done.because
+    hands.runner.capacity, hands.halts = 1, True
+    hands.runner.save()
+    live = goals.state_goal(project, "Live", by=by)
+    hands.run(live, approve=False)
+    hands.approve_all()
+    hands.run(live, approve=False)
+    states = dict(Node.objects.filter(swarm=live).values_list("key", "state"))
+    assert states == {"a": "succeeded", "b": "running", "c": "ready", "d": "blocked", "h": "awaiting_approval"}
+    return Scene(team, done, live)
+
+
+Break = Callable[[Scene], object]
+BREAKS: dict[str, tuple[Break, set[str]]] = {}
+"""How each invariant is broken, and what else does not hold then."""
+
+
+def breaks(name: str, *also: str) -> Callable[[Break], Break]:
+    def add(function: Break) -> Break:
+        assert name not in BREAKS
+        BREAKS[name] = function, {name, *also}
+        return function
+
+    return add
+
+
+def plain(name: str, statement: str, *words: Callable[[Scene], Any], also: tuple[str, ...] = ()) -> None:
+    breaks(name, *also)(lambda scene: sql(statement, *[word(scene) for word in words]))
+
+
+def done(scene: Scene) -> UUID:
+    return scene.done.pk
+
+
+def live(scene: Scene) -> UUID:
+    return scene.live.pk
+
+
+def node(key: str) -> Callable[[Scene], UUID]:
+    return lambda scene: scene.node(key).pk
+
+
+def node_done(key: str) -> Callable[[Scene], UUID]:
+    return lambda scene: scene.node(key, scene.done).pk
+
+
+def attempt_done(scene: Scene) -> UUID:
+    return scene.attempt("a", scene.done).pk
+
+
+plain("swarm_ended_at", "UPDATE swarms_swarm SET ended_at = NULL WHERE id = %s", done)
+breaks("ended_is_quiet")(lambda scene: scene.approval("landing", scene.done))
+plain("landed_once", "UPDATE swarms_swarm SET landed_commit = '' WHERE id = %s", done)
+plain("rolled_back", "UPDATE swarms_node SET undoes_id = %s WHERE id = %s", node("b"), node_done("a"))
+
+
+@breaks("one_plan")
+def _one_plan(scene: Scene) -> None:
+    plan = Plan.objects.get(swarm=scene.live)
+    scene.tell("plan", plan.pk, "approved", "superseded")
+    Plan.objects.update_or_create(pk=plan.pk, defaults={"state": "superseded"})
+
+
+plain("edge_counts", "UPDATE swarms_node SET deps_left = 1, deps_ok = 1 WHERE id = %s", node("d"))
+plain("edge_verdict", "UPDATE swarms_edge SET resolved = false WHERE child_id = %s", node_done("d"))
+
+
+@breaks("edge_settled")
+def _edge_settled(scene: Scene) -> None:
+    Edge.objects.filter(child=scene.node("c")).update(resolved=None)
+    Node.objects.filter(pk=scene.node("c").pk).update(deps_left=1, deps_ok=0)
+
+
+plain(
+    "edge_inside",
+    "UPDATE swarms_edge SET parent_id = %s WHERE child_id = %s AND parent_id = %s",
+    node("a"),
+    node_done("d"),
+    node_done("b"),
+)
+plain("path_falls", "UPDATE swarms_node SET path_length = 9 WHERE id = %s", node("d"))
+
+
+@breaks("nothing_stuck")
+def _nothing_stuck(scene: Scene) -> None:
+    Edge.objects.filter(child=scene.node("d")).delete()
+    Node.objects.filter(pk=scene.node("d").pk).update(parents=0, deps_left=0)
+
+
+@breaks("skipped_rightly")
+def _skipped_rightly(scene: Scene) -> None:
+    pk = scene.node("d").pk
+    sql("UPDATE swarms_node SET state = 'skipped', ended_at = now(), because = %s WHERE id = %s", SKIPPED, pk)
+    scene.tell("node", pk, "blocked", "skipped")
+
+
+SKIPPED = "it can no longer run: its parents ended otherwise than all_success asks"
+plain("node_ended_at", "UPDATE swarms_node SET ended_at = NULL WHERE id = %s", node_done("a"))
+breaks("node_live", "node_leased")(lambda scene: scene.again("a", scene.live, lease_until=timezone.now()))
+
+
+def _moves_on(scene: Scene, *states: str, kind: str = "agent") -> None:
+    sql("UPDATE swarms_node SET state = %s, kind = %s WHERE id = %s", states[-1], kind, scene.node("b").pk)
+    scene.tell("node", scene.node("b").pk, "running", *states)
+
+
+breaks("node_leased")(lambda scene: _moves_on(scene, "verifying", kind="plan"))
+breaks("node_verified", "node_leased")(lambda scene: _moves_on(scene, "verifying"))
+
+
+@breaks("node_queued")
+def _node_queued(scene: Scene) -> None:
+    scene.merge()
+    turns.due("merge", scene.live.pk, after=timedelta(seconds=2))
+
+
+@breaks("node_asked")
+def _node_asked(scene: Scene) -> None:
+    pk = Approval.objects.get(swarm=scene.live, kind="node").pk
+    sql("UPDATE swarms_approval SET state = 'void' WHERE id = %s", pk)
+    scene.tell("approval", pk, "pending", "void")
+    turns.settled("approval", pk)
+
+
+plain("attempts_dense", "UPDATE swarms_node SET attempts_made = 2 WHERE id = %s", node_done("a"))
+plain("attempts_bounded", "UPDATE swarms_node SET failures = max_attempts + 1 WHERE id = %s", node_done("a"))
+breaks("one_live_attempt")(lambda scene: scene.again("b", scene.live, lease_until=timezone.now()))
+
+
+@breaks("one_success")
+def _one_success(scene: Scene) -> None:
+    made = scene.again("a", scene.done, state="succeeded", ended_at=timezone.now())
+    scene.tell("attempt", made.pk, "leased", "succeeded", of=scene.done)
+
+
+plain(
+    "attempt_ended_at",
+    "ALTER TABLE swarms_attempt DROP CONSTRAINT attempt_live_or_ended;"
+    "UPDATE swarms_attempt SET ended_at = NULL WHERE id = %s",
+    attempt_done,
+)
+plain(
+    "attempt_has_one_lease",
+    "ALTER TABLE swarms_attempt DROP CONSTRAINT attempt_has_one_lease;"
+    "UPDATE swarms_attempt SET fence = id WHERE id = %s",
+    attempt_done,
+)
+plain(
+    "execution_ended_at",
+    "ALTER TABLE agents_execution DROP CONSTRAINT execution_live_or_ended;"
+    "UPDATE agents_execution SET ended_at = NULL WHERE subject = 'node:' || %s",
+    node_done("a"),
+)
+
+
+@breaks("one_live_execution")
+def _one_live_execution(scene: Scene) -> None:
+    sql("DROP INDEX one_live_execution_per_subject")
+    second = scene.execution(f"node:{scene.node('b').pk}")
+    Execution.objects.filter(pk=second.pk).update(cancel_at=timezone.now())
+
+
+breaks("execution_wanted")(lambda scene: scene.execution(f"node:{scene.node('d').pk}"))
+plain(
+    "execution_let_go",
+    "UPDATE public.tenants_token SET revoked_at = NULL FROM agents_execution x"
+    " WHERE tenants_token.subject = 'execution:' || x.id AND x.subject = 'node:' || %s",
+    node_done("a"),
+)
+
+
+@breaks("checks_worked_on")
+def _checks_worked_on(scene: Scene) -> None:
+    run = CheckRun.objects.create(swarm=scene.live, purpose="before", state="running")
+    scene.tell("check_run", run.pk, "waiting", "running")
+
+
+@breaks("one_exact_check_run")
+def _one_exact_check_run(scene: Scene) -> None:
+    sql("DROP INDEX one_exact_check_run")
+    run = CheckRun.objects.create(swarm=scene.live, purpose="exact", attempt=scene.attempt("a"))
+    turns.queue("checks", run.pk)
+
+
+plain(
+    "one_merge_at_a_time",
+    "DROP INDEX one_merge_at_a_time; UPDATE swarms_merge SET state = 'checking' WHERE swarm_id = %s",
+    done,
+    also=("state_told", "node_queued", "merge_checked", "ended_is_quiet"),
+)
+
+
+@breaks("merge_checked", "node_queued")
+def _merge_checked(scene: Scene) -> None:
+    scene.tell("merge", scene.merge(state="checking").pk, "queued", "checking")
+
+
+plain("merged_succeeded", "UPDATE swarms_merge SET commit = '' WHERE swarm_id = %s", done)
+breaks("ready_has_ticket")(lambda scene: Ticket.objects.filter(subject=scene.node("c").pk).delete())
+breaks("waiting_checks_have_ticket")(lambda scene: CheckRun.objects.create(swarm=scene.live, purpose="before"))
+breaks("draft_is_written")(lambda scene: Plan.objects.create(swarm=scene.live, version=9, source="coordinator"))
+breaks("ticket_is_wanted")(lambda scene: turns.queue("node", scene.node("a").pk, swarm=scene.live.pk))
+breaks("live_is_placed")(lambda scene: Placement.objects.filter(team=scene.team).delete())
+breaks("lease_is_watched")(lambda scene: Due.objects.filter(team=scene.team, kind="lease").delete())
+breaks("merge_is_hinted", "node_queued")(lambda scene: scene.merge())
+
+
+@breaks("one_pending_approval")
+def _one_pending_approval(scene: Scene) -> None:
+    sql("DROP INDEX one_pending_approval_per_subject")
+    scene.approval("node", scene.live, node=scene.node("h"))
+
+
+plain(
+    "decided_has_decider",
+    "ALTER TABLE swarms_approval DROP CONSTRAINT decided_has_decider;"
+    "UPDATE swarms_approval SET decided_by_id = NULL WHERE swarm_id = %s",
+    done,
+)
+plain(
+    "four_eyes",
+    "ALTER TABLE swarms_approval DROP CONSTRAINT four_eyes;"
+    "UPDATE swarms_approval SET four_eyes = true, requested_by_id = decided_by_id WHERE swarm_id = %s",
+    done,
+)
+breaks("approval_expires")(lambda scene: Due.objects.filter(team=scene.team, kind="approval").delete())
+breaks("plan_question_is_current")(
+    lambda scene: scene.approval("plan", scene.live, plan=Plan.objects.get(swarm=scene.live))
+)
+
+
+@breaks("budget_line")
+def _budget_line(scene: Scene) -> None:
+    sql("ALTER TABLE agents_budget DROP CONSTRAINT budget_hard_line")
+    Budget.objects.create(subject="team", limit_microusd=5, spent_microusd=-1)
+
+
+breaks("budget_reserved")(
+    lambda scene: Budget.objects.create(subject=scene.live.topic, limit_microusd=5, reserved_microusd=1)
+)
+plain(
+    "events_gapless",
+    "DELETE FROM agent_sessions_event WHERE kind = 'decision.made' AND subject = 'swarm:' || %s",
+    live,
+)
+plain(
+    "events_in_order", "UPDATE agent_sessions_event SET position = 999 WHERE seq = 1 AND subject = 'swarm:' || %s", live
+)
+breaks("events_announced")(
+    lambda scene: Outbox.objects.filter(event=Event.objects.get(subject=scene.live.topic, seq=3).pk).delete()
+)
+
+
+def _retell(scene: Scene, was: str, **payload: str) -> None:
+    """Other words for a move of `a` in the swarm that landed."""
+    event = Event.objects.get(kind="node.moved", payload__id=str(node_done("a")(scene)), payload__after=was)
+    event.payload |= payload
+    event.save()
+
+
+@breaks("moves_legal")
+def _moves_legal(scene: Scene) -> None:
+    _retell(scene, "succeeded", before="blocked")
+    _retell(scene, "merging", after="blocked")
+
+
+breaks("moves_join")(lambda scene: _retell(scene, "succeeded", before="verifying"))
+plain("state_told", "UPDATE swarms_merge SET state = 'refused' WHERE swarm_id = %s", done)
+
+
+@breaks("began_in_turn")
+def _began_in_turn(scene: Scene) -> None:
+    Edge.objects.create(parent=scene.node("c"), child=scene.node("b"))
+    Node.objects.filter(pk=scene.node("b").pk).update(parents=2, deps_left=1)
+
+
+def test_every_invariant_is_seen_to_be_violated_when_it_is_broken_and_no_other(
+    scene: Scene, subtests: pytest.Subtests
+) -> None:
+    assert scene.found(replay=True, git=True) == set()
+    sql("SET CONSTRAINTS ALL IMMEDIATE")
+    for table in TABLES:
+        sql(f"ALTER TABLE swarms_{table} DISABLE TRIGGER USER")
+    assert BREAKS.keys() == {invariant.name for invariant in ALL}
+    for name, (hand, wrong) in BREAKS.items():
+        with subtests.test(name), transaction.atomic():
+            hand(scene)
+            sql("SET CONSTRAINTS ALL IMMEDIATE")
+            assert scene.found() == wrong
+            transaction.set_rollback(True)
+    assert scene.found() == set()
+
+
+def test_one_swarm_can_be_looked_at_alone(scene: Scene) -> None:
+    Node.objects.filter(pk=scene.node("d").pk).update(deps_left=1, deps_ok=1)
+    assert scene.found() == {"edge_counts"}
+    assert scene.found(swarm=scene.live.pk, replay=True, git=True) == {"edge_counts"}
+    assert scene.found(swarm=scene.done.pk, replay=True, git=True) == set()
+
+
+def test_a_story_that_does_not_lead_to_what_is_is_seen_by_folding_it(scene: Scene) -> None:
+    _retell(scene, "succeeded", before="verifying")
+    assert scene.found(replay=True) == {"moves_join", "replay"}
+    assert scene.found(replay=True, swarm=scene.live.pk) == set()
+
+
+def test_what_git_does_not_have_is_seen(scene: Scene) -> None:
+    Swarm.objects.filter(pk=scene.live.pk).update(integration_commit="0" * 40)
+    assert scene.found() == set()
+    assert scene.found(git=True) == {"git_head"}
+
+
+def test_the_command_ends_with_0_1_or_2_and_tells_people_and_programs(scene: Scene) -> None:
+    out = StringIO()
+    call_command("verify", team="acme", stdout=out)
+    assert out.getvalue().startswith("Every invariant holds: ")
+    Node.objects.filter(pk=scene.node("d").pk).update(deps_left=1, deps_ok=1)
+    out = StringIO()
+    with pytest.raises(SystemExit, match="1"):
+        call_command("verify", swarm=scene.live.pk, stdout=out)
+    assert "d counts 2 parents, 1 open, 1 satisfied; its edges are 2, 2, 0" in out.getvalue()
+    assert str(scene.node("d").pk) in out.getvalue()
+    out = StringIO()
+    with pytest.raises(SystemExit):
+        call_command("verify", "--json", stdout=out)
+    found = json.loads(out.getvalue())
+    assert found["counts"]["edge_counts"] == 1
+    assert {name for name, count in found["counts"].items() if count} == {"edge_counts"}
+    (violation,) = found["violations"]
+    assert (violation["team"], violation["swarm"]) == ("acme", str(scene.live.pk))
+    for words in ({"team": "nobody"}, {"swarm": UUID(int=0)}):
+        with pytest.raises(CommandError) as refused:
+            call_command("verify", **words)
+        assert refused.value.returncode == 2
+
+
+def test_all_are_counted_though_few_are_told(scene: Scene) -> None:
+    Node.objects.filter(swarm=scene.live).update(failures=9)
+    report = verify([("acme", scene.team.schema_name)], Scope(most=2))
+    assert report.counts["attempts_bounded"] == 5
+    assert len(report.violations) == 2
+
+
+def test_the_last_look_of_the_clock_is_in_the_metrics(scene: Scene, client_for: Callable[..., Client]) -> None:
+    Node.objects.filter(pk=scene.node("d").pk).update(deps_left=1, deps_ok=1)
+    report = hourly.look()
+    assert report is not None
+    assert not report.is_clean
+    shown = client_for().get("/metrics").content.decode()
+    assert 'waggle_violations{invariant="edge_counts"} 1.0' in shown
+    assert 'waggle_violations{invariant="one_success"} 0.0' in shown
+    assert "waggle_verify_seconds " in shown
+    with metrics._client() as client:
+        client.delete(metrics.KEY)
+    assert "waggle_violations" not in client_for().get("/metrics").content.decode()
+
+
+@pytest.fixture
+def counting(committed_team: Team) -> Callable[[], None]:
+    """Writes an event, with its number, in a transaction of its own, in the thread that calls it."""
+
+    def write() -> None:
+        with in_schema(committed_team.schema_name), transaction.atomic():
+            publish("team", "decision.made", by="engine", what="x", why="y")
+
+    return write
+
+
+def test_a_team_that_is_busy_shows_no_false_violation(committed_team: Team, counting: Callable[[], None]) -> None:
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.is_set():
+            counting()
+        connection.close()
+
+    busy = threading.Thread(target=work)
+    busy.start()
+    try:
+        reports = [verify([("acme", committed_team.schema_name)], Scope(replay=True)) for _ in range(5)]
+    finally:
+        over.set()
+        busy.join()
+    assert Event.objects.count() > 5
+    assert [report.violations for report in reports] == [()] * 5
+
+
+def test_what_may_lag_is_looked_at_again_before_it_counts(committed_team: Team) -> None:
+    def ticket(number: int) -> None:
+        turns.queue("node", UUID(int=number))
+
+    def late() -> None:
+        Ticket.objects.filter(subject=UUID(int=1)).delete()
+        connection.close()
+
+    ticket(1)
+    mended = threading.Timer(1, late)
+    mended.start()
+    assert verify([("acme", committed_team.schema_name)], Scope(settle=4)).counts["ticket_is_wanted"] == 0
+    mended.join()
+    ticket(2)
+    assert verify([("acme", committed_team.schema_name)], Scope(settle=0.2)).counts["ticket_is_wanted"] == 1
+
+
+def test_rows_are_made_in_the_state_in_which_their_story_begins() -> None:
+    for model in (Swarm, Plan, Node, Attempt, CheckRun, Merge, Approval, Execution):
+        assert telling.START[model.NOUN] == model._meta.get_field("state").default
+        assert telling.TABLES[model.NOUN][0] == model._meta.db_table
+
+
+def test_the_fold_follows_moves_in_order_and_names_what_does_not_join() -> None:
+    told = [
+        *fold.moves("node.moved", {"id": "1", "before": "blocked", "after": "ready"}),
+        *fold.moves("nodes.moved", {"moves": [{"noun": "node", "id": "1", "before": "ready", "after": "running"}]}),
+        *fold.moves("decision.made", {"by": "engine"}),
+        *fold.moves("node.moved", {"id": "2", "before": "ready", "after": "failed"}),
+    ]
+    states, faults = fold.fold(told, {"node": "blocked"})
+    assert states == {("node", "1"): "running", ("node", "2"): "failed"}
+    assert faults == ["node 2: an event moves it from ready, but it was blocked"]
+    rows = {("node", "1"): "running", ("node", "2"): "ready", ("node", "3"): "blocked"}
+    assert [row for row, _ in fold.differences(states, rows, {"node": "blocked"})] == [("node", "2")]
