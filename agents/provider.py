@@ -53,10 +53,14 @@ async def ask(call: Call, meter: Meter, send: Send) -> int:
         try:
             await way.answered(response)
             if response.headers.get("content-type", "").startswith("text/event-stream"):
-                return await _pass_stream_on(response, meter, send, way)
-            return await _pass_whole_on(response, meter, send, way)
+                status, last = await _pass_stream_on(response, meter, send, way)
+            else:
+                status, last = await _pass_whole_on(response, meter, send, way)
         finally:
             await response.aclose()
+    # Last of all: who has heard it hangs up, and that must not look as if he had left early.
+    await send({"type": "http.response.body", "body": last})
+    return status
 
 
 def _request(call: Call) -> httpx.Request:
@@ -67,7 +71,7 @@ def _request(call: Call) -> httpx.Request:
     return _client_of_this_loop().build_request(call.method, url, content=call.body, headers=headers)
 
 
-async def _pass_whole_on(response: httpx.Response, meter: Meter, send: Send, way: Passage) -> int:
+async def _pass_whole_on(response: httpx.Response, meter: Meter, send: Send, way: Passage) -> tuple[int, bytes]:
     try:
         body = await response.aread()
     except httpx.TransportError as error:
@@ -75,11 +79,10 @@ async def _pass_whole_on(response: httpx.Response, meter: Meter, send: Send, way
         raise _unreached(error) from error
     meter.feed(body)
     await send(_start(response))
-    await send({"type": "http.response.body", "body": body})
-    return response.status_code
+    return response.status_code, body
 
 
-async def _pass_stream_on(response: httpx.Response, meter: Meter, send: Send, way: Passage) -> int:
+async def _pass_stream_on(response: httpx.Response, meter: Meter, send: Send, way: Passage) -> tuple[int, bytes]:
     meter.begin(streamed=True)
     await send(_start(response))
     status, last = response.status_code, b""
@@ -91,8 +94,7 @@ async def _pass_stream_on(response: httpx.Response, meter: Meter, send: Send, wa
         # The status is sent already: the error goes into the stream, where OpenAI's clients look for it.
         status, last = BROKEN_OFF, b"\n\ndata: " + openai_error(_unreached(error)) + b"\n\n"
         await way.broke(error)
-    await send({"type": "http.response.body", "body": last})
-    return status
+    return status, last
 
 
 def _start(response: httpx.Response) -> dict[str, Any]:
