@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+from django.db.models import QuerySet
+
 from swarms.models import CheckRun, Edge, Merge, Node, Swarm
 from swarms.states import CheckRunState, MergeState, NodeState, SwarmState
 from swarms.undo import Done, Step, steps
@@ -14,9 +16,16 @@ def effects(swarm: Swarm) -> list[Node]:
     return list(done.exclude(undone_by__kind="undo").order_by("key"))
 
 
+def unfinished(swarm: Swarm) -> QuerySet[Node]:
+    """Nodes of an earlier rollback that did not succeed."""
+    ended = [NodeState.FAILED, NodeState.SKIPPED, NodeState.CANCELLED]
+    return swarm.nodes.exclude(undoes=None).filter(state__in=ended)
+
+
 def merged(swarm: Swarm) -> list[Merge]:
-    """Merges of the work of its plan, in their order; without those that take others back."""
+    """Merges of the work of its plan, in their order; without those that are taken back, or take others back."""
     found = swarm.merges.filter(state=MergeState.MERGED, attempt__node__undoes=None)
+    found = found.exclude(attempt__node__undone_by__kind__in=["revert", "agent"])
     return list(found.select_related("attempt__node").order_by("ended_at", "pk"))
 
 
@@ -43,8 +52,9 @@ def scope(swarm: Swarm) -> list[Step]:
 
 def subject(swarm: Swarm) -> dict[str, Any]:
     """What exactly a person decides about a rollback."""
-    titles = dict(swarm.nodes.values_list("key", "title"))
-    how = dict(swarm.nodes.exclude(compensate="").values_list("key", "compensate"))
+    undone = {node.key: node for node in swarm.nodes.filter(undoes=None)}
+    left = unfinished(swarm).select_related("undoes").order_by("key")
+    again = [Step(node.key, node.kind, node.undoes.key) for node in left if node.undoes]
     return {
         "swarm": str(swarm.pk),
         "state": swarm.state,
@@ -56,10 +66,10 @@ def subject(swarm: Swarm) -> dict[str, Any]:
                 "key": step.key,
                 "kind": step.kind,
                 "undoes": step.undoes,
-                "title": titles[step.undoes],
-                "how": how.get(step.undoes, "") if step.kind == "undo" else "",
+                "title": undone[step.undoes].title,
+                "how": undone[step.undoes].compensate if step.kind == "undo" else "",
             }
-            for step in scope(swarm)
+            for step in again + scope(swarm)
         ],
     }
 

@@ -15,6 +15,8 @@ def describe(approval: Approval) -> dict[str, Any]:
         document = approval.subject.get("document")
         cards = board.planned(document)
         context |= {"cards": cards, "graph": picture.graph(cards), "document": document}
+    if approval.kind == "rollback" and approval.subject.get("commit"):
+        context |= _landing_diff(approval)
     if approval.kind == "landing":
         context |= {"runs": board.result_checks(approval.swarm)} | _landing_diff(approval)
     return context

@@ -2,7 +2,6 @@
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import QuerySet
 from django.utils import timezone
 
 from sessions.events import acting, publish
@@ -10,10 +9,11 @@ from sessions.transitions import move
 from swarms import approvals, compensation, graph, hints, progress
 from swarms.models import Approval, Edge, Node, Swarm
 from swarms.release import OnFailure
-from swarms.states import NodeState, SwarmState
+from swarms.states import ApprovalState, NodeState, SwarmState
 from swarms.undo import Step
 from tenants.models import User
 
+ROLLED_BACK_FROM = (SwarmState.SUCCEEDED, SwarmState.FAILED)
 UNDO = """\
 Undo what `{key}` ({title}) did outside the repository: the swarm is rolled back. Change no file in it.
 
@@ -31,9 +31,16 @@ REVERT = "The control plane takes back the merge {commit} of `{key}` ({title}) o
 
 def possible(swarm: Swarm) -> bool:
     """Whether a person may ask for a rollback now."""
-    if swarm.state not in (SwarmState.SUCCEEDED, SwarmState.FAILED):
-        return False
-    return _unfinished(swarm).exists() or bool(compensation.scope(swarm)) or compensation.takes_back(swarm)
+    return swarm.state in ROLLED_BACK_FROM and not _waits(swarm) and _has_something(swarm)
+
+
+def _waits(swarm: Swarm) -> bool:
+    return swarm.approvals.filter(kind="rollback", state=ApprovalState.PENDING).exists()
+
+
+def _has_something(swarm: Swarm) -> bool:
+    """Something is to be undone, or was undone and has not landed."""
+    return compensation.takes_back(swarm) or compensation.unfinished(swarm).exists() or bool(compensation.scope(swarm))
 
 
 def request(swarm: Swarm, *, by: User) -> Approval | None:
@@ -45,25 +52,25 @@ def request(swarm: Swarm, *, by: User) -> Approval | None:
     with transaction.atomic(), acting(f"user:{by.pk}"):
         found = Swarm.objects.select_for_update(no_key=True, of=("self",)).select_related("project", "goal")
         locked = found.get(pk=swarm.pk)
-        if locked.state not in (SwarmState.SUCCEEDED, SwarmState.FAILED):
+        if locked.state not in ROLLED_BACK_FROM:
             raise ValidationError(
                 f"The swarm is {locked.state}; only one that has landed, or failed after it had effects outside git, "
                 "can be rolled back."
             )
-        if not possible(locked):
+        if not _has_something(locked):
             raise ValidationError("There is nothing to undo: nothing landed, and no node that succeeded says how.")
-        if locked.approvals.filter(kind="rollback", state="pending").exists():
+        if _waits(locked):
             raise ValidationError("Its rollback waits for approval already: decide that.")
         if locked.project.approve_landing:
             return approvals.ask_rollback(locked, by=by)
-        begin(locked, because=f"{by} asked for it, and landings need no approval in this project")
+        begin(locked, because=f"{by} asked for it, and nobody has to approve landings of this project")
         hints.advance(locked.pk)
     return None
 
 
 def answer(swarm: Swarm) -> str:
     """State of the last approval of a rollback that has not begun; empty when nobody was asked since."""
-    if swarm.state not in (SwarmState.SUCCEEDED, SwarmState.FAILED):
+    if swarm.state not in ROLLED_BACK_FROM:
         return ""
     asked = swarm.approvals.filter(kind="rollback", requested_at__gte=swarm.begun_anew_at).order_by("-requested_at")
     return asked.values_list("state", flat=True).first() or ""
@@ -80,7 +87,7 @@ def begin(swarm: Swarm, *, because: str) -> None:
         return
     approvals.void(swarm, because="the swarm is rolled back", kind="rollback")
     _try_again(swarm)
-    steps = compensation.scope(swarm) if not compensation.takes_back(swarm) else []
+    steps = compensation.scope(swarm)
     _add(swarm, steps)
     first = swarm.nodes.filter(state=NodeState.BLOCKED, deps_left=0).exclude(undoes=None)
     progress.release(swarm.pk, consider=first.values_list("pk", flat=True))
@@ -135,14 +142,9 @@ def _node(swarm: Swarm, step: Step, undone: Node, checks: list[dict[str, str]], 
     )
 
 
-def _unfinished(swarm: Swarm) -> QuerySet[Node]:
-    ended = [NodeState.FAILED, NodeState.SKIPPED, NodeState.CANCELLED]
-    return swarm.nodes.exclude(undoes=None).filter(state__in=ended)
-
-
 def _try_again(swarm: Swarm) -> None:
     """Steps of an earlier rollback that did not succeed wait again."""
-    again = list(_unfinished(swarm))
+    again = list(compensation.unfinished(swarm))
     for node in again:
         move(node, NodeState.BLOCKED, because="the rollback is tried again", failures=0, losses=0, ended_at=None)
     ids = [node.pk for node in again]

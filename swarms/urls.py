@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from swarms.views import approvals, home, node, operations, projects, swarm
+from swarms.views import approvals, budgets, home, node, operations, projects, swarm
 
 _SWARM = "projects/<slug:slug>/swarms/<int:number>/"
 _NODE = f"{_SWARM}nodes/<slug:key>/"
@@ -28,6 +28,7 @@ urlpatterns = [
     path(f"{_SWARM}drain/", operations.drain, name="swarm-drain"),
     path(f"{_SWARM}cancel/", operations.cancel, name="swarm-cancel"),
     path(f"{_SWARM}retry/", operations.retry, name="swarm-retry"),
+    path(f"{_SWARM}rollback/", operations.roll_back, name="swarm-rollback"),
     path(f"{_SWARM}turn/", operations.turn, name="swarm-turn"),
     path(f"{_SWARM}turn/priority/", operations.priority, name="swarm-priority"),
     path(f"{_SWARM}turn/deadline/", operations.deadline, name="swarm-deadline"),
@@ -36,6 +37,10 @@ urlpatterns = [
     path(f"{_NODE}skip/", operations.node_skip, name="node-skip"),
     path(f"{_NODE}retry/", operations.node_retry, name="node-retry"),
     path(f"{_NODE}priority/", operations.node_priority, name="node-priority"),
+    path("budgets/", budgets.team, name="budgets"),
+    path("projects/<slug:slug>/budget/", budgets.project, name="project-budget"),
+    path(f"{_SWARM}budget/", budgets.swarm, name="swarm-budget"),
+    path(f"{_NODE}budget/", budgets.node, name="node-budget"),
     path("swarms/", home.swarms, name="swarms"),
     path("approvals/", approvals.approvals, name="approvals"),
     path("approvals/<uuid:pk>/", approvals.approval, name="approval"),

@@ -8,9 +8,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
-from swarms import operations
+from swarms import operations, rollback
 from swarms.forms import DeadlineForm, PriorityForm
-from swarms.models import Node, Swarm
+from swarms.models import Approval, Node, Swarm
 from swarms.views.found import node_of, swarm_of
 from tenants.access import TeamRequest, requires
 from tenants.models import User
@@ -50,6 +50,17 @@ def cancel(request: TeamRequest, slug: str, number: int) -> HttpResponse:
 def retry(request: TeamRequest, slug: str, number: int) -> HttpResponse:
     """Try a failed swarm again."""
     return act(request, slug, number, lambda swarm, by: operations.retry_swarm(swarm, by=by))
+
+
+@require_POST
+@requires(Permission.STATE_GOAL)
+def roll_back(request: TeamRequest, slug: str, number: int) -> HttpResponse:
+    """Undo what a swarm has done, once somebody has approved it."""
+    found = swarm_of(slug, number)
+    asked: list[Approval | None] = []
+    if _try(request, lambda: asked.append(rollback.request(found, by=request.user))) and asked[0]:
+        return redirect("approval", pk=asked[0].pk)
+    return redirect("swarm", slug=slug, number=number)
 
 
 def act(request: TeamRequest, slug: str, number: int, verb: Callable[[Swarm, User], object]) -> HttpResponse:

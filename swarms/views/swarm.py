@@ -8,7 +8,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
-from swarms import board, goals, operations, picture
+from swarms import board, goals, operations, picture, rollback
 from swarms.feed import feed as feed_lines
 from swarms.forms import PlanForm
 from swarms.models import Swarm
@@ -25,8 +25,16 @@ Context = dict[str, Any]
 def _header(swarm: Swarm) -> Context:
     return {
         "meters": board.meters(swarm),
-        "can": operations.possible(swarm),
+        "can": _can(swarm),
     }
+
+
+def _can(swarm: Swarm) -> set[str]:
+    """Verbs that are possible now."""
+    found = operations.possible(swarm)
+    if swarm.rollback_at:
+        found -= {"retry"}
+    return found | ({"rollback"} if rollback.possible(swarm) else set())
 
 
 def _asks(swarm: Swarm) -> Context:

@@ -1,0 +1,340 @@
+"""Rolling back: what had effects is undone, what landed is taken back, each once and the last first."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ValidationError
+
+from agents.contracts import Assignment, Check, FailureOutcome, FailureReason, PlanNode, PlanProposal
+from sessions.models import Event
+from swarms import approvals, engine, goals, landing, operations, projects, reverts, rollback
+from swarms.models import Approval, Attempt, CheckRun, Merge, Node, Project, Swarm
+from swarms.workspace import repos
+from swarms.workspace.git import environment
+from tenants.models import Team
+from tests.conftest import user_of
+from tests.hands import Hands
+from tests.invariants import violations
+
+
+def node(key: str, *after: str, **more: object) -> PlanNode:
+    fields = {"title": f"Write {key}", "role": "developer", "instructions": key, "writes": (f"{key}.txt", "list.txt")}
+    return PlanNode(key=key, depends_on=after, **(fields | more))  # type: ignore[arg-type]
+
+
+PLAN = PlanProposal(
+    summary="a, then b and c beside each other, then a review.",
+    nodes=(
+        node("a", compensate="delete the bucket"),
+        node("b", "a"),
+        node("c", "a", compensate="close the tickets"),
+        PlanNode(key="r", title="Review", role="reviewer", instructions="look", depends_on=("b", "c")),
+    ),
+    acceptance=(Check(name="all", command="test -f a.txt -a -f b.txt -a -f c.txt"),),
+)
+
+
+def git(source: Path, *words: str) -> str:
+    return subprocess.run(
+        ["git", *words], cwd=source, env=environment(), check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+class Worker:
+    """Writes its own file and its line of a list that all share; says what it was asked to undo."""
+
+    def __init__(self) -> None:
+        self.undone: list[str] = []
+        self.fails: set[str] = set()
+        self.keeps = False
+        """When it takes a file back, an empty one stays."""
+
+    def __call__(self, assignment: Assignment, work: Path) -> str | FailureOutcome:
+        key = assignment.briefing.split("`")[1]
+        if key in self.fails:
+            return FailureOutcome(reason=FailureReason.AGENT_ERROR, message=f"{key} breaks")
+        if key.startswith("undo-"):
+            self.undone.append(key)
+            return f"took {key} back"
+        if key.startswith("revert-"):
+            return self.revert(key.removeprefix("revert-"), work)
+        (work / f"{key}.txt").write_text("good\n")
+        names = (work / "list.txt").read_text().split()
+        (work / "list.txt").write_text("\n".join([*names, key]) + "\n")
+        return f"wrote {key}"
+
+    def revert(self, key: str, work: Path) -> str:
+        (work / f"{key}.txt").unlink()
+        if self.keeps:
+            (work / f"{key}.txt").touch()
+        names = (work / "list.txt").read_text().split()
+        (work / "list.txt").write_text("\n".join(name for name in names if name != key) + "\n")
+        return f"took {key} back by hand"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A repository with one commit."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "list.txt").write_text("begin\n")
+    for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "begin"]):
+        git(folder, *words)
+    return folder
+
+
+@pytest.fixture
+def project(team: Team, source: Path, settings: object, tmp_path: Path, broker: object) -> Project:
+    """A project of acme whose own check passes on every tree, and one that the first commit fails."""
+    settings.DATA_DIR = tmp_path / "data"  # type: ignore[attr-defined]
+    settings.LOCAL_SOURCES = True  # type: ignore[attr-defined]
+    made = projects.add_project(
+        name="Lists",
+        slug="lists",
+        source=str(source),
+        checks=[Check(name="list", command="test -f list.txt"), Check(name="a", command="test -f a.txt")],
+        by=user_of("alice", "acme"),
+    )
+    projects.fetch(made.pk)
+    made.refresh_from_db()
+    return made
+
+
+@pytest.fixture(autouse=True)
+def invariants(project: Project, team: Team) -> Iterator[None]:
+    """Whatever a test did, these hold at its end."""
+    yield
+    assert violations(team.schema_name) == []
+
+
+@pytest.fixture
+def worker() -> Worker:
+    return Worker()
+
+
+@pytest.fixture
+def hands(team: Team, worker: Worker) -> Hands:
+    return Hands(team, PLAN, worker, by=user_of("alice", "acme"))
+
+
+@pytest.fixture
+def landed(project: Project, hands: Hands) -> Swarm:
+    """A swarm whose work is on the target branch."""
+    swarm = goals.state_goal(project, "Write the files", by=hands.by)
+    hands.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+    return swarm
+
+
+def order(swarm: Swarm) -> list[str]:
+    """Keys of the nodes that undo, as they ended."""
+    return list(swarm.nodes.exclude(undoes=None).order_by("ended_at").values_list("key", flat=True))
+
+
+def take_back(swarm: Swarm, hands: Hands) -> None:
+    """Ask for a rollback, say yes to everything, and go on until it has ended."""
+    rollback.request(swarm, by=hands.by)
+    hands.approve_all()
+    for _ in range(3):
+        hands.run(swarm)
+    swarm.refresh_from_db()
+
+
+def push(source: Path, **files: str) -> None:
+    """Somebody else commits to the target branch."""
+    for name, text in files.items():
+        (source / name).write_text(text)
+    git(source, "add", ".")
+    git(source, "commit", "-q", "-m", "others go on")
+
+
+def listed(source: Path) -> list[str]:
+    return git(source, "ls-files").split()
+
+
+def test_what_landed_is_taken_back_and_the_target_has_the_tree_of_before(
+    landed: Swarm, hands: Hands, worker: Worker, source: Path, team: Team
+) -> None:
+    assert listed(source) == ["a.txt", "b.txt", "c.txt", "list.txt"]
+    asked = rollback.request(landed, by=hands.by)
+    assert asked is not None
+    assert asked.subject["commit"] == landed.landed_commit
+    assert [step["kind"] for step in asked.subject["steps"]] == ["undo", "undo", "revert", "revert", "revert"]
+    hands.run(landed, approve=False)
+    assert landed.state == "succeeded"
+    approvals.approve(asked, by=hands.by)
+    engine.advance(landed.pk)
+    hands.run(landed, approve=False)
+    landed.refresh_from_db()
+    assert (landed.state, Approval.objects.get(state="pending").kind) == ("rolling_back", "landing")
+    landing.land(landed.pk)  # a hint that came twice
+    assert not CheckRun.objects.filter(purpose="landing", created_at__gte=landed.rollback_at).exists()
+    hands.run(landed)
+    assert landed.state == "rolled_back", landed.because
+    assert worker.undone == ["undo-c", "undo-a"]
+    merged = Merge.objects.filter(state="merged", attempt__node__undoes=None).order_by("-ended_at")
+    reverted = [key for key in order(landed) if key.startswith("revert-")]
+    assert reverted == [f"revert-{merge.attempt.node.key}" for merge in merged]
+    assert git(source, "rev-parse", "HEAD^{tree}") == git(source, "rev-parse", f"{landed.base_commit}^{{tree}}")
+    assert git(source, "rev-parse", "HEAD") == landed.rolled_back_commit
+    assert repos.is_ancestor(landed.project_id, landed.landed_commit, landed.rolled_back_commit)
+    # What failed before the swarm began is not held against its rollback.
+    assert {c["name"] for run in CheckRun.objects.filter(attempt__node__kind="revert") for c in run.checks} == {"list"}
+    assert Event.objects.filter(kind="swarm.rolled_back").count() == 1
+    assert violations(team.schema_name, quiet=True) == []
+    with pytest.raises(ValidationError, match="rolled_back"):
+        rollback.request(landed, by=hands.by)
+
+
+def test_others_later_work_stays_and_a_policy_that_asks_nobody_asks_nobody(
+    landed: Swarm, hands: Hands, source: Path
+) -> None:
+    Project.objects.update(approve_landing=False)
+    push(source, **{"other.txt": "of somebody else\n"})
+    assert rollback.request(landed, by=hands.by) is None
+    hands.run(landed)
+    hands.run(landed)
+    assert landed.state == "rolled_back", landed.because
+    assert listed(source) == ["list.txt", "other.txt"]
+    assert (source / "list.txt").read_text() == "begin\n"
+    assert not Approval.objects.filter(kind="rollback").exists()
+
+
+def test_what_git_cannot_take_back_goes_to_an_agent_with_both_sides(landed: Swarm, hands: Hands, source: Path) -> None:
+    push(source, **{"list.txt": (source / "list.txt").read_text() + "theirs\n"})
+    take_back(landed, hands)
+    assert landed.state == "rolled_back", landed.because
+    assert listed(source) == ["list.txt"]
+    assert (source / "list.txt").read_text().split() == ["begin", "theirs"]
+    first = Attempt.objects.filter(node__undoes__isnull=False, reason="merge_conflict").earliest("created_at")
+    assert (first.execution, first.number) == (None, 1)
+    again = Attempt.objects.get(node=first.node, number=2)
+    assert again.execution is not None
+    told = again.execution.assignment["briefing"]
+    assert "+theirs" in told
+    assert "keep their work" in told
+
+
+def test_what_breaks_the_checks_when_it_is_taken_back_goes_to_an_agent(
+    landed: Swarm, hands: Hands, worker: Worker, source: Path
+) -> None:
+    check = {"name": "need", "command": "! test -f needs-a.txt || test -f a.txt", "timeout": 60}
+    Project.objects.update(checks=[*landed.project.checks, check])
+    push(source, **{"needs-a.txt": "a.txt must stay\n"})
+    worker.keeps = True
+    take_back(landed, hands)
+    assert landed.state == "rolled_back", landed.because
+    assert listed(source) == ["a.txt", "list.txt", "needs-a.txt"]
+    assert list(Node.objects.get(key="revert-a").attempts.order_by("number").values_list("reason", flat=True)) == [
+        "check_failed",
+        "",
+    ]
+
+
+def test_a_target_that_lost_the_landing_is_told_of(landed: Swarm, hands: Hands, source: Path) -> None:
+    git(source, "reset", "-q", "--hard", landed.base_commit)
+    take_back(landed, hands)
+    assert landed.state == "failed"
+    assert "does not contain" in landed.because
+
+
+def test_a_rejected_rollback_changes_nothing_and_can_be_asked_for_again(landed: Swarm, hands: Hands) -> None:
+    asked = rollback.request(landed, by=hands.by)
+    assert asked is not None
+    with pytest.raises(ValidationError, match="waits for approval"):
+        rollback.request(landed, by=hands.by)
+    approvals.reject(asked, by=hands.by, because="we keep it")
+    hands.run(landed)
+    assert landed.state == "succeeded"
+    assert rollback.request(landed, by=hands.by) is not None
+
+
+FAILS = PlanProposal(
+    summary="a, then c, then d, whose failure means that both are undone.",
+    nodes=(
+        node("a", compensate="delete the bucket"),
+        node("b", "a"),
+        node("c", "b", compensate="close the tickets"),
+        node("d", "c", on_failure="rollback"),
+    ),
+)
+
+
+def test_a_failure_whose_policy_is_rollback_undoes_what_had_effects(
+    project: Project, hands: Hands, worker: Worker, source: Path, team: Team
+) -> None:
+    hands.plan, worker.fails = FAILS, {"d"}
+    swarm = goals.state_goal(project, "Write the files", by=hands.by)
+    Project.objects.update(max_attempts=1)
+    hands.run(swarm)
+    assert swarm.state == "rolled_back", swarm.because
+    assert worker.undone == ["undo-c", "undo-a"]
+    assert order(swarm) == worker.undone
+    assert listed(source) == ["list.txt"]
+    assert not swarm.landed_commit
+    assert violations(team.schema_name, quiet=True) == []
+
+
+def test_without_effects_a_failed_swarm_stays_failed(project: Project, hands: Hands, worker: Worker) -> None:
+    worker.fails = {"a"}
+    hands.plan = PLAN.model_copy(update={"nodes": (node("a", on_failure="rollback"),), "acceptance": ()})
+    Project.objects.update(max_attempts=1)
+    swarm = goals.state_goal(project, "Write the files", by=hands.by)
+    hands.run(swarm)
+    assert swarm.state == "failed"
+    with pytest.raises(ValidationError, match="nothing to undo"):
+        rollback.request(swarm, by=hands.by)
+    assert not rollback.possible(swarm)
+
+
+def test_what_could_not_be_undone_is_named_and_tried_again_alone(
+    project: Project, hands: Hands, worker: Worker, team: Team
+) -> None:
+    hands.plan, worker.fails = FAILS, {"d", "undo-a"}
+    Project.objects.update(max_attempts=1)
+    swarm = goals.state_goal(project, "Write the files", by=hands.by)
+    hands.run(swarm)
+    assert swarm.state == "failed"
+    assert "undo-a failed" in swarm.because
+    assert worker.undone == ["undo-c"]
+    with pytest.raises(ValidationError, match="taken back"):
+        operations.retry_swarm(swarm, by=hands.by)
+    worker.fails = set()
+    take_back(swarm, hands)
+    assert swarm.state == "rolled_back", swarm.because
+    assert worker.undone == ["undo-c", "undo-a"]
+    assert violations(team.schema_name, quiet=True) == []
+
+
+def test_a_swarm_that_is_tried_again_is_not_rolled_back_by_an_old_answer(
+    project: Project, hands: Hands, worker: Worker
+) -> None:
+    nodes = (*FAILS.nodes[:-1], node("d", "c"))
+    hands.plan, worker.fails = FAILS.model_copy(update={"nodes": nodes}), {"d"}
+    Project.objects.update(max_attempts=1)
+    swarm = goals.state_goal(project, "Write the files", by=hands.by)
+    hands.run(swarm)
+    asked = rollback.request(swarm, by=hands.by)
+    assert asked is not None
+    worker.fails = set()
+    operations.retry_swarm(swarm, by=hands.by)
+    asked.refresh_from_db()
+    assert asked.state == "void"
+    hands.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+    assert worker.undone == []
+
+
+def test_a_swarm_that_runs_cannot_be_rolled_back(project: Project, hands: Hands) -> None:
+    swarm = goals.state_goal(project, "Write the files", by=hands.by)
+    with pytest.raises(ValidationError, match="planning"):
+        rollback.request(swarm, by=hands.by)
+
+
+def test_a_hint_to_revert_that_comes_at_any_time_changes_nothing(landed: Swarm) -> None:
+    reverts.process(landed.pk)
+    landed.refresh_from_db()
+    assert landed.state == "succeeded"
+    assert not landed.nodes.exclude(undoes=None).exists()
