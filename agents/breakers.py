@@ -180,6 +180,11 @@ def of_model(schema: str) -> tuple[Breaker, Breaker]:
     return Breaker(key_name(schema), shared(), tell), Breaker(model_name(), shared(), tell)
 
 
+def announcing() -> list[asyncio.Task[None]]:
+    """Moves that are still being told."""
+    return list(_telling)
+
+
 def closed_until(schema: str) -> Shut | None:
     """The breaker that stops this team's model calls for longest; None: they go. At most LOOK_SECONDS old."""
     if not settings.MODEL_BASE_URL:

@@ -25,7 +25,6 @@ from agents.circuit import (
     Verdict,
     seen,
 )
-from agents.shared import Script, Shared
 
 NOW = 1_764_000_000_000
 CALLS = st.sampled_from(["a", "b", "c"])
@@ -65,3 +64,82 @@ def test_redis_and_the_local_twin_agree_on_every_history(
             asked = "record" if action == "burst" else action
             theirs = seen(script(keys=[key], args=[asked, call, told or "", "why", jitter, 7_000, now]))
             assert theirs == mine
+
+
+def fail(circuit: Circuit, now: int, times: int = FEWEST_CALLS) -> None:
+    for _ in range(times):
+        circuit.record(now, "call", Told.FAILED, "the provider answered HTTP 500")
+
+
+def test_it_opens_when_half_of_at_least_ten_calls_in_half_a_minute_failed() -> None:
+    circuit = Circuit()
+    for told in [Told.WORKED, Told.FAILED] * 4 + [Told.WORKED]:
+        assert circuit.record(NOW, "call", told).after == Lamp.CLOSED
+    assert circuit.record(NOW, "call", Told.FAILED, "down").moved
+    found = circuit.admit(NOW + 1, "call")
+    assert (found.verdict, found.wait, found.why) == (Verdict.NO, FIRST_MS - 1, "down")
+
+
+def test_what_is_older_than_the_window_does_not_count() -> None:
+    circuit = Circuit()
+    fail(circuit, NOW, FEWEST_CALLS - 1)
+    fail(circuit, NOW + SLOT_MS * SLOTS, 1)
+    assert circuit.lamp == Lamp.CLOSED
+    fail(circuit, NOW + SLOT_MS * SLOTS + 1, FEWEST_CALLS - 1)
+    assert circuit.lamp == Lamp.OPEN
+
+
+def test_slow_answers_open_it_too() -> None:
+    circuit = Circuit()
+    for told in [Told.WORKED] * 2 + [Told.SLOW] * 7:
+        circuit.record(NOW, "call", told)
+    assert circuit.lamp == Lamp.CLOSED
+    assert circuit.record(NOW, "call", Told.SLOW).after == Lamp.OPEN
+
+
+def test_each_failed_probe_doubles_the_pause_up_to_five_minutes() -> None:
+    circuit, now, pauses = Circuit(), NOW, []
+    fail(circuit, now)
+    for _ in range(8):
+        pauses.append(circuit.until - now)
+        now = circuit.until
+        assert circuit.admit(now, "probe").verdict == Verdict.PROBE
+        circuit.record(now, "probe", Told.FAILED)
+    assert pauses == [10_000, 20_000, 40_000, 80_000, 160_000, 300_000, 300_000, 300_000]
+    assert LONGEST_MS == 300_000
+
+
+def test_three_probes_that_work_one_after_the_other_close_it() -> None:
+    circuit = Circuit()
+    fail(circuit, NOW)
+    now = circuit.until
+    for number in range(WINS):
+        assert circuit.lamp != Lamp.CLOSED
+        assert circuit.admit(now, f"probe-{number}").verdict == Verdict.PROBE
+        assert circuit.admit(now, "other").verdict == Verdict.NO
+        circuit.record(now, "late", Told.WORKED)
+        circuit.record(now, f"probe-{number}", Told.WORKED)
+    assert circuit.lamp == Lamp.CLOSED
+    fail(circuit, now, FEWEST_CALLS - 1)
+    assert circuit.lamp == Lamp.CLOSED, "what was before it closed does not count"
+
+
+def test_a_probe_that_died_is_replaced_and_one_that_says_nothing_gives_its_place_back() -> None:
+    circuit = Circuit()
+    fail(circuit, NOW)
+    now = circuit.until
+    circuit.admit(now, "dies")
+    assert circuit.admit(now + PROBE_MS - 1, "other").verdict == Verdict.NO
+    assert circuit.admit(now + PROBE_MS, "other").verdict == Verdict.PROBE
+    circuit.record(now + PROBE_MS, "dies", Told.WORKED)
+    assert circuit.wins == 0
+    circuit.record(now + PROBE_MS, "other", Told.NOTHING)
+    assert circuit.admit(now + PROBE_MS, "third").verdict == Verdict.PROBE
+
+
+def test_who_is_asked_to_wait_waits_so_long_and_goes_on_without_a_probe() -> None:
+    circuit = Circuit()
+    circuit.record(NOW, "call", Told.COOL, "slow down", hold=7_000)
+    assert circuit.admit(NOW + 6_999, "call").verdict == Verdict.NO
+    found = circuit.admit(NOW + 7_000, "call")
+    assert (found.verdict, found.after) == (Verdict.GO, Lamp.CLOSED)

@@ -1,0 +1,346 @@
+"""Breakers that many processes share: against a real server, a Redis that goes away, and two teams."""
+
+import asyncio
+import multiprocessing
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event as Signal
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+import redis
+from django.conf import settings
+
+from agents import breakers
+from agents.breakers import Breaker, Move, Refusing
+from agents.circuit import FEWEST_CALLS, WINS, Lamp, Told
+from agents.passage import Refused, passage
+from agents.shared import Shared
+from config.services import ensure, stop
+from sessions.models import Event
+from tenants.context import in_schema
+from tenants.models import Team
+from tests.web import until
+
+PROCESSES, CALLERS = 10, 5
+
+
+class Provider(ThreadingHTTPServer):
+    """A provider that is down or well, and counts who comes."""
+
+    daemon_threads = True
+    request_queue_size = 256
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answering)
+        self.status, self.hold = 503, 0.0
+        self.lock = threading.Lock()
+        self.forget()
+
+    def forget(self) -> None:
+        """Count from here."""
+        with self.lock:
+            self.calls = self.within = self.most = 0
+
+
+class Answering(BaseHTTPRequestHandler):
+    server: Provider
+
+    def do_GET(self) -> None:
+        with self.server.lock:
+            self.server.calls += 1
+            self.server.within += 1
+            self.server.most = max(self.server.most, self.server.within)
+        time.sleep(self.server.hold)
+        with self.server.lock:
+            self.server.within -= 1
+        self.send_response(self.server.status)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        """Keep quiet."""
+
+
+class Crowd:
+    """Processes that call a provider through one breaker, again and again."""
+
+    def __init__(self, name: str, url: str) -> None:
+        forking = multiprocessing.get_context("fork")  # Django is loaded already
+        self._end = forking.Event()
+        self.offered = forking.Value("q", 0)
+        self._pipes: list[Connection] = []
+        self._processes = []
+        for _ in range(PROCESSES):
+            mine, theirs = forking.Pipe()
+            process = forking.Process(target=calling, args=(name, url, self._end, self.offered, theirs), daemon=True)
+            process.start()
+            self._pipes.append(mine)
+            self._processes.append(process)
+
+    def finish(self) -> list[tuple[float, str, str]]:
+        """Stop all; every move that they made, in order."""
+        self._end.set()
+        told = [pipe.recv() for pipe in self._pipes if pipe.poll(30)]
+        for process in self._processes:
+            process.join(20)
+        assert len(told) == PROCESSES
+        return sorted(move for moves in told for move in moves)
+
+
+def calling(name: str, url: str, end: Signal, offered: Any, report: Connection) -> None:
+    moves: list[tuple[float, str, str]] = []
+
+    async def tell(move: Move) -> None:
+        moves.append((time.time(), move.before, move.after))
+
+    async def caller(breaker: Breaker, client: httpx.AsyncClient) -> None:
+        while not end.is_set():
+            with offered.get_lock():
+                offered.value += 1
+            try:
+                async with breaker.call() as trial:
+                    answer = await client.get(url)
+                    await trial.tell(Told.WORKED if answer.status_code == 200 else Told.FAILED, "it is down")
+            except Refusing:
+                await asyncio.sleep(0.01)
+
+    async def go() -> None:
+        # Patient: this machine is slow at times, and a local breaker would try once more.
+        breaker = Breaker(name, Shared(settings.STREAM_URL, patience=20), tell)
+        async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+            await asyncio.gather(*(caller(breaker, client) for _ in range(CALLERS)))
+
+    asyncio.run(go())
+    report.send(moves)
+
+
+@pytest.fixture
+def store() -> Iterator[redis.Redis]:
+    client = redis.Redis.from_url(settings.STREAM_URL, decode_responses=True)
+    client.flushdb()
+    yield client
+    client.close()
+
+
+@contextmanager
+def serving(provider: Provider) -> Iterator[str]:
+    threading.Thread(target=provider.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{provider.server_address[1]}/"
+    finally:
+        provider.shutdown()
+        provider.server_close()
+
+
+def test_fifty_callers_in_ten_processes_leave_a_broken_provider_alone_and_try_it_one_at_a_time(
+    store: redis.Redis,
+) -> None:
+    provider, key = Provider(), breakers.key("model:crowd")
+
+    def lamp() -> str:
+        return store.hget(key, "lamp") or Lamp.CLOSED
+
+    def try_again() -> None:
+        store.hset(key, "until", 1)
+
+    provider_url = f"http://127.0.0.1:{provider.server_address[1]}/"
+    crowd = Crowd("model:crowd", provider_url)
+    with serving(provider):
+        until(lambda: lamp() == Lamp.OPEN)
+        until(lambda: provider.within == 0)
+        time.sleep(0.5)  # those that were let through before it opened
+        provider.forget()
+        offered = crowd.offered.value
+        until(lambda: crowd.offered.value > offered + 1000)
+        left_alone = provider.calls
+
+        provider.hold = 0.3
+        first = store.hget(key, "until")
+        try_again()
+        until(lambda: store.hget(key, "until") not in (first, "1") and provider.within == 0)
+        probes = (provider.calls, provider.most)
+
+        provider.status = 200
+        provider.forget()
+        seen: list[int] = []
+        try_again()
+        until(lambda: bool(seen.append(provider.calls) or lamp() == Lamp.CLOSED))
+        until(lambda: provider.calls > 50)
+        moves = crowd.finish()
+
+    assert left_alone == 0
+    assert probes == (1, 1)
+    assert WINS - 1 <= max(seen) <= WINS + PROCESSES * CALLERS
+    changes = [(before, after) for _, before, after in moves]
+    assert changes == [
+        ("closed", "open"),
+        ("open", "half_open"),
+        ("half_open", "open"),
+        ("open", "half_open"),
+        ("half_open", "closed"),
+    ]
+
+
+async def failing(breaker: Breaker, times: int) -> int:
+    """Calls that fail; how many were let through."""
+    went = 0
+    for _ in range(times):
+        try:
+            async with breaker.call() as trial:
+                went += 1
+                await trial.tell(Told.FAILED, "down")
+        except Refusing:
+            pass
+    return went
+
+
+async def quiet(move: Move) -> None:
+    """Tell nobody."""
+
+
+def test_while_redis_is_away_each_process_has_its_own_breaker_and_then_a_shared_one_again(tmp_path: Path) -> None:
+    found = ensure(tmp_path, only=("valkey",), bound=True)
+
+    async def go() -> None:
+        shared = Shared(f"{found['REDIS_URL'].rstrip('/')}/0", patience=5)
+        breaker = Breaker("model:away", shared, quiet)
+        await failing(breaker, FEWEST_CALLS - 1)
+        await asyncio.to_thread(stop, tmp_path)
+        assert await failing(breaker, 100) == FEWEST_CALLS
+        assert breaker.look().after == Lamp.OPEN
+
+        again = await asyncio.to_thread(ensure, tmp_path, only=("valkey",), bound=True)
+        assert again == found
+        async with asyncio.timeout(60):
+            # The shared one knows nothing of what happened here, and lets calls through.
+            while not await failing(breaker, 1):
+                await asyncio.sleep(0.1)
+        store = redis.Redis.from_url(found["REDIS_URL"])
+        assert store.exists(breakers.key("model:away"))
+
+    try:
+        asyncio.run(go())
+    finally:
+        stop(tmp_path)
+
+
+def test_a_redis_that_hangs_holds_up_one_call_and_not_the_next_hundred() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as deaf:
+        deaf.setblocking(False)
+        shared = Shared(f"redis://127.0.0.1:{deaf.getsockname()[1]}/0", patience=0.3)
+        asyncio.run(failing(Breaker(f"model:{uuid4()}", shared, quiet), 100))
+        connections = 0
+        try:
+            while True:
+                deaf.accept()[0].close()
+                connections += 1
+        except BlockingIOError:
+            pass
+    # One call waited, and perhaps one look in the background.
+    assert connections in (1, 2)
+
+
+def answer(status: int, **headers: str) -> httpx.Response:
+    return httpx.Response(status, headers={name.replace("_", "-"): text for name, text in headers.items()})
+
+
+async def call(team: Team, response: httpx.Response) -> Refused | None:
+    """A model call of this team that the provider answers so; the gateway's no, if it says no."""
+    try:
+        async with passage(team.schema_name, uuid4()) as way:
+            await way.answered(response)
+    except Refused as refusal:
+        return refusal
+    return None
+
+
+@pytest.fixture
+def provided(settings: Any, store: redis.Redis) -> None:
+    settings.MODEL_BASE_URL, settings.MODEL_NAME = "https://user:secret@api.example:444/v1", "large"
+
+
+@pytest.mark.parametrize(
+    ("response", "times"),
+    [(answer(429, retry_after="30"), 1), (answer(429), FEWEST_CALLS), (answer(401), FEWEST_CALLS)],
+    ids=["429 with a date", "429", "401"],
+)
+def test_one_team_s_bad_key_stops_that_team_alone(
+    committed_team: Team, provided: None, response: httpx.Response, times: int
+) -> None:
+    globex = Team.objects.get(domains__slug="globex")
+
+    async def go() -> tuple[list[Refused | None], Refused | None, Refused | None]:
+        before = [await call(committed_team, response) for _ in range(times)]
+        after, others = await call(committed_team, answer(200)), await call(globex, answer(200))
+        await asyncio.gather(*breakers.announcing())
+        return before, after, others
+
+    before, after, others = asyncio.run(go())
+    assert before == [None] * times
+    assert after is not None
+    assert (after.status, after.code, after.asked) == (503, "provider_unavailable", False)
+    assert after.retry_after > 5
+    assert others is None
+    event = Event.objects.get(kind="breaker.moved")
+    assert (event.subject, event.payload["after"]) == ("team", "open")
+    assert event.payload["name"] == f"key:api.example:444:{committed_team.schema_name}"
+    assert f"HTTP {response.status_code}" in event.payload["because"]
+    assert event.payload["until"]
+    with in_schema(globex.schema_name):
+        assert not Event.objects.filter(kind="breaker.moved").exists()
+    shut = breakers.closed_until(committed_team.schema_name)
+    assert shut is not None
+    assert shut.name == event.payload["name"]
+    assert breakers.closed_until(globex.schema_name) is None
+
+
+def test_a_broken_endpoint_stops_all_teams(committed_team: Team, provided: None) -> None:
+    globex = Team.objects.get(domains__slug="globex")
+
+    async def go() -> list[Refused | None]:
+        for number in range(FEWEST_CALLS):
+            await call((committed_team, globex)[number % 2], answer(500))
+        refused = [await call(team, answer(200)) for team in (committed_team, globex)]
+        await asyncio.gather(*breakers.announcing())
+        return refused
+
+    assert [refusal.code for refusal in asyncio.run(go()) if refusal] == ["provider_unavailable"] * 2
+    for team in (committed_team, globex):
+        shut = breakers.closed_until(team.schema_name)
+        assert shut is not None
+        assert shut.name == "model:api.example:444/large"
+        assert "secret" not in str(shut)
+
+
+def test_repeats_beyond_the_budget_are_turned_away_and_what_was_turned_away_is_no_repeat(
+    committed_team: Team, provided: None
+) -> None:
+    async def again(execution: Any) -> str:
+        try:
+            async with passage(committed_team.schema_name, execution, repeat=True) as way:
+                await way.answered(answer(200))
+        except Refused as refusal:
+            return f"{refusal.status} {refusal.code}"
+        return "went"
+
+    async def go() -> list[str]:
+        return [await again(uuid4()) for _ in range(20)]
+
+    went = asyncio.run(go())
+    assert went[:5] == ["went"] * 5
+    assert went[-1] == "429 too_many_calls"
+    turned_away = uuid4()
+
+    async def twice() -> list[str]:
+        return [await again(turned_away), await again(turned_away)]
+
+    assert asyncio.run(twice()) == ["429 too_many_calls", "went"]
