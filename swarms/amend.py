@@ -6,10 +6,30 @@ split, dropped, rewired and reworded.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from agents.contracts.plan import EdgeCondition, PlanNode, PlanProposal
 from swarms import graph
 from swarms.vertex import KEY_LENGTH, NESTED
+
+
+class Answer(StrEnum):
+    """What is to be done about a proposed change."""
+
+    ASK = "ask"
+    WAIT = "wait"
+    ADOPT = "adopt"
+    REJECT = "reject"
+
+
+def answer(*, needs_approval: bool, approval: str) -> Answer:
+    """What is to be done about a proposed change; `approval` is the state of its last approval, or empty."""
+    if not needs_approval or approval == "approved":
+        return Answer.ADOPT
+    if approval in ("rejected", "expired"):
+        return Answer.REJECT
+    return Answer.WAIT if approval == "pending" else Answer.ASK
+
 
 _EDGES = ("depends_on", "when")
 _ANY_TIME = ("priority",)
@@ -123,6 +143,11 @@ def _wires(nodes: Iterable[PlanNode]) -> dict[tuple[str, str], EdgeCondition | N
         conditions = _conditions(node)
         found |= {(parent, node.key): conditions.get(parent) for parent in node.depends_on}
     return found
+
+
+def wires(nodes: Iterable[PlanNode]) -> list[Wire]:
+    """The dependencies of nodes."""
+    return [Wire(*pair, condition) for pair, condition in _wires(nodes).items()]
 
 
 def changes(present: Sequence[Present], wanted: PlanProposal) -> Changes:

@@ -4,13 +4,12 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from sessions.events import acting, publish
 from sessions.transitions import move
-from swarms import compensation, hints
+from swarms import admission, budgets, compensation, hints
 from swarms.digests import digest
 from swarms.models import Approval, Node, Plan, Swarm
 from swarms.states import ApprovalState
@@ -31,10 +30,16 @@ def ask_plan(plan: Plan) -> Approval:
         plan.swarm,
         kind="plan",
         title=f"Plan {plan.version} of {plan.swarm}",
-        subject={"plan": str(plan.pk), "version": plan.version, "digest": plan.digest, "document": plan.document},
+        subject=_plan(plan),
         plan=plan,
+        node=plan.node,
         requested_by=plan.created_by or plan.swarm.goal.created_by,
     )
+
+
+def _plan(plan: Plan) -> dict[str, Any]:
+    whole = {"plan": str(plan.pk), "version": plan.version, "digest": plan.digest, "document": plan.document}
+    return whole if plan.changes is None else whole | {"changes": plan.changes}
 
 
 def ask_node(node: Node) -> Approval:
@@ -63,6 +68,12 @@ def ask_rollback(swarm: Swarm, *, by: User) -> Approval:
     return _ask(
         swarm, kind="rollback", title=f"Roll back {swarm}", subject=compensation.subject(swarm), requested_by=by
     )
+
+
+def ask_budget(swarm: Swarm, subject: dict[str, Any], *, node: Node | None = None) -> Approval:
+    """Ask whether exactly this budget gets exactly this limit."""
+    title = f"Raise the budget of {budgets.title(subject['budget'])}"
+    return _ask(swarm, kind="budget", title=title[:200], subject=subject, node=node)
 
 
 def _landing(swarm: Swarm) -> dict[str, Any]:
@@ -100,10 +111,11 @@ def _ask(swarm: Swarm, *, kind: str, title: str, subject: dict[str, Any], **fiel
 def current_subject(approval: Approval) -> dict[str, Any]:
     """What a decision would be about if it were asked for now."""
     if approval.kind == "plan" and approval.plan:
-        plan = approval.plan
-        return {"plan": str(plan.pk), "version": plan.version, "digest": plan.digest, "document": plan.document}
+        return _plan(approval.plan)
     if approval.kind == "node" and approval.node:
         return _node(approval.node)
+    if approval.kind == "budget":
+        return budgets.current(approval.subject)
     if approval.kind == "rollback":
         return compensation.subject(approval.swarm)
     return _landing(approval.swarm) | {"reviews": approval.subject.get("reviews", [])}
@@ -138,6 +150,8 @@ def _decide(approval: Approval, verdict: str, *, by: User, because: str) -> None
         if digest(current_subject(fresh)) != fresh.digest:
             changed = "What was asked about has changed since; the approval is void, and a new one is asked for."
             _void(fresh, because="its subject changed")
+        elif fresh.plan and verdict == ApprovalState.APPROVED and (full := _no_room(fresh.plan)):
+            raise NotDecidable(full)
         elif move(fresh, verdict, because=because, decided_by=by, decided_at=timezone.now()):
             turns.settled("approval", fresh.pk)
             publish(
@@ -151,9 +165,16 @@ def _decide(approval: Approval, verdict: str, *, by: User, because: str) -> None
                 automatic=member.is_automatic,
                 because=because,
             )
+            if fresh.kind == "budget":
+                budgets.decided(fresh)
         hints.advance(swarm.pk)
     if changed:
         raise NotDecidable(changed)
+
+
+def _no_room(plan: Plan) -> str:
+    """Why the nodes of a plan cannot be added now; empty: they can. (It can still be rejected.)"""
+    return admission.why_not(admission.brought_by(plan, len(plan.document["nodes"])))
 
 
 def already(approval: Approval) -> str:
@@ -164,11 +185,13 @@ def already(approval: Approval) -> str:
     return f"Nothing to decide: the approval is {approval.state} ({approval.because or 'no reason given'})."
 
 
-def void(swarm: Swarm, *, because: str, kind: str | None = None, node: Node | None = None) -> None:
+def void(
+    swarm: Swarm, *, because: str, kind: str | None = None, node: Node | None = None, plan: Plan | None = None
+) -> None:
     """Nobody needs these answers any more."""
     pending = Approval.objects.filter(swarm=swarm, state=ApprovalState.PENDING)
-    narrowed = pending.filter(Q(kind=kind) if kind else Q(), Q(node=node) if node else Q())
-    for approval in narrowed:
+    narrowed = {"kind": kind, "node": node, "plan": plan}
+    for approval in pending.filter(**{name: value for name, value in narrowed.items() if value}):
         _void(approval, because=because)
 
 

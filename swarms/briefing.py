@@ -3,7 +3,11 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from agents.contracts import PlanProposal
+from swarms import plan_rows
+from swarms.amend import Present
 from swarms.models import Attempt, Node, Swarm
+from swarms.plan_yaml import write_yaml
 from swarms.states import NODE_LIVE, NodeState
 
 
@@ -25,8 +29,63 @@ def for_plan(swarm: Swarm, files: Sequence[str], *, note: str = "") -> str:
         + _list("Files in the repository", files)
         + _checks("Checks of the project", [*project.checks, *project.acceptance])
         + (f"\n\n## What a person says about the last plan\n{note}" if note else "")
-        + f"\n\n## Limits\nAt most {project.max_nodes} nodes. Roles: developer, writer, reviewer."
+        + _limits(project.max_nodes, project.max_depth)
     )
+
+
+def _limits(nodes: int, depth: int) -> str:
+    nesting = f" Nodes of kind plan: at most {depth} deep." if depth > 0 else " No nodes of kind plan."
+    return f"\n\n## Limits\nAt most {nodes} nodes. Roles: developer, writer, reviewer.{nesting}"
+
+
+def for_change(swarm: Swarm, files: Sequence[str], *, note: str = "") -> str:
+    """The coordinator's briefing when the plan of a running swarm is to be changed."""
+    now = plan_rows.present(swarm)
+    open_nodes = {one.node.key: one.node for one in now if not one.begun}
+    rest = PlanProposal(summary="", nodes=tuple(open_nodes.values())).model_dump(mode="json")["nodes"]
+    project = swarm.project
+    return (
+        f"# Change the plan of a running swarm\n"
+        f"Project {project.slug} · Branch {project.target_branch} · Goal #{swarm.number}"
+        f"\n\n## Goal\n{swarm.goal.text.strip()}"
+        f"\n\n## What shall change\n{note}"
+        + _list("Begun or done: these stay as they are, leave them out of your plan", _states(swarm, now))
+        + f"\n\n## Not begun: keep, rewrite, rewire or leave out each of them\n```yaml\n{write_yaml(rest)}```"
+        + _list("Files in the repository", files)
+        + _checks("Checks of the project", [*project.checks, *project.acceptance])
+        + _limits(project.max_nodes, project.max_depth)
+        + "\nKeep the key of a node that goes on. New nodes may depend on nodes that have begun, not the reverse."
+    )
+
+
+def _states(swarm: Swarm, now: Sequence[Present]) -> list[str]:
+    summaries = dict(swarm.nodes.exclude(summary="").values_list("key", "summary"))
+    return [
+        f"`{one.node.key}` {one.node.title} ({one.begun})"
+        + (f": {summaries[one.node.key]}" if one.node.key in summaries else "")
+        for one in now
+        if one.begun
+    ]
+
+
+def for_part(node: Node, files: Sequence[str], *, number: int, last: Attempt | None) -> str:
+    """The coordinator's briefing for a node that it is to detail into a plan of its own."""
+    swarm, project = node.swarm, node.swarm.project
+    now = plan_rows.present(swarm)
+    rest = (f"`{one.node.key}` {one.node.title}" for one in now if not one.begun and one.node.key != node.key)
+    text = (
+        f"# Plan a part: `{node.key}` {node.title}\n"
+        f"Project {project.slug} · Branch {project.target_branch} · Goal #{swarm.number} · Attempt {number}"
+        f"\n\n## Goal of the whole\n{swarm.goal.text.strip()}"
+        f"\n\n## Your part\n{node.instructions.strip()}"
+        + _list("Begun or done", _states(swarm, [one for one in now if one.node.key != node.key]))
+        + _list("Planned by others: leave it to them", rest)
+        + _list("Files in the repository", files)
+        + _checks("Checks of the project", [*project.checks, *project.acceptance])
+        + _limits(max(project.max_nodes - len(now), 0), max(project.max_depth - node.depth - 1, 0))
+        + "\nPlan your part only. Its first nodes need no depends_on: what came before your part is done."
+    )
+    return text + _why_again(last)
 
 
 def for_node(node: Node, *, number: int, last: Attempt | None) -> str:
@@ -50,6 +109,10 @@ def for_node(node: Node, *, number: int, last: Attempt | None) -> str:
             (f"`{b.key}` {b.title}, writes {', '.join(f'`{glob}`' for glob in b.writes) or 'nothing'}" for b in beside),
         )
     )
-    if last is not None:
-        text += f"\n\n## Why there is another attempt\nReason: {last.reason}\n\n{last.evidence or last.because}"
-    return text
+    return text + _why_again(last)
+
+
+def _why_again(last: Attempt | None) -> str:
+    if last is None:
+        return ""
+    return f"\n\n## Why there is another attempt\nReason: {last.reason}\n\n{last.evidence or last.because}"

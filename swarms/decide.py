@@ -49,6 +49,7 @@ class Snapshot:
     plan_approval: str = ""
     plan_because: str = ""
     """What was said with the plan's approval."""
+    is_replanning: bool = False
     landing_needs_approval: bool = True
     landing_approval: str = ""
     landing_check: str = ""
@@ -195,7 +196,7 @@ def _running(swarm: Snapshot) -> list[Action]:
     if swarm.state == SwarmState.DRAINING and swarm.count(*NODE_WAITING):
         return [EndWaiting("the swarm is drained: what has not started is left out", NodeState.SKIPPED)]
     if swarm.counts and not swarm.has_open_nodes:
-        return _all_ended(swarm)
+        return [] if swarm.is_replanning else _all_ended(swarm)
     free = tuple(
         node.key
         for node in swarm.nodes

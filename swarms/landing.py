@@ -23,8 +23,8 @@ def acceptance(swarm: Swarm) -> list[dict[str, str]]:
     """
     if swarm.state == SwarmState.ROLLING_BACK:
         return compensation.required(swarm, [*swarm.project.acceptance, *swarm.project.checks])
-    plan = swarm.plans.filter(state="approved").first()
-    proposed = plan.document["acceptance"] if plan and plan.document else []
+    plans = swarm.plans.filter(state="approved").order_by("version")
+    proposed = [check for plan in plans if plan.document for check in plan.document["acceptance"]]
     return [*swarm.project.acceptance, *proposed, *swarm.project.checks]
 
 

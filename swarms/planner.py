@@ -8,7 +8,7 @@ from agents.contracts import PlanProposal
 from agents.models import Execution
 from sessions.events import publish
 from sessions.transitions import move
-from swarms import allowances, amend, approvals, briefing, budgets, graph, hints, plan_rows
+from swarms import admission, allowances, amend, approvals, briefing, budgets, graph, hints, plan_rows, versions
 from swarms.allowances import Denied, Parked
 from swarms.digests import digest
 from swarms.models import Edge, Node, Plan, Swarm
@@ -19,10 +19,6 @@ from swarms.workspace import repos
 from tenants import turns
 from tenants.models import Runner, User
 
-PLAN_OPEN = (PlanState.DRAFTING, PlanState.INVALID, PlanState.PROPOSED)
-PLANNABLE = (SwarmState.PLANNING,)
-AMENDABLE = (SwarmState.RUNNING, SwarmState.PAUSED)
-"""States in which the plan that is carried out can be changed."""
 ROUNDS = 3
 """Proposals that the coordinator may make before a person must help."""
 MAX_PLAN_TRIES = 3
@@ -41,9 +37,9 @@ def draft(swarm: Swarm, *, note: str = "") -> Plan:
 
 def _supersede(swarm: Swarm) -> int:
     """End the open versions of the whole plan; returns the next version."""
-    for plan in swarm.plans.filter(state__in=PLAN_OPEN, node=None).select_related("swarm"):
-        plan_rows.supersede(plan, "a later version takes its place")
-    return plan_rows.next_version(swarm)
+    for plan in swarm.plans.filter(state__in=versions.PLAN_OPEN, node=None).select_related("swarm"):
+        versions.supersede(plan, "a later version takes its place")
+    return versions.next_version(swarm)
 
 
 def begin(plan_id: UUID, runner: Runner) -> Execution | Parked | None:
@@ -52,7 +48,9 @@ def begin(plan_id: UUID, runner: Runner) -> Execution | Parked | None:
     Swarm.objects.select_for_update(no_key=True, of=("self",)).get(plans=plan_id)
     plan = Plan.objects.select_related("swarm__project", "swarm__goal").get(pk=plan_id)
     swarm = plan.swarm
-    if plan.state != PlanState.DRAFTING or swarm.state not in (AMENDABLE if plan.amends_id else PLANNABLE):
+    if plan.state != PlanState.DRAFTING or swarm.state not in (
+        versions.AMENDABLE if plan.amends_id else (SwarmState.PLANNING,)
+    ):
         return None
     begun = allowances.allowed(swarm, "coordinator", lambda: _start(plan, runner))
     if not isinstance(begun, Denied):
@@ -92,7 +90,7 @@ def examine(plan_id: UUID, proposal: PlanProposal) -> list[str]:
     if plan.rounds + 1 >= ROUNDS:
         # The last round: it is kept as it is, and a person sees what is wrong with it.
         return []
-    return plan_rows.faults(plan, proposal)
+    return versions.faults(plan, proposal)
 
 
 def refused(plan_id: UUID, faults: list[str]) -> None:
@@ -117,12 +115,15 @@ def proposed(plan_id: UUID, proposal: PlanProposal) -> None:
     if plan.state != PlanState.DRAFTING:
         return  # another plan took its place meanwhile, or the swarm is stopping
     Plan.objects.filter(pk=plan_id).update(rounds=plan.rounds + 1)
-    faults = plan_rows.faults(plan, proposal)
+    because = f"{plan.rounds + 1} proposals had faults; correct the plan as YAML, or ask again"
+    faults = versions.faults(plan, proposal)
+    if not faults and (because := admission.why_not(admission.brought_by(plan, len(proposal.nodes)))):
+        faults = [because]
     if faults:
         move(
             plan,
             PlanState.INVALID,
-            because=f"{plan.rounds + 1} proposals had faults; correct the plan as YAML, or ask again",
+            because=because,
             document=proposal.model_dump(mode="json"),
             faults=faults,
         )
@@ -154,11 +155,12 @@ def give(swarm: Swarm, text: str, *, by: User) -> Plan:
 def version_of(swarm: Swarm, proposal: PlanProposal, *, by: User) -> Plan:
     """A person's proposal as the next version, which changes the plan that is carried out, if there is one.
 
-    Raises PlanFaults, and then nothing changes.
+    Raises PlanFaults or AdmissionRefused, and then nothing changes.
     """
     plan = Plan(swarm=swarm, source="yaml", created_by=by, amends=plan_rows.main_plan(swarm))
-    if faults := plan_rows.faults(plan, proposal):
+    if faults := versions.faults(plan, proposal):
         raise PlanFaults(faults)
+    admission.admit_nodes(admission.brought_by(plan, len(proposal.nodes)))
     plan.version = _supersede(swarm)
     plan.save(force_insert=True)
     propose(plan, proposal)
@@ -167,7 +169,8 @@ def version_of(swarm: Swarm, proposal: PlanProposal, *, by: User) -> Plan:
 
 def propose(plan: Plan, proposal: PlanProposal) -> None:
     """A valid plan waits to be adopted."""
-    proposal = plan_rows.completed(plan, proposal)
+    proposal = versions.completed(plan, proposal)
+    changed = versions.changes(plan, proposal).summary if plan.amends_id else None
     document = proposal.model_dump(mode="json")
     warnings = graph.warnings(proposal)
     swarm = plan.swarm
@@ -179,7 +182,7 @@ def propose(plan: Plan, proposal: PlanProposal) -> None:
         digest=digest(document),
         warnings=warnings,
         faults=[],
-        changes=plan_rows.changes(plan, proposal).summary if plan.amends_id else None,
+        changes=changed,
     )
     publish(
         swarm.topic,

@@ -103,6 +103,11 @@ RULES: dict[str, Rule] = {
         Retry.NOW,
         "If it needs those files, add them to the node's writes in a new plan; else say so in its instructions.",
     ),
+    "changes_requested": _work(
+        "A person wants the plan that it was detailed into otherwise.",
+        Retry.NOW,
+        "Nothing: the coordinator plans it again, and has the reason that was given.",
+    ),
     "timed_out": _work(
         "It took longer than an attempt may take.",
         Retry.BACKOFF,

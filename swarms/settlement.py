@@ -13,7 +13,7 @@ from agents.contracts import (
     WorkOutcome,
 )
 from agents.models import Execution
-from swarms import allowances, attempts, checks, dispatch, hints, merges, planner
+from swarms import allowances, attempts, checks, dispatch, hints, merges, nested, planner
 from swarms.models import Attempt, CheckRun, Swarm
 from swarms.states import CheckRunState
 
@@ -39,6 +39,8 @@ class Settlement:
         if not isinstance(outcome, WANTED[execution.kind]):
             return [f"an execution of kind {execution.kind} does not end with an outcome of kind {outcome.kind}"], None
         match outcome:
+            case PlanOutcome() if _is_part(execution):
+                return nested.examine(_attempt(execution), outcome.plan), None
             case PlanOutcome():
                 return planner.examine(_id(execution), outcome.plan), None
             case WorkOutcome():
@@ -55,12 +57,14 @@ class Settlement:
 
     def refused(self, execution: Execution, outcome: Outcome, faults: list[str]) -> None:
         """See the protocol."""
-        if isinstance(outcome, PlanOutcome):
+        if _is_part(execution):
+            nested.refused(_attempt(execution), faults)
+        elif isinstance(outcome, PlanOutcome):
             planner.refused(_id(execution), faults)
 
     def started(self, execution: Execution) -> None:
         """See the protocol."""
-        if execution.kind in ("work", "review"):
+        if execution.kind in ("work", "review") or _is_part(execution):
             attempts.started(_attempt(execution))
 
     def settled(self, execution: Execution, outcome: Outcome, facts: Any) -> None:
@@ -68,6 +72,8 @@ class Settlement:
         match outcome:
             case FailureOutcome():
                 self._failed(execution, str(outcome.reason), outcome.message, outcome.detail)
+            case PlanOutcome() if _is_part(execution):
+                nested.proposed(_attempt(execution), outcome.plan)
             case PlanOutcome():
                 planner.proposed(_id(execution), outcome.plan)
             case WorkOutcome():
@@ -97,7 +103,7 @@ class Settlement:
 
     def _failed(self, execution: Execution, reason: str, because: str, detail: str) -> None:
         match execution.kind:
-            case "plan":
+            case "plan" if not _is_part(execution):
                 planner.gave_up(_id(execution), reason, because)
             case "check":
                 run = _run(execution)
@@ -135,6 +141,11 @@ def lose_checks(run_id: UUID, because: str) -> None:
     if checks.lost(run, because):
         Settlement()._follow(run)
     hints.advance(run.swarm_id)
+
+
+def _is_part(execution: Execution) -> bool:
+    """Whether it details a node of kind plan."""
+    return execution.kind == "plan" and execution.subject.startswith("node:")
 
 
 def _id(execution: Execution) -> UUID:

@@ -381,7 +381,7 @@ def test_the_database_refuses_rogue_changes(project: Project, hands: Hands) -> N
 def test_why_a_node_does_not_run_is_told(project: Project, hands: Hands) -> None:
     start(project, hands, "b")
     reasons = {why.kind: why.text for why in conditions.of_node(Node.objects.get(key="r"))}
-    assert reasons == {"dependency": "waits for c (ready)"}
+    assert reasons == {"dependency": "waits for c (blocked)"}
 
 
 def test_an_assignment_is_given_once(project: Project, hands: Hands) -> None:

@@ -31,6 +31,13 @@ of nodes, each done by one agent alone in its own clone.
 - Roles: developer for code, writer for documentation, reviewer to judge the result (a reviewer depends on
   what it reviews and writes nothing).
 - `risk` is high for what could do harm that a merge cannot take back.
+- Leave out what you do not need: `kind` is agent but for a milestone that only joins others (noop) and for a
+  part so large that it is better planned once its turn has come (plan: you will be asked again); these two
+  have instructions for plan only, and no role, writes or checks. `fan_in` all_done or any_success, `on_failure`
+  skip_descendants or continue, and `when` (a condition on what a dependency reports) are for work that may
+  fail or turn out to be needless. `compensate` says how effects outside git are undone.
+- When you change the plan of a running swarm, give the nodes that have not begun as they shall be; what has
+  begun stays. When you plan a part, give that part only.
 Few, well cut nodes are better than many. Finish by calling `final_result` with the plan. When it comes back
 with faults, mend all of them and call it again.
 """,

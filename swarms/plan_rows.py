@@ -1,0 +1,236 @@
+"""A plan and its rows: nodes and edges as a plan would write them, and what a plan changes in them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+from django.utils import timezone
+
+from agents.budgets import begin_for
+from agents.contracts import Check, PlanNode
+from agents.contracts.plan import EdgeCondition
+from swarms import approvals, budgets, progress
+from swarms.amend import Changes, Present
+from swarms.models import Edge, Node, Plan, Swarm
+from swarms.release import SWARM_STOPS, satisfied
+from swarms.states import NODE_ENDED, NODE_WAITING, NodeState, PlanState
+from tenants import turns
+
+OWN_KINDS = ("agent", "noop", "plan")
+"""Kinds of nodes that a plan writes; the others undo them."""
+_RECOUNT = """
+UPDATE swarms_node n SET parents = c.parents, deps_left = c.open, deps_ok = c.ok
+FROM (
+  SELECT x.id, count(e.id) AS parents, count(e.id) FILTER (WHERE e.resolved IS NULL) AS open,
+    count(e.id) FILTER (WHERE e.resolved) AS ok
+  FROM unnest(%s::uuid[]) AS x (id) LEFT JOIN swarms_edge e ON e.child_id = x.id GROUP BY x.id
+) AS c WHERE n.id = c.id
+"""
+_LENGTHS = """
+UPDATE swarms_node n SET path_length = x.length FROM unnest(%s::uuid[], %s::int[]) AS x (id, length)
+WHERE n.id = x.id AND n.path_length <> x.length
+"""
+_TICKETS = """
+WITH free AS (
+  SELECT t.id, n.path_length AS path FROM public.tenants_ticket t JOIN swarms_node n ON n.id = t.subject
+  WHERE t.swarm = %s AND t.kind = 'node' AND t.path <> n.path_length FOR UPDATE OF t SKIP LOCKED
+)
+UPDATE public.tenants_ticket t SET path = f.path FROM free f WHERE t.id = f.id
+"""
+# Waiting for a ticket's lock would be waiting in a circle: who calls it up waits for the swarm that we have locked.
+
+
+def row(swarm: Swarm, plan: Plan, node: PlanNode, path_length: int, *, under: Node | None = None) -> Node:
+    """A node of a plan as a row that is not stored yet."""
+    return Node(
+        swarm=swarm,
+        plan=plan,
+        key=node.key,
+        kind=node.kind,
+        parent=under,
+        depth=under.depth + 1 if under else 0,
+        parents=len(set(node.depends_on)),
+        deps_left=len(set(node.depends_on)),
+        path_length=path_length,
+        max_attempts=swarm.project.max_attempts,
+        state=NodeState.BLOCKED,
+        **_fields(node),
+    )
+
+
+def _fields(node: PlanNode) -> dict[str, Any]:
+    """What may still change while the node has not begun, but for its kind."""
+    return {
+        "title": node.title,
+        "role": node.role,
+        "instructions": node.instructions,
+        "writes": list(node.writes),
+        "checks": [check.model_dump() for check in node.checks],
+        "risk": node.risk,
+        "fan_in": node.fan_in,
+        "on_failure": node.on_failure,
+        "compensate": node.compensate,
+        "time_limit": node.minutes and node.minutes * 60,
+        "priority": node.priority,
+    }
+
+
+def condition(found: EdgeCondition | None) -> dict[str, Any] | None:
+    """A condition as its edge keeps it."""
+    return {"field": found.field, "values": list(found.values), "negate": found.negate} if found else None
+
+
+def main_plan(swarm: Swarm) -> Plan | None:
+    """The version that the swarm carries out; details of its nodes come on top of it."""
+    return swarm.plans.filter(state=PlanState.APPROVED, node=None).order_by("-version").first()
+
+
+def _own(swarm: Swarm) -> list[Node]:
+    found = Node.objects.filter(swarm=swarm, dropped_by=None, kind__in=OWN_KINDS, undoes=None)
+    return list(found.order_by("pk"))
+
+
+def present(swarm: Swarm) -> list[Present]:
+    """The nodes of a swarm as a plan would write them, and which of them have begun."""
+    nodes = _own(swarm)
+    names = {node.pk: node.key for node in nodes}
+    wires: dict[UUID, list[tuple[str, dict[str, Any] | None]]] = {}
+    edges = Edge.objects.filter(child__swarm=swarm, child__dropped_by=None).order_by("pk")
+    for parent, child, when in edges.values_list("parent_id", "child_id", "condition"):
+        if parent in names and child in names:
+            wires.setdefault(child, []).append((names[parent], when))
+    budgets: dict[tuple[UUID, str], float | None] = {}
+    for plan in Plan.objects.filter(pk__in={node.plan_id for node in nodes}).only("document"):
+        written = (plan.document or {}).get("nodes", [])
+        budgets |= {(plan.pk, one["key"]): one.get("budget_usd") for one in written}
+    return [
+        Present(_written(node, wires.get(node.pk, []), budgets.get((node.plan_id, node.key))), begun(node))
+        for node in nodes
+    ]
+
+
+def begun(node: Node) -> str:
+    """Why a node can no longer be changed, in words; empty: it can."""
+    if node.state in NODE_ENDED:
+        return {"succeeded": "has succeeded", "failed": "has failed"}.get(node.state, f"was {node.state}")
+    if node.state not in NODE_WAITING:
+        return f"is {node.state}"
+    return f"waits for its attempt {node.attempts_made + 1}" if node.attempts_made else ""
+
+
+def _written(node: Node, wires: list[tuple[str, dict[str, Any] | None]], budget: float | None) -> PlanNode:
+    when = tuple(EdgeCondition(parent=parent, **found) for parent, found in wires if found)
+    return PlanNode(
+        key=node.key,
+        title=node.title,
+        kind=node.kind,
+        role=node.role,
+        instructions=node.instructions,
+        depends_on=tuple(parent for parent, _ in wires),
+        writes=tuple(node.writes),
+        checks=tuple(Check.model_validate(check) for check in node.checks),
+        risk=node.risk,
+        fan_in=node.fan_in,
+        on_failure=node.on_failure,
+        when=when,
+        compensate=node.compensate,
+        minutes=node.time_limit and node.time_limit // 60,
+        priority=node.priority,
+        budget_usd=budget,
+    )
+
+
+def taken_keys(swarm: Swarm) -> set[str]:
+    """Keys of nodes that are not, or no longer, of the plan."""
+    own = {node.key for node in _own(swarm)}
+    return set(swarm.nodes.values_list("key", flat=True)) - own
+
+
+def apply(swarm: Swarm, plan: Plan, changes: Changes, *, under: Node | None = None) -> None:
+    """Carry out the changes of an adopted plan, and let start what nothing holds back. With the swarm locked.
+
+    New nodes belong to `under` when the plan details that node.
+    """
+    rows = {node.key: node for node in _own(swarm)}
+    gone = [rows[key] for key in changes.drop]
+    stay = [rows[key] for key in sorted({*changes.rewired, *changes.reworded})]
+    moves = _hold(swarm, [*stay, *gone], f"plan {plan.version} changes it")
+    pairs = {(rows[parent].pk, rows[child].pk) for parent, child in changes.edges_remove}
+    edges = Edge.objects.filter(child__in={child for _, child in pairs}).values_list("pk", "parent_id", "child_id")
+    Edge.objects.filter(pk__in=[pk for pk, *pair in edges if tuple(pair) in pairs]).delete()
+    new = [row(swarm, plan, node, changes.path_lengths[node.key], under=under) for node in changes.insert]
+    Node.objects.bulk_create(new)
+    rows |= {node.key: node for node in new}
+    Edge.objects.bulk_create(
+        _edge(rows[wire.parent], rows[wire.child], condition(wire.condition)) for wire in changes.edges_add
+    )
+    _rewrite(plan, rows, changes.update)
+    set_budgets(rows, (*changes.insert, *changes.update))
+    touched = [node.pk for node in (*stay, *new)]
+    lengths = {rows[key].pk: n for key, n in changes.path_lengths.items() if rows[key].state not in NODE_ENDED}
+    with connection.cursor() as cursor:
+        cursor.execute(_RECOUNT, [[*touched, *(node.pk for node in gone)]])
+        cursor.execute(_LENGTHS, [list(lengths), list(lengths.values())])
+        cursor.execute(_TICKETS, [swarm.pk])
+    moves += _end(gone, plan)
+    progress.tell(swarm, moves)
+    progress.release(swarm.pk, consider=touched)
+
+
+def _hold(swarm: Swarm, nodes: Iterable[Node], because: str) -> list[dict[str, str]]:
+    """Take nodes that may start back to where their edges can change: without a ticket and without a question."""
+    held = [node for node in nodes if node.state != NodeState.BLOCKED]
+    asked = [node for node in held if node.state == NodeState.AWAITING_APPROVAL]
+    for node in asked:
+        approvals.void(swarm, because=because, kind="node", node=node)
+    return _all_to(held, NodeState.BLOCKED, because)
+
+
+def _all_to(nodes: Sequence[Node], to: NodeState, because: str, **fields: Any) -> list[dict[str, str]]:
+    """Move nodes that have not begun all at once. Returns the moves, to be told."""
+    moves = [_move(node, to, because) for node in nodes]
+    ids = [node.pk for node in nodes]
+    Node.objects.filter(pk__in=ids).update(state=to, because=because, **fields)
+    turns.unqueue("node", *ids)
+    for node in nodes:
+        node.state = to
+    return moves
+
+
+def _move(node: Node, to: str, because: str) -> dict[str, str]:
+    return {
+        "noun": "node",
+        "id": str(node.pk),
+        "name": node.key,
+        "before": node.state,
+        "after": to,
+        "because": because,
+    }
+
+
+def _edge(parent: Node, child: Node, when: dict[str, Any] | None) -> Edge:
+    is_open = parent.state not in NODE_ENDED or (parent.state == NodeState.FAILED and parent.on_failure in SWARM_STOPS)
+    settled = None if is_open else satisfied(parent.state, parent.on_failure, when, parent.output)
+    return Edge(parent=parent, child=child, condition=when, resolved=settled)
+
+
+def _rewrite(plan: Plan, rows: dict[str, Node], update: Sequence[PlanNode]) -> None:
+    for node in update:
+        for name, value in (_fields(node) | {"kind": node.kind, "plan": plan}).items():
+            setattr(rows[node.key], name, value)
+    if update:
+        fields = [*_fields(update[0]), "kind", "plan"]
+        Node.objects.bulk_update([rows[node.key] for node in update], fields, batch_size=500)
+
+
+def _end(nodes: Sequence[Node], plan: Plan) -> list[dict[str, str]]:
+    return _all_to(
+        nodes, NodeState.SKIPPED, f"dropped by plan {plan.version}", dropped_by=plan, ended_at=timezone.now()
+    )
+
+
+def set_budgets(rows: Mapping[str, Node], nodes: Iterable[PlanNode]) -> None:
+    """Give nodes the budgets that their plan names."""
+    wanted = {rows[node.key]: node.budget_usd for node in nodes if node.budget_usd is not None}
+    begin_for({budgets.subject_of(node): round(usd * 1_000_000) for node, usd in wanted.items()})

@@ -1,0 +1,125 @@
+"""Changing the plan of a running swarm, where nothing ran: ask, propose, adopt."""
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from agents.contracts import PlanProposal
+from sessions.events import acting, publish
+from sessions.transitions import move
+from swarms import amend, approvals, nested, plan_rows, planner, versions
+from swarms.amend import Answer
+from swarms.models import Plan, Swarm
+from swarms.plan_yaml import read_yaml
+from swarms.states import PlanState, SwarmState
+from tenants.models import User
+
+
+def change(swarm: Swarm, text: str, *, by: User) -> Plan:
+    """Propose another plan for a running swarm, as YAML. Raises PlanFaults, or ValidationError when it does not run."""
+    proposal = read_yaml(text)
+    with transaction.atomic(), acting(f"user:{by.pk}"):
+        return planner.version_of(_running(swarm), proposal, by=by)
+
+
+def ask(swarm: Swarm, note: str, *, by: User) -> Plan:
+    """Ask the coordinator to change the plan of a running swarm. Raises ValidationError when it does not run."""
+    if not note.strip():
+        raise ValidationError("Say what should be different: the coordinator sees the plan and what is done.")
+    with transaction.atomic(), acting(f"user:{by.pk}"):
+        return planner.draft(_running(swarm), note=note)
+
+
+def _running(swarm: Swarm) -> Swarm:
+    locked = (
+        Swarm.objects.select_for_update(no_key=True, of=("self",))
+        .select_related("project", "goal__created_by")
+        .get(pk=swarm.pk)
+    )
+    if locked.state not in versions.AMENDABLE:
+        raise ValidationError(f"The swarm is {locked.state}: its plan can be changed while it is running or paused.")
+    return locked
+
+
+def current(swarm: Swarm) -> PlanProposal:
+    """The plan as it is carried out now, with everything that was changed and detailed."""
+    main = plan_rows.main_plan(swarm)
+    document = main.document if main and main.document else {"summary": "", "acceptance": []}
+    nodes = [one.node.model_dump() for one in plan_rows.present(swarm)]
+    return PlanProposal.model_validate(
+        {"summary": document["summary"], "acceptance": document["acceptance"], "nodes": nodes}
+    )
+
+
+def open_changes(swarm: Swarm) -> list[Plan]:
+    """Changes that somebody writes or that wait for an answer, the oldest first."""
+    waiting = swarm.plans.filter(state__in=(PlanState.DRAFTING, PlanState.PROPOSED), amends__isnull=False)
+    return list(
+        waiting.select_related("swarm__project", "swarm__goal__created_by", "created_by", "node").order_by("version")
+    )
+
+
+def attend(swarm: Swarm) -> bool:
+    """Act on what was proposed and what was answered. Returns whether anything was done. With the swarm locked."""
+    done = False
+    if swarm.state not in (*versions.AMENDABLE, SwarmState.DRAINING):
+        return done
+    for plan in open_changes(swarm):
+        plan.swarm = swarm
+        if plan.node is None and swarm.state == SwarmState.DRAINING:
+            versions.supersede(plan, "the swarm is drained: its plan stays as it is")
+            done = True
+        elif plan.state == PlanState.PROPOSED:
+            done = _attend(plan) or done
+    return done
+
+
+def _attend(plan: Plan) -> bool:
+    gate = plan.approvals.order_by("-requested_at").first()
+    said = gate.because if gate else ""
+    answer = amend.answer(needs_approval=plan.swarm.project.approve_plan, approval=gate.state if gate else "")
+    match answer:
+        case Answer.WAIT:
+            return False
+        case Answer.ASK:
+            approvals.ask_plan(plan)
+        case Answer.ADOPT:
+            adopt(plan, because=said or ("it was approved" if gate else "the project's policy asks nobody"))
+        case Answer.REJECT:
+            reject(plan, because=said or f"its approval was {gate.state if gate else 'void'}")
+    publish(
+        plan.event_subject,
+        "decision.made",
+        by="engine",
+        what=f"{answer} plan {plan.version}",
+        why=plan.because,
+        node="",
+    )
+    return True
+
+
+def adopt(plan: Plan, *, because: str) -> bool:
+    """The change takes effect, if it still can; else it becomes invalid and nothing changes. With the swarm locked."""
+    swarm = plan.swarm
+    kept = PlanProposal.model_validate(plan.document)
+    if faults := versions.late_faults(plan, kept):
+        move(plan, PlanState.INVALID, because=f"it can no longer be carried out: {faults[0]}"[:300], faults=faults)
+        versions.close(plan, "the swarm went on meanwhile")
+        if plan.node:
+            nested.failed(plan, "invalid_output", plan.because, faults)
+        return False
+    changes = versions.changes(plan, kept)
+    before = plan_rows.main_plan(swarm)
+    if not move(plan, PlanState.APPROVED, because=because):
+        return False
+    if before and plan.node is None:
+        move(before, PlanState.SUPERSEDED, because=f"plan {plan.version} takes its place")
+    plan_rows.apply(swarm, plan, changes, under=plan.node)
+    if plan.node:
+        nested.succeeded(plan, kept)
+    return True
+
+
+def reject(plan: Plan, *, because: str) -> None:
+    """A person said no: the swarm goes on as before; a node that is to be detailed is planned again."""
+    if move(plan, PlanState.REJECTED, because=because) and plan.node:
+        nested.failed(plan, "changes_requested", f"its plan was rejected: {because}", [because])
