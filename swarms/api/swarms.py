@@ -1,6 +1,7 @@
 """Swarms for members' programs: look at them, and do to them what a member may do."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -9,10 +10,11 @@ from django.http import Http404, JsonResponse
 from django.shortcuts import get_object_or_404
 from pydantic import AwareDatetime
 
-from swarms import operations
+from swarms import conditions, operations
 from swarms.api.programs import Given, Refused, body_of, program
 from swarms.models import Edge, Node, Swarm
 from swarms.states import SWARM_ENDED, SwarmState
+from swarms.why import Unmet
 from tenants.access import TeamRequest
 from tenants.models import User
 from tenants.roles import Permission
@@ -93,7 +95,7 @@ def _whole(swarm: Swarm) -> dict[str, Any]:
     return told(swarm) | {"goal": swarm.goal.text, "nodes": counts}
 
 
-def _told_node(node: Node, parents: list[str]) -> dict[str, Any]:
+def _told_node(node: Node, parents: list[str], reasons: list[Unmet]) -> dict[str, Any]:
     return {
         "key": node.key,
         "title": node.title,
@@ -101,6 +103,7 @@ def _told_node(node: Node, parents: list[str]) -> dict[str, Any]:
         "role": node.role,
         "state": node.state,
         "because": node.because,
+        "unmet": [asdict(reason) for reason in reasons],
         "can": sorted(operations.possible_for(node)),
         "priority": node.priority,
         "depends_on": parents,
@@ -160,7 +163,9 @@ def nodes(request: TeamRequest, swarm: UUID) -> JsonResponse:
     rows = list(found.nodes.order_by("key"))
     for node in rows:
         node.swarm = found
-    return JsonResponse({"nodes": [_told_node(node, parents.get(node.pk, [])) for node in rows]})
+    reasons = conditions.of_nodes(found, rows)
+    told_nodes = [_told_node(node, parents.get(node.pk, []), reasons.get(node.pk, [])) for node in rows]
+    return JsonResponse({"nodes": told_nodes})
 
 
 @program("POST", Permission.STATE_GOAL)
@@ -186,4 +191,4 @@ def act_on(request: TeamRequest, swarm: UUID, key: str, verb: str) -> JsonRespon
     do(node, body_of(request, model), request.user)
     fresh = Node.objects.select_related("swarm").get(pk=node.pk)
     parents = Edge.objects.filter(child=node).order_by("parent__key").values_list("parent__key", flat=True)
-    return JsonResponse(_told_node(fresh, list(parents)))
+    return JsonResponse(_told_node(fresh, list(parents), conditions.of_node(fresh)))

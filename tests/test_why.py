@@ -1,0 +1,105 @@
+"""Why a node does not run: each reason by hand, and what people and programs are told of a real swarm."""
+
+import json
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from agents.contracts import PlanNode, PlanProposal
+from swarms import conditions, operations
+from swarms.models import Node, Swarm
+from swarms.why import Facts, Surroundings, Unmet, Waiting, unmet
+from tenants.models import Runner, Team, TeamShare, Ticket
+from tests.conftest import user_of
+from tests.milestones import adopted
+
+NOW = timezone.now()
+AROUND = Surroundings(now=NOW, runners=1, free_slots=2, cap=16)
+
+
+def ready(**ticket: object) -> Facts:
+    return Facts("ready", not_before=NOW, ticket=Waiting(NOW, NOW, **ticket))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("facts", "around", "kind", "text"),
+    [
+        (Facts("blocked", NOW, open_parents=["a (running)"]), AROUND, "dependency", "waits for a (running)"),
+        (Facts("awaiting_approval", NOW, asked_at=NOW), AROUND, "approval", "a person must decide"),
+        (Facts("ready", NOW), AROUND, "turn", "it has no ticket yet"),
+        (ready(parked="breaker:gpt"), AROUND, "breaker", "the provider of its model does not answer (gpt)"),
+        (ready(parked="budget:team"), AROUND, "budget", "a budget has no room for it (team)"),
+        (ready(), Surroundings(now=NOW), "capacity", "no runner is connected"),
+        (ready(), Surroundings(now=NOW, runners=2, cap=9), "capacity", "all slots of 2 runners are taken"),
+        (ready(ahead=3), AROUND, "turn", "its turn comes next; 3 of the team go before it"),
+        (Facts("verifying", NOW, checks_since=NOW), AROUND, "checks", "its checks wait for a free runner"),
+        (Facts("merging", NOW, merges_ahead=2), AROUND, "merge_queue", "2 before it in the merge queue"),
+    ],
+)
+def test_each_reason_is_told_with_a_remedy(facts: Facts, around: Surroundings, kind: str, text: str) -> None:
+    [reason] = unmet(facts, around)
+    assert (reason.kind, reason.text) == (kind, text)
+    assert reason.remedy.endswith(".")
+
+
+def test_a_team_at_its_cap_and_a_node_that_waits_for_its_time_say_so() -> None:
+    [quota] = unmet(ready(), Surroundings(now=NOW, runners=1, free_slots=1, placed=4, cap=4))
+    assert quota == Unmet(
+        "quota",
+        "the team has 4 of the 4 executions that it may have at once",
+        NOW,
+        "Wait, or have the operator raise the team's cap.",
+    )
+    later = Facts("ready", NOW, ticket=Waiting(NOW, NOW + timedelta(minutes=1)))
+    assert [reason.kind for reason in unmet(later, AROUND)] == ["not_before"]
+
+
+@pytest.mark.parametrize("state", ["running", "succeeded", "failed", "skipped", "cancelled"])
+def test_what_runs_or_has_ended_waits_for_nothing(state: str) -> None:
+    assert unmet(Facts(state, NOW), AROUND) == []
+
+
+@pytest.fixture
+def swarm(team: Team) -> Swarm:
+    """`b` waits for `a`, which an agent should do."""
+    agent = PlanNode(key="a", title="a", role="developer", instructions="a", writes=("a",))
+    return adopted(
+        PlanProposal(summary="s", nodes=(agent, PlanNode(key="b", title="b", kind="noop", depends_on=("a",))))
+    )
+
+
+def kinds(swarm: Swarm) -> dict[str, list[str]]:
+    swarm.refresh_from_db()
+    nodes = list(Node.objects.filter(swarm=swarm).order_by("key"))
+    found = conditions.of_nodes(swarm, nodes)
+    return {node.key: [why.kind for why in found[node.pk]] for node in nodes}
+
+
+def test_the_reasons_follow_the_rows(swarm: Swarm, team: Team) -> None:
+    Runner.objects.all().delete()
+    assert kinds(swarm) == {"a": ["capacity"], "b": ["dependency"]}
+    Ticket.objects.filter(kind="node").update(parked="budget:team", not_before=timezone.now() + timedelta(hours=1))
+    assert kinds(swarm) == {"a": ["budget"], "b": ["dependency"]}
+    operations.pause(swarm, by=user_of("alice", "acme"))
+    assert kinds(swarm) == {"a": ["paused"], "b": ["paused", "dependency"]}
+    [reason] = [why for why in conditions.of_node(Node.objects.get(key="a")) if why.kind == "paused"]
+    assert reason.since is not None
+    assert abs(reason.since - timezone.now()) < timedelta(minutes=1)
+    assert TeamShare.objects.get(team=team).cap > 0
+
+
+def test_the_command_says_why_to_people_and_programs(swarm: Swarm) -> None:
+    out = StringIO()
+    call_command("why", f"{swarm}/b".replace(" ", ""), "--team", "acme", stdout=out)
+    assert "waits for a (ready)" in out.getvalue()
+    assert "It starts when they have succeeded." in out.getvalue()
+    out = StringIO()
+    call_command("why", str(Node.objects.get(key="b").pk), "--json", stdout=out)
+    told = json.loads(out.getvalue())
+    assert (told["key"], told["state"]) == ("b", "blocked")
+    assert [reason["kind"] for reason in told["unmet"]] == ["dependency"]
+    with pytest.raises(CommandError, match="No node 'nothing#1/b'"):
+        call_command("why", "nothing#1/b")
