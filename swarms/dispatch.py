@@ -10,7 +10,7 @@ from django.db import DatabaseError, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from agents import executions
+from agents import breakers, executions
 from agents.contracts import Assignment
 from agents.models import Execution
 from agents.nudges import nudge
@@ -32,6 +32,8 @@ BEGIN: dict[str, Callable[[UUID, Runner], Execution | Parked | None]] = {
 SUBJECTS: dict[str, type[Plan] | type[Node] | type[CheckRun]] = {"plan": Plan, "node": Node, "checks": CheckRun}
 DIRECT = ("node", "checks")
 """What can follow directly; a plan's beginning looks into the repository."""
+ASKING = ("plan", "node")
+"""What needs the model."""
 AT_ONCE = 100
 LATER = timedelta(seconds=30)
 """When a ticket that could not begin is tried again."""
@@ -90,7 +92,10 @@ def _one_turn() -> Runner | None:
 
 
 def _place(ticket: Ticket, runner: Runner) -> Execution | None:
-    """The turn of a locked ticket. None when its work is not wanted any more."""
+    """The turn of a locked ticket. None when its work is not wanted any more, or must wait."""
+    if ticket.kind in ASKING and (shut := breakers.closed_until(ticket.team.schema_name)):
+        _wait_for(shut, ticket)
+        return None
     execution = _begin(ticket, runner)
     if isinstance(execution, Parked):
         Ticket.objects.filter(pk=ticket.pk).update(parked=execution.why, not_before=Now() + execution.delay)
@@ -99,6 +104,13 @@ def _place(ticket: Ticket, runner: Runner) -> Execution | None:
         turns.charge(ticket, runner, execution.pk)
     ticket.delete()
     return execution
+
+
+def _wait_for(shut: breakers.Shut, ticket: Ticket) -> None:
+    """Put off all that this team would ask the model: one by one, they would hold up the teams behind it."""
+    alike = Ticket.objects.filter(team=ticket.team_id, lane="agent", kind__in=ASKING, not_before__lt=Now() + shut.wait)
+    free = alike.select_for_update(skip_locked=True).values_list("pk", flat=True)
+    Ticket.objects.filter(pk__in=list(free)).update(parked=f"breaker:{shut.name}"[:200], not_before=Now() + shut.wait)
 
 
 def take_next(runner_id: UUID, *, held: UUID) -> Assignment | None:
