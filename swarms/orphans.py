@@ -4,6 +4,7 @@ Whatever belongs together is written in one transaction, so none of these finds 
 or changed by hand, or a process of ours died between two transactions.
 """
 
+from agents.leases import DUES
 from agents.states import LIVE
 from swarms.states import (
     ATTEMPT_ENDED,
@@ -109,11 +110,20 @@ NOT_DUE = f"""
 """Due times that are missing: written again, and returned. Who could not report meanwhile gets `grace`."""
 
 UNPLACED = f"""
-    DELETE FROM public.tenants_placement p WHERE p.team_id = {_TEAM} AND NOT EXISTS (
-      SELECT FROM agents_execution e WHERE e.id = p.execution AND e.state IN ({words(*LIVE)}))
-    RETURNING p.execution
+    WITH gone AS (
+      DELETE FROM public.tenants_placement p WHERE p.team_id = {_TEAM} AND NOT EXISTS (
+        SELECT FROM agents_execution e WHERE e.id = p.execution AND e.state IN ({words(*LIVE)}))
+      RETURNING p.execution
+    ), revoked AS (
+      UPDATE public.tenants_token t SET revoked_at = statement_timestamp() FROM gone
+      WHERE t.subject = 'execution:' || gone.execution AND t.revoked_at IS NULL
+    ), settled AS (
+      DELETE FROM public.tenants_due d USING gone
+      WHERE d.kind IN ({words(*DUES)}) AND d.subject = gone.execution
+    )
+    SELECT execution FROM gone
 """
-"""Placements that hold a runner's slot for an execution that is not live: taken away, and returned."""
+"""Placements that hold a runner's slot for an execution that is not live: taken away with all that goes with them."""
 
 UNWANTED = f"""
     DELETE FROM public.tenants_ticket WHERE id IN (
