@@ -1,0 +1,1 @@
+"""Figures of Waggle, each with its floor from the same run: `make bench`."""

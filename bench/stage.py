@@ -1,0 +1,135 @@
+"""A platform for measuring: embedded databases in a scratch folder, real workers, a real ticker, and their CPU time."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from config.env import PROJECT_ROOT
+from config.services import ensure, stop
+from config.services.embedded import marks
+from config.services.ports import free_port
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Stage:
+    """Where a bench runs. `environment` is that of every process of the platform."""
+
+    folder: Path
+    environment: dict[str, str]
+    processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+
+    def start(self, name: str, *command: str, **more: str) -> None:
+        """Start one process of the platform; its output goes to a log in the folder."""
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, *command],
+                cwd=PROJECT_ROOT,
+                env=self.environment | more,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def end(self, *names: str) -> None:
+        """End some processes, or all."""
+        for name in names or list(self.processes):
+            process = self.processes.pop(name)
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def cpu(self) -> float:
+        """CPU seconds so far of the platform's processes, its databases and this one."""
+        roots = [process.pid for process in self.processes.values()] + [mark.pid for mark in marks(self.folder).values()]
+        return sum(_seconds(pid) for pid in _descendants(roots)) + sum(os.times()[:4])
+
+    def log(self, name: str) -> str:
+        """What a process printed."""
+        return (self.folder / f"{name}.log").read_text()
+
+
+@contextmanager
+def stage(**variables: str) -> Iterator[Stage]:
+    """Embedded Postgres and Valkey, migrated, in a folder that is removed at the end; this process uses them too."""
+    folder = Path(tempfile.mkdtemp(prefix="waggle-bench-"))
+    folder.chmod(0o755)
+    os.environ |= {
+        "WAGGLE_DATA_DIR": str(folder),
+        "WAGGLE_PORT": str(free_port()),
+        "WAGGLE_LOG_FORMAT": "json",
+        "WAGGLE_LOCAL_SOURCES": "1",
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        **variables,
+    }
+    try:
+        os.environ |= ensure(folder, bound=True)
+        found = Stage(folder, dict(os.environ))
+        subprocess.run(
+            [sys.executable, "manage.py", "prepare", "--migrate"], cwd=PROJECT_ROOT, env=found.environment, check=True
+        )
+        import django
+
+        django.setup()
+        try:
+            yield found
+        finally:
+            found.end()
+    finally:
+        stop(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def workers(at: Stage, count: int = 2) -> None:
+    """Start the ticker and `count` worker processes, and wait until they are up."""
+    at.start("ticker", "manage.py", "ticker")
+    for number in range(count):
+        at.start(f"worker-{number}", "-m", "dramatiq", "config.worker", "--processes", "1", "--threads", "4")
+    for name in [name for name in at.processes if name.startswith("worker")]:
+        wait_for(lambda name=name: "is ready for action" in at.log(name), f"{name} does not start")  # type: ignore[misc]
+    wait_for(lambda: "ticker leads" in at.log("ticker"), "the ticker does not start")
+
+
+def wait_for(holds: object, otherwise: str, *, seconds: float = 120) -> None:
+    """Until `holds()` is true. Raises TimeoutError."""
+    deadline = time.monotonic() + seconds
+    while not holds():  # type: ignore[operator]
+        if time.monotonic() > deadline:
+            raise TimeoutError(otherwise)
+        time.sleep(0.02)
+
+
+def _descendants(roots: list[int]) -> set[int]:
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue  # it ended meanwhile
+    found, wave = set(roots), set(roots)
+    while wave:
+        wave = {pid for pid, parent in parents.items() if parent in wave} - found
+        found |= wave
+    return found
+
+
+def _seconds(pid: int) -> float:
+    """CPU seconds of a process and of those of its children that have ended."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(int(word) for word in words[11:15]) / TICKS
