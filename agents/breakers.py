@@ -248,6 +248,12 @@ def lines(schema: str) -> list[Line]:
     ]
 
 
+def forget() -> None:
+    """Drop what this process keeps of them."""
+    _twins.clear()
+    _looked.clear()
+
+
 def _line(breaker: Breaker, title: str) -> Line:
     found = breaker.look()
     return Line(breaker.name, title, found.after, _moment(found.since), _moment(found.until), found.why)

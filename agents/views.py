@@ -10,6 +10,7 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
+from agents import breakers
 from agents.models import Execution, Server
 from agents.states import LIVE
 from sessions.models import Stream
@@ -30,7 +31,7 @@ def agents_now(request: HttpRequest) -> HttpResponse:
 
 
 def agents_context(request: HttpRequest) -> dict[str, Any]:
-    """The team's runners, and the platform's that serve every team."""
+    """The team's runners, and the platform's that serve every team; and what all of them depend on."""
     team = request.team  # type: ignore[attr-defined]
     silent = timezone.now() - timedelta(seconds=settings.LEASE_SECONDS)
     runners = Runner.objects.filter(Q(team=team) | Q(team=None)).order_by("name")
@@ -39,7 +40,8 @@ def agents_context(request: HttpRequest) -> dict[str, Any]:
     return {
         "runners": [(r, "connected" if r.channel and r.seen_at and r.seen_at > silent else "away") for r in counted],
         "executions": live,
-        "topics": sorted({f"swarm:{execution.swarm}" for execution in live})[:19],
+        "breakers": breakers.lines(team.schema_name),
+        "topics": ["team", *sorted({f"swarm:{execution.swarm}" for execution in live})[:18]],
     }
 
 

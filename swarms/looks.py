@@ -111,6 +111,11 @@ LOOKS: dict[str, dict[str, Look]] = {
         "connected": Look("succeeded", "check", "Connected"),
         "away": Look("lost", "circle-question-mark", "Away"),
     },
+    "breaker": {
+        "closed": Look("succeeded", "check", "Works"),
+        "open": Look("failed", "ban", "Left alone"),
+        "half_open": Look("retrying", "rotate-ccw", "Being tried"),
+    },
     "part": {
         "open": Look("running", _WORKS, "Running"),
         "done": Look("succeeded", "check", "Done"),

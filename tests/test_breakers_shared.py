@@ -5,8 +5,9 @@ import multiprocessing
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event as Signal
@@ -18,6 +19,8 @@ import httpx
 import pytest
 import redis
 from django.conf import settings
+from django.test import Client
+from django.utils import timezone
 
 from agents import breakers
 from agents.breakers import Breaker, Move, Refusing
@@ -26,8 +29,11 @@ from agents.passage import Refused, passage
 from agents.shared import Shared
 from config.services import ensure, stop
 from sessions.models import Event
+from swarms import dispatch
+from tenants import tokens
 from tenants.context import in_schema
-from tenants.models import Team
+from tenants.models import Runner, Team, Ticket
+from tests.conftest import user_of
 from tests.web import until
 
 PROCESSES, CALLERS = 10, 5
@@ -127,6 +133,7 @@ def calling(name: str, url: str, end: Signal, offered: Any, report: Connection) 
 def store() -> Iterator[redis.Redis]:
     client = redis.Redis.from_url(settings.STREAM_URL, decode_responses=True)
     client.flushdb()
+    breakers.forget()
     yield client
     client.close()
 
@@ -319,6 +326,50 @@ def test_a_broken_endpoint_stops_all_teams(committed_team: Team, provided: None)
         assert shut is not None
         assert shut.name == "model:api.example:444/large"
         assert "secret" not in str(shut)
+
+
+def ticket(kind: str, team: Team) -> Ticket:
+    return Ticket.objects.create(team=team, kind=kind, subject=uuid4())
+
+
+def test_while_a_breaker_is_open_what_needs_the_model_waits_and_what_does_not_goes(
+    committed_team: Team, provided: None, client_for: Callable[..., Client]
+) -> None:
+    globex = Team.objects.get(domains__slug="globex")
+    plan, node, checks = (ticket(kind, committed_team) for kind in ("plan", "node", "checks"))
+    others = ticket("node", globex)
+    Runner.objects.create(
+        name="idle",
+        token=tokens.issue("runner")[0],
+        capacity=4,
+        channel="nowhere",
+        seen_at=timezone.now(),
+        sandbox="none",
+        trusted=True,
+    )
+
+    async def fall() -> None:
+        await call(committed_team, answer(429, retry_after="100"))
+        await asyncio.gather(*breakers.announcing())
+
+    asyncio.run(fall())
+    dispatch.dispatch()
+    name = f"key:api.example:444:{committed_team.schema_name}"
+    for waiting in (plan, node):
+        waiting.refresh_from_db()
+        assert waiting.parked == f"breaker:{name}"
+        assert timedelta(seconds=80) < waiting.not_before - timezone.now() <= timedelta(seconds=101)
+    for went in (checks, others):
+        # They had their turn, and there was nothing behind them: that is why they are put off.
+        went.refresh_from_db()
+        assert went.parked == ""
+        assert went.not_before - timezone.now() < timedelta(seconds=31)
+
+    page = client_for(user_of("vera", "acme"), committed_team).get("/agents/").content.decode()
+    assert "Left alone" in page
+    assert "HTTP 429, and to wait 100 s" in page
+    assert "Model large at api.example:444" in page
+    assert "secret" not in page
 
 
 def test_repeats_beyond_the_budget_are_turned_away_and_what_was_turned_away_is_no_repeat(
