@@ -230,11 +230,17 @@ def _end(execution: Execution, to: str, reason: str, because: str, **fields: Any
     )
     if moved:
         budgets.settle(money)
-        turns.leave(execution.id, seconds=(timezone.now() - execution.created_at).total_seconds())
-        Due.objects.filter(kind__in=DUES, subject=execution.id).delete()
-        tokens.revoke(token_subject(execution.id))
-        transcript.close(execution.session)
+        let_go(execution.id, seconds=(timezone.now() - execution.created_at).total_seconds())
     return moved
+
+
+def let_go(execution_id: UUID, *, seconds: float = 0) -> None:
+    """An execution is over, after so many seconds on its runner: free its slot, its due times, token and session."""
+    turns.leave(execution_id, seconds=seconds)
+    Due.objects.filter(kind__in=DUES, subject=execution_id).delete()
+    tokens.revoke(token_subject(execution_id))
+    for session in Session.objects.filter(execution=execution_id, ended_at=None):
+        transcript.close(session)
 
 
 def end(execution_id: UUID, to: str, *, reason: str, because: str, guard: Q | None = None) -> bool:

@@ -4,7 +4,6 @@ Whatever belongs together is written in one transaction, so none of these finds 
 or changed by hand, or a process of ours died between two transactions.
 """
 
-from agents.leases import DUES
 from agents.states import LIVE
 from swarms.states import (
     ATTEMPT_ENDED,
@@ -49,6 +48,9 @@ FIND: dict[str, str] = {
     "execution without a placement": f"""
         SELECT e.id FROM agents_execution e WHERE e.state IN ({words(*LIVE)}) AND NOT EXISTS (
           SELECT FROM public.tenants_placement p WHERE p.execution = e.id)""",
+    "placement without a live execution": f"""
+        SELECT p.execution FROM public.tenants_placement p WHERE p.team_id = {_TEAM} AND NOT EXISTS (
+          SELECT FROM agents_execution e WHERE e.id = p.execution AND e.state IN ({words(*LIVE)}))""",
     "node without a live attempt": f"""
         SELECT n.id FROM swarms_node n WHERE n.state IN ({words(*NODE_LIVE)}) AND NOT EXISTS (
           SELECT FROM swarms_attempt a WHERE a.node_id = n.id AND a.state IN ({_LIVE_ATTEMPT}))""",
@@ -108,22 +110,6 @@ NOT_DUE = f"""
     ON CONFLICT DO NOTHING RETURNING subject
 """
 """Due times that are missing: written again, and returned. Who could not report meanwhile gets `grace`."""
-
-UNPLACED = f"""
-    WITH gone AS (
-      DELETE FROM public.tenants_placement p WHERE p.team_id = {_TEAM} AND NOT EXISTS (
-        SELECT FROM agents_execution e WHERE e.id = p.execution AND e.state IN ({words(*LIVE)}))
-      RETURNING p.execution
-    ), revoked AS (
-      UPDATE public.tenants_token t SET revoked_at = statement_timestamp() FROM gone
-      WHERE t.subject = 'execution:' || gone.execution AND t.revoked_at IS NULL
-    ), settled AS (
-      DELETE FROM public.tenants_due d USING gone
-      WHERE d.kind IN ({words(*DUES)}) AND d.subject = gone.execution
-    )
-    SELECT execution FROM gone
-"""
-"""Placements that hold a runner's slot for an execution that is not live: taken away with all that goes with them."""
 
 UNWANTED = f"""
     DELETE FROM public.tenants_ticket WHERE id IN (

@@ -119,6 +119,7 @@ MEND: dict[str, Callable[[UUID], object]] = {
     "check run without a ticket": _queue_checks,
     "check run without a live execution": _lose_checks,
     "execution without a placement": _lose_execution,
+    "placement without a live execution": executions.let_go,
     "node without a live attempt": _follow_node,
     "attempt whose execution has ended": lose_attempt,
     "attempt of a worker that is gone": lose_attempt,
@@ -129,7 +130,6 @@ MEND: dict[str, Callable[[UUID], object]] = {
 """What is done about each thing that orphans.FIND finds."""
 TAKE: dict[str, str] = {
     "due time": orphans.NOT_DUE,
-    "placement without a live execution": orphans.UNPLACED,
     "ticket of a node that is not ready": orphans.UNWANTED,
 }
 """What one statement finds and mends."""
