@@ -76,6 +76,7 @@ class Hands:
     def turn(self) -> bool:
         """One round: due things, turns, work, approvals. Returns whether anything happened."""
         busy = False
+        Runner.objects.filter(pk=self.runner.pk).update(seen_at=timezone.now())
         for due in Due.objects.filter(team=self.team).filter(kind__in=LOOK):
             verb = {
                 "advance": engine.advance,

@@ -58,8 +58,8 @@ INVARIANTS = (
     ),
     Invariant(
         "attempt_has_one_lease",
-        "An attempt is a runner's, by an execution, or the control plane's own, by a fence; a live one of those has a"
-        " time until when it may be silent.",
+        "An attempt is a runner's, by an execution, or the control plane's own, by a fence; a worker on one"
+        " of those has a time until when it may be silent.",
         """
         SELECT a.id::text AS id, n.swarm_id AS swarm, concat(n.key, ' ', a.number, ' has ',
           CASE WHEN a.execution_id IS NULL THEN 'no' ELSE 'an' END, ' execution, ',
@@ -67,7 +67,8 @@ INVARIANTS = (
           coalesce(a.lease_until::text, 'no time')) AS says
         FROM swarms_attempt a JOIN swarms_node n ON n.id = a.node_id
         WHERE (a.execution_id IS NULL) <> (a.fence IS NOT NULL)
-          OR a.fence IS NOT NULL AND a.state IN ('leased', 'running') AND a.lease_until IS NULL
+          OR a.fence IS NOT NULL AND n.state = 'running' AND a.state IN ('leased', 'running')
+            AND a.lease_until IS NULL
         """,
     ),
     Invariant(

@@ -1,0 +1,168 @@
+"""For any plan and any point of failure: exactly what succeeded is undone, each once, the last first."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+import pytest
+from django.db import transaction
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agents.contracts import (
+    Assignment,
+    FailureOutcome,
+    FailureReason,
+    Outcome,
+    PlanProposal,
+    ReviewOutcome,
+    WorkOutcome,
+)
+from swarms import progress
+from swarms.graph import ancestors
+from swarms.models import Edge, Goal, Node, Plan, Project, Swarm
+from swarms.undo import Done, Step, steps
+from tenants.models import Team
+from tests.conftest import user_of
+from tests.hands import Hands
+
+Dag = dict[str, tuple[str, ...]]
+
+
+@st.composite
+def plans(draw: st.DrawFn, most: int = 12) -> Dag:
+    """Keys in topological order, each with what it depends on."""
+    keys = [f"n{number}" for number in range(draw(st.integers(1, most)))]
+    return {
+        key: tuple(draw(st.lists(st.sampled_from(keys[:place]), unique=True, max_size=3)) if place else ())
+        for place, key in enumerate(keys)
+    }
+
+
+def closure(found: list[Step]) -> Mapping[str, frozenset[str]]:
+    """For each step all that go before it."""
+    return ancestors({step.key: step.after for step in found})
+
+
+@given(plan=plans(), data=st.data())
+def test_effects_are_undone_in_reverse_order_and_wait_for_nothing_else(plan: Dag, data: st.DataObject) -> None:
+    chosen = data.draw(st.sets(st.sampled_from(sorted(plan))))
+    found = steps([Done(key, compensates=key in chosen) for key in plan], plan)
+    assert sorted(step.undoes for step in found) == sorted(chosen)
+    assert {step.kind for step in found} <= {"undo"}
+    places = {step.key: place for place, step in enumerate(found)}
+    before, depends = closure(found), ancestors(plan)
+    for step in found:
+        assert all(places[other] < places[step.key] for other in step.after)
+        later = {other.key for other in found if step.undoes in depends[other.undoes]}
+        assert before[step.key] == later
+
+
+@given(plan=plans(), data=st.data())
+def test_merges_are_taken_back_in_the_reverse_order_of_merging(plan: Dag, data: st.DataObject) -> None:
+    merged = data.draw(st.lists(st.sampled_from(sorted(plan)), unique=True))
+    chosen = data.draw(st.sets(st.sampled_from(sorted(plan))))
+    place = {key: number for number, key in enumerate(merged)}
+    done = [Done(key, compensates=key in chosen, merged=place.get(key)) for key in plan]
+    found = steps(done, plan)
+    assert [step.undoes for step in found if step.kind == "revert"] == merged[::-1]
+    before = closure(found)
+    reverts = {step.undoes: step.key for step in found if step.kind == "revert"}
+    undos = {step.undoes: step.key for step in found if step.kind == "undo"}
+    assert undos.keys() == chosen
+    for earlier, later in pairwise(merged):
+        assert reverts[later] in before[reverts[earlier]]
+    for key in chosen & reverts.keys():
+        assert undos[key] in before[reverts[key]]
+
+
+def test_keys_of_steps_are_free_and_fit() -> None:
+    long = "x" * 40
+    found = steps(
+        [Done("a", compensates=True), Done(long, compensates=True), Done(f"{long[:39]}y", True)], {}, {"undo-a"}
+    )
+    keys = [step.key for step in found]
+    assert len(set(keys)) == 3
+    assert "undo-a-2" in keys
+    assert all(len(key) <= 40 for key in keys)
+
+
+class Reviewers(Hands):
+    """Agents that answer without a repository; the one named fails."""
+
+    fails = ""
+
+    def outcome(self, assignment: Assignment) -> Outcome:
+        key = assignment.briefing.split("`")[1]
+        if key == self.fails:
+            return FailureOutcome(reason=FailureReason.AGENT_ERROR, message="it breaks")
+        if assignment.kind == "review":
+            return ReviewOutcome(verdict="approve", summary="looks right")
+        assert assignment.repository is not None
+        return WorkOutcome(commit=assignment.repository.commit, summary="undone")
+
+
+@pytest.fixture
+def project(team: Team, broker: object) -> Project:
+    return Project.objects.create(
+        slug="any", name="Any", source="nowhere", state="ready", max_attempts=1, created_by=user_of("alice", "acme")
+    )
+
+
+def swarm_of(project: Project, plan: Dag, kinds: Mapping[str, str], effects: set[str], fails: str) -> Swarm:
+    """A swarm that runs this plan."""
+    goal = Goal.objects.create(project=project, number=1, text="any", created_by=project.created_by)
+    commit = "0" * 40
+    swarm = Swarm.objects.create(
+        project=project, goal=goal, number=1, state="running", base_commit=commit, integration_commit=commit
+    )
+    document = Plan.objects.create(swarm=swarm, version=1, state="approved", source="yaml")
+    nodes = {
+        key: Node(
+            swarm=swarm,
+            plan=document,
+            key=key,
+            title=key,
+            kind="agent" if key == fails else kinds[key],
+            role="reviewer",
+            instructions="look",
+            on_failure="rollback" if key == fails else "fail_swarm",
+            compensate=f"undo {key}" if key in effects else "",
+            parents=len(after),
+            deps_left=len(after),
+            max_attempts=1,
+        )
+        for key, after in plan.items()
+    }
+    Node.objects.bulk_create(nodes.values())
+    Edge.objects.bulk_create(
+        Edge(parent=nodes[parent], child=nodes[key]) for key, after in plan.items() for parent in after
+    )
+    return swarm
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(plan=plans(7), data=st.data())
+def test_whatever_fails_exactly_what_succeeded_is_undone_once_and_the_last_first(
+    project: Project, team: Team, plan: Dag, data: st.DataObject
+) -> None:
+    kinds = {key: data.draw(st.sampled_from(["agent", "noop"])) for key in plan}
+    effects = data.draw(st.sets(st.sampled_from(sorted(plan))))
+    fails = data.draw(st.sampled_from(sorted(plan)))
+    with transaction.atomic():
+        hands = Reviewers(team, PlanProposal(summary="", nodes=()), lambda a, p: "", by=project.created_by)
+        hands.fails = fails
+        swarm = swarm_of(project, plan, kinds, effects, fails)
+        progress.release(swarm.pk, consider=swarm.nodes.filter(parents=0).values_list("pk", flat=True))
+        hands.run(swarm)
+        nodes = {node.key: node for node in swarm.nodes.filter(undoes=None)}
+        undone = list(swarm.nodes.exclude(undoes=None).select_related("undoes").order_by("ended_at", "pk"))
+        transaction.set_rollback(True)
+    wanted = {key for key in effects if nodes[key].state == "succeeded"}
+    assert nodes[fails].state == "failed"
+    assert sorted(node.undoes.key for node in undone if node.undoes) == sorted(wanted)
+    assert swarm.state == ("rolled_back" if wanted else "failed"), swarm.because
+    assert {(node.state, node.attempts_made) for node in undone} <= {("succeeded", 1)}
+    depends = ancestors(plan)
+    ended = [node.undoes.key for node in undone if node.undoes]
+    for place, key in enumerate(ended):
+        assert not [other for other in ended[place + 1 :] if key in depends[other]]
