@@ -80,7 +80,7 @@ def _card(node: Node, parents: list[str], reasons: list[Unmet]) -> Card:
     return Card(
         key=node.key,
         title=node.title,
-        role=node.role,
+        role=node.part,
         look=node_look(node, last),
         parents=tuple(parents),
         agent=last.execution.agent if last and works and last.execution else "",

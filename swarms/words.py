@@ -9,6 +9,8 @@ from swarms.states import NODE_LIVE
 Payload = dict[str, Any]
 _ENGINE = Look("queued", "settings", "")
 _NODE_MOVES = ("ready", "awaiting_approval", "verifying", "merging", "succeeded", "failed", "skipped", "cancelled")
+_NAMED = 4
+"""Nodes that one line names; of more it tells how many."""
 _BAD_ENDS = ("failed", "timed_out", "stalled", "lost", "cancelled")
 PURPOSES = {
     "before": "on the target branch, before anything",
@@ -33,7 +35,7 @@ class Sentence(NamedTuple):
 
 KINDS = (
     *("goal.stated", "plan.proposed", "plan.refused", "plan.moved", "swarm.moved", "swarm.landed", "swarm.rolled_back"),
-    *("node.moved", "attempt.started", "attempt.moved", "checks.finished", "merge.conflicted", "node.merged"),
+    *("node.moved", "nodes.moved", "attempt.started", "attempt.moved", "checks.finished", "merge.conflicted", "node.merged"),
     *("approval.asked", "approval.decided", "decision.made"),
 )
 """The kinds that a feed tells of."""
@@ -58,6 +60,8 @@ def _said(kind: str, facts: Payload) -> Sentence | None:
     match kind:
         case "swarm.moved" | "node.moved" | "attempt.moved" | "plan.moved":
             return _moved(kind.partition(".")[0], facts)
+        case "nodes.moved":
+            return _together([move for move in facts["moves"] if move["noun"] == "node"])
         case "goal.stated":
             return Sentence("The goal was stated", facts["text"].splitlines()[0][:160], look("swarm", "planning"))
         case "decision.made":
@@ -89,6 +93,26 @@ def _moved(noun: str, facts: Payload) -> Sentence | None:
     if after == "ready" and facts["before"] in NODE_LIVE:
         return Sentence(f"{name} will be tried again", facts["because"], look("node", "retrying"), name)
     return Sentence(f"{name}: {how.word.lower()}", facts["because"], how, name)
+
+
+def _together(moves: list[Payload]) -> Sentence | None:
+    """Several nodes in one line: how many came to which state."""
+    told = [move for move in moves if move["after"] in _NODE_MOVES]
+    if len(told) == 1:
+        return _moved("node", told[0])
+    last = {move["name"]: move for move in told}
+    groups: dict[str, list[str]] = {}
+    for name, move in last.items():
+        groups.setdefault(move["after"], []).append(name)
+    if not groups:
+        return None
+    parts = [f"{_names(names)}: {look('node', after).word.lower()}" for after, names in groups.items()]
+    why = next(iter({move["because"] for move in last.values()})) if len(groups) == 1 else ""
+    return Sentence("; ".join(parts), why, look("node", next(iter(groups))))
+
+
+def _names(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= _NAMED else f"{len(names)} nodes"
 
 
 def _checks(facts: Payload) -> Sentence:

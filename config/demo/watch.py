@@ -148,6 +148,8 @@ def _tell(event: Event) -> Told | None:
             return None  # told by what it does
         case "node.moved" if facts["after"] not in _TOLD_OF_NODES:
             return None
+        case "nodes.moved":
+            facts = {"moves": [move for move in facts["moves"] if move["after"] in _TOLD_OF_NODES]}
         case "approval.decided" if facts["automatic"]:
             return None  # the scripted approver says so itself
     sentence = words.tell(event.kind, facts)

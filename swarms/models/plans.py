@@ -131,6 +131,11 @@ class Node(models.Model):
         return f"swarm:{self.swarm_id}"
 
     @property
+    def part(self) -> str:
+        """What part it plays, for people: its role, or what else it is."""
+        return self.role or {"noop": "milestone", "plan": "nested plan", "revert": "revert"}.get(self.kind, self.kind)
+
+    @property
     def is_ended(self) -> bool:
         return self.state in NODE_ENDED
 
