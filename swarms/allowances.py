@@ -10,9 +10,11 @@ from django.db.models.functions import Now
 
 from agents import budgets as money
 from agents.models import Budget, Execution
+from sessions.events import acting, publish
 from swarms import approvals, budgets
 from swarms.models import Approval, Node, Swarm
 from swarms.states import SWARM_ENDED, ApprovalState, SwarmState
+from tenants.models import User
 
 SOFT, HARD = "soft", "hard"
 REASON = "budget_exceeded"
@@ -81,8 +83,10 @@ def _ran_out(node: Node) -> bool:
 
 def _waits(swarm: Swarm, subjects: list[str]) -> Parked | None:
     """While a person is asked about the hard line, this swarm's work on that budget waits."""
-    asked = budgets.pending(subjects).filter(swarm=swarm, subject__line=HARD).first()
-    return Parked(budgets.parked(asked.subject["budget"]), budgets.LATER) if asked else None
+    for asked in budgets.pending(subjects).filter(swarm=swarm, subject__line=HARD):
+        if budgets.current(asked.subject) == asked.subject:
+            return Parked(budgets.parked(asked.subject["budget"]), budgets.LATER)
+    return None
 
 
 def _short(swarm: Swarm, subject: str, amount: int) -> Parked | Denied:
@@ -143,6 +147,31 @@ def ran_out(execution: Execution) -> None:
     tightest = min(found, key=money.room)
     if not budgets.refused(swarm.pk, [tightest.subject]):
         ask(swarm, tightest, HARD, needed=money.FIRST_ESTIMATE)
+
+
+def set_budget(subject: str, limit_microusd: int | None, soft_percent: int, *, by: User) -> None:
+    """A member sets a limit (None: no limit any more). Questions about the old limit are void, and work goes on.
+
+    Raises ValidationError.
+    """
+    if limit_microusd is None:
+        money.drop_limit(subject)
+    else:
+        money.set_limit(subject, limit_microusd, soft_percent)
+    # In transactions of their own: the books are the last lock (see agents.budgets).
+    with transaction.atomic(), acting(f"user:{by.pk}"):
+        publish(_topic(subject), "budget.set", budget=subject, limit_microusd=limit_microusd, soft_percent=soft_percent)
+        budgets.wake(subject)
+    for asked in budgets.pending([subject]):
+        with transaction.atomic(), acting(f"user:{by.pk}"):
+            _locked(asked.swarm_id)
+            if budgets.current(asked.subject) != asked.subject:
+                approvals.outdated(asked)
+
+
+def _topic(subject: str) -> str:
+    noun, _, key = subject.partition(":")
+    return f"swarm:{Node.objects.values_list('swarm', flat=True).get(pk=key)}" if noun == "node" else subject
 
 
 def _locked(swarm_id: UUID) -> Swarm:

@@ -195,6 +195,11 @@ def void(
         _void(approval, because=because)
 
 
+def outdated(approval: Approval) -> None:
+    """What it asks about has changed. With its swarm locked."""
+    _void(approval, because="its subject changed")
+
+
 def _void(approval: Approval, *, because: str) -> None:
     if move(approval, ApprovalState.VOID, because=because):
         turns.settled("approval", approval.pk)

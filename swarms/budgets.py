@@ -11,12 +11,11 @@ from django.db.models.functions import Now
 
 from agents import budgets
 from agents.models import Budget
-from sessions.events import acting, publish
 from swarms import hints
 from swarms.models import Approval, Node, Project, Swarm
 from swarms.states import ApprovalState
 from tenants import turns
-from tenants.models import Ticket, User
+from tenants.models import Ticket
 
 TEAM = "team"
 SMALLEST_RAISE = 1_000_000
@@ -110,26 +109,6 @@ def wake(subject: str) -> None:
         free = list(wanted.select_for_update(skip_locked=True).values_list("pk", flat=True))
         Ticket.objects.filter(pk__in=free).update(not_before=Now())
     hints.dispatch()
-
-
-def set_budget(subject: str, limit_microusd: int | None, soft_percent: int, *, by: User) -> None:
-    """A member sets a limit (None: no limit any more). Questions about the old limit are void, and work goes on.
-
-    Raises ValidationError.
-    """
-    if limit_microusd is None:
-        budgets.drop_limit(subject)
-    else:
-        budgets.set_limit(subject, limit_microusd, soft_percent)
-    # In a transaction of its own: the books are the last lock (see agents.budgets).
-    with transaction.atomic(), acting(f"user:{by.pk}"):
-        publish(_topic(subject), "budget.set", budget=subject, limit_microusd=limit_microusd, soft_percent=soft_percent)
-        wake(subject)
-
-
-def _topic(subject: str) -> str:
-    noun, _, key = subject.partition(":")
-    return f"swarm:{Node.objects.values_list('swarm', flat=True).get(pk=key)}" if noun == "node" else subject
 
 
 def title(subject: str) -> str:

@@ -147,3 +147,23 @@ class DeadlineForm(forms.Form):
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
         help_text="When it has passed and the swarm has not ended, the swarm fails. Empty: no deadline.",
     )
+
+
+class BudgetForm(forms.Form):
+    """How much may be spent on something."""
+
+    limit = forms.DecimalField(
+        label="Limit in dollars",
+        required=False,
+        min_value=0,
+        max_value=1_000_000_000,
+        decimal_places=6,
+        help_text="The hard line: no model call is made that could cross it. Empty: no limit.",
+    )
+    soft_percent = forms.IntegerField(
+        label="Ask a person at (percent)",
+        min_value=1,
+        max_value=100,
+        initial=80,
+        help_text="The soft line: when so much of the limit is spent, an approval asks once for more. Work goes on.",
+    )

@@ -22,6 +22,7 @@ class Permission(StrEnum):
     APPROVE = "approve"
     ENROL = "enrol"
     INVITE = "invite"
+    SPEND = "spend"
     ADMINISTER = "administer"
 
     @property
@@ -37,6 +38,7 @@ _WORDS = {
     Permission.APPROVE: "decide approvals",
     Permission.ENROL: "trust servers found on the network and add runners",
     Permission.INVITE: "invite and remove members and change roles below owner",
+    Permission.SPEND: "set budgets and the prices of models",
     Permission.ADMINISTER: "rename the team and hand out ownership",
 }
 
@@ -44,7 +46,7 @@ _WORDS = {
 _VIEWER = frozenset({Permission.VIEW})
 _DEVELOPER = _VIEWER | {Permission.STATE_GOAL, Permission.EDIT_PROJECT}
 _APPROVER = _VIEWER | {Permission.APPROVE}
-_ADMIN = _DEVELOPER | _APPROVER | {Permission.ENROL, Permission.INVITE}
+_ADMIN = _DEVELOPER | _APPROVER | {Permission.ENROL, Permission.INVITE, Permission.SPEND}
 
 MAY: dict[Role, frozenset[Permission]] = {
     Role.VIEWER: _VIEWER,

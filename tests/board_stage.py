@@ -6,7 +6,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from agents.models import ModelCall, Server
+from agents.models import Budget, ModelCall, ModelPrice, Server
 from sessions.events import publish
 from swarms.digests import digest
 from swarms.models import (
@@ -45,6 +45,9 @@ class Stage:
         self.plan = self._plan(self.proposed, "proposed")
         self.approval = self._ask(self.proposed, "plan", plan=self.plan)
         self._work()
+        Budget.objects.create(subject="team", limit_microusd=5_000_000, reserved_microusd=0, spent_microusd=1_250_000)
+        Budget.objects.create(subject=f"swarm:{self.swarm.pk}", limit_microusd=2_000_000, spent_microusd=1_900_000)
+        ModelPrice.objects.create(model=slug, input_microusd=150_000, cached_microusd=0, output_microusd=600_000)
         Server.objects.create(name="box", url=f"http://{slug}:4096", last_seen=timezone.now())
 
     def _swarm(self, number: int, state: str) -> Swarm:
@@ -238,6 +241,10 @@ class Stage:
             "plan-yaml": f"{swarm}plan.yaml",
             "node": node,
             "node-state": f"{node}state/?attempt=1",
+            "budgets": "/budgets/",
+            "project-budget": "/projects/textkit/budget/",
+            "swarm-budget": f"{swarm}budget/",
+            "node-budget": f"{node}budget/",
             "swarms": "/swarms/?state=live&project=textkit",
             "approvals": "/approvals/",
             "approval": f"/approvals/{self.approval.pk}/",

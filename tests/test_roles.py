@@ -29,8 +29,8 @@ def test_the_table_is_what_the_design_says() -> None:
         "viewer": {"view"},
         "developer": {"view", "state_goal", "edit_project"},
         "approver": {"view", "approve"},
-        "admin": {"view", "state_goal", "edit_project", "approve", "enrol", "invite"},
-        "owner": {"view", "state_goal", "edit_project", "approve", "enrol", "invite", "administer"},
+        "admin": {"view", "state_goal", "edit_project", "approve", "enrol", "invite", "spend"},
+        "owner": {"view", "state_goal", "edit_project", "approve", "enrol", "invite", "spend", "administer"},
     }
 
 

@@ -9,7 +9,9 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from swarms import budgets, purses
 from swarms.looks import look
+from swarms.models import Node, Project, Swarm
 
 register = template.Library()
 
@@ -115,3 +117,10 @@ def short(commit: str) -> str:
 def words(name: str) -> str:
     """A name of our code as words: 'check_failed' → 'check failed'."""
     return name.replace("_", " ")
+
+
+@register.inclusion_tag("swarms/_purse.html", takes_context=True)
+def purse(context: Context, thing: Project | Swarm | Node) -> dict[str, Any]:
+    """What is spent of the budget of a project, a swarm or a node, in one line."""
+    found = purses.purse(budgets.subject_of(thing))
+    return {"purse": found, "url": purses.address_of(thing), "may": context.get("may")}
