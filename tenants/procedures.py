@@ -1,5 +1,7 @@
 """What the database does for turns and keys in one call. Pure text for the migration."""
 
+LANES = ("agent", "control", "git")
+"""Who serves a ticket: a runner, a worker, or a worker with a repository."""
 AGE_SECONDS = 300
 """A ticket's priority is one higher for so many seconds of waiting."""
 # All tickets grow old at the same pace: who is first among two never changes, so the order is an index, not an UPDATE.
@@ -28,7 +30,7 @@ CREATE FUNCTION public.tenants_wake_share(p_team uuid) RETURNS void LANGUAGE plp
 DECLARE v_clock float8;
 BEGIN
   -- A team that was idle starts where the last turn started: idleness earns no credit (start-time fair queueing).
-  IF EXISTS (SELECT 1 FROM public.tenants_ticket WHERE team_id = p_team) THEN RETURN; END IF;
+  IF EXISTS (SELECT 1 FROM public.tenants_ticket WHERE lane IN ({lanes}) AND team_id = p_team) THEN RETURN; END IF;
   SELECT max(last_start) INTO v_clock FROM public.tenants_teamshare;
   -- Who queues holds a swarm, and who gives out turns waits for swarms: never wait here. A share that is locked just
   -- now has its turn, so it does not lag behind.
@@ -40,7 +42,7 @@ BEGIN
     WHERE team_id = p_team AND virtual_time < v_clock;
   END IF;
 END $body$;
-"""
+""".replace("{lanes}", ", ".join(f"'{lane}'" for lane in LANES))
 DROP_WAKE_SHARE = "DROP FUNCTION public.tenants_wake_share(uuid);"
 
 

@@ -459,7 +459,10 @@ class Migration(migrations.Migration):
                 (
                     "team",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="tickets", to="tenants.team"
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="tickets",
+                        to="tenants.team",
                     ),
                 ),
             ],
