@@ -1,12 +1,15 @@
 """What a person may do to a live swarm: real rows, real git, and a runner without a process (tests/hands.py)."""
 
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from agents import executions
@@ -435,3 +438,51 @@ def _forget(swarm: Swarm) -> None:
     Subject.objects.filter(name=swarm.topic).delete()
     swarm.delete()
     swarm.goal.delete()
+
+
+def command(*words: str) -> str:
+    out = StringIO()
+    call_command("swarm", *words, "--team", "acme", stdout=out)
+    return out.getvalue()
+
+
+def test_the_operator_does_the_same_on_the_command_line(project: Project, crew: Crew) -> None:
+    swarm = begin(project, crew, plan(work("w"), work("s", "w"), work("f", "w", on_failure="continue")), holds="w")
+    assert "lists #1" in command("pause", "lists#1").splitlines()[0]
+    assert "paused by the operator" in command("show", str(swarm.pk))
+    assert "running, resumed by the operator" in command("resume", "lists#1")
+    assert "skipped by the operator: too late" in command("skip", "lists#1", "--node", "s", "--because", "too late")
+    assert "s                        blocked" in command("retry", "lists#1", "--node", "s")
+    command("priority", "lists#1", "--to", "9")
+    command("priority", "lists#1", "--node", "s", "--to", "-3")
+    command("deadline", "lists#1", "--at", (timezone.now() + timedelta(hours=1)).isoformat())
+    swarm.refresh_from_db()
+    assert (swarm.priority, Node.objects.get(key="s").priority) == (9, -3)
+    assert swarm.deadline_at is not None
+    command("deadline", "lists#1", "--at", "none")
+    command("drain", "lists#1")
+    command("cancel", "lists#1")
+    swarm.refresh_from_db()
+    assert (swarm.state, swarm.because, swarm.deadline_at) == ("cancelling", "cancelled by the operator", None)
+    moved = Event.objects.filter(subject=swarm.topic, kind="swarm.moved", payload__after="cancelling").get()
+    assert moved.actor == "system"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["pause", "lists#1"], "The swarm is planning; that is possible only while it is running"),
+        (["pause", "lists#9"], "the team has no swarm lists#9"),
+        (["pause", "nine"], "neither project#number nor an id"),
+        (["skip", "lists#1"], "--node: say which"),
+        (["skip", "lists#1", "--node", "x"], "has no node x. Its nodes: none yet"),
+        (["priority", "lists#1"], "--to: say the priority"),
+        (["deadline", "lists#1"], "--at: say until when"),
+        (["deadline", "lists#1", "--at", "tomorrow"], "no moment with a time zone"),
+        (["fly", "lists#1"], "invalid choice"),
+    ],
+)
+def test_the_command_says_what_is_wrong(project: Project, alice: User, words: list[str], says: str) -> None:
+    goals.state_goal(project, "Write the files", by=alice)
+    with pytest.raises(CommandError, match=re.escape(says)):
+        command(*words)
