@@ -3,7 +3,6 @@
 One table for the engine (`after_failure`), the pages and docs/operations.md. Pure.
 """
 
-import re
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -136,7 +135,6 @@ RULES: dict[str, Rule] = {
         "Its runner stopped in good order, or had no room, and gave it back.",
         Retry.NOW,
         "Nothing: another runner, or the same one after its restart, goes on with a new attempt.",
-        Told.OPERATOR,
     ),
     "provider_unavailable": _outside(
         "The model's provider is away or refuses more calls for now.",
@@ -172,16 +170,10 @@ RULES: dict[str, Rule] = {
 }
 UNKNOWN = RULES["agent_error"]
 
-_CODE = re.compile(r"[a-z]+(?:_[a-z]+)*(?=: |$)")
 
-
-def rule_of(*texts: str) -> Rule | None:
-    """The rule of the first text that is a reason or begins with one, as in 'poison: 3 attempts …'."""
-    for text in texts:
-        code = _CODE.match(text)
-        if code and code[0] in RULES:
-            return RULES[code[0]]
-    return None
+def rule_of(text: str) -> Rule | None:
+    """The rule of a text that is a reason or begins with one: 'poison: 3 attempts …', also 'merge conflict: …'."""
+    return RULES.get(text.partition(": ")[0].replace(" ", "_"))
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from django.utils.safestring import SafeString
 from swarms import budgets, purses
 from swarms.looks import look
 from swarms.models import Node, Project, Swarm
+from swarms.reasons import Rule, rule_of
+from swarms.words import plain as without_code
 
 register = template.Library()
 
@@ -114,6 +116,12 @@ def short(commit: str) -> str:
 
 
 @register.filter
+def rule(text: str) -> Rule | None:
+    """What the reason means that a text is, or begins with; None when it is no reason."""
+    return rule_of(text)
+
+
+@register.filter
 def words(name: str) -> str:
     """A name of our code as words: 'check_failed' → 'check failed'."""
     return name.replace("_", " ")
@@ -124,3 +132,9 @@ def purse(context: Context, thing: Project | Swarm | Node) -> dict[str, Any]:
     """What is spent of the budget of a project, a swarm or a node, in one line."""
     found = purses.purse(budgets.subject_of(thing))
     return {"purse": found, "url": purses.address_of(thing), "may": context.get("may")}
+
+
+@register.filter
+def plain(text: str) -> str:
+    """A reason without the underscores of our code, see swarms.words.plain."""
+    return without_code(text)
