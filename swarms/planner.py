@@ -172,7 +172,7 @@ def propose(plan: Plan, proposal: PlanProposal) -> None:
     proposal = versions.completed(plan, proposal)
     changed = versions.changes(plan, proposal).summary if plan.amends_id else None
     document = proposal.model_dump(mode="json")
-    warnings = graph.warnings(proposal)
+    warnings = versions.warnings(plan, proposal)
     swarm = plan.swarm
     move(
         plan,

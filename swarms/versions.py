@@ -10,6 +10,7 @@ from swarms import amend, approvals, graph, plan_rows
 from swarms.amend import Changes
 from swarms.models import Node, Plan, Swarm
 from swarms.states import PlanState, SwarmState
+from swarms.vertex import NESTED
 from tenants import turns
 
 PLAN_OPEN = (PlanState.DRAFTING, PlanState.INVALID, PlanState.PROPOSED)
@@ -52,6 +53,15 @@ def changes(plan: Plan, kept: PlanProposal) -> Changes:
     """What a version (as it is kept) changes in the swarm as it is now."""
     now = plan_rows.present(plan.swarm)
     return amend.changes(now, amend.grafted(now, kept, under=plan.node.key) if plan.node else kept)
+
+
+def warnings(plan: Plan, kept: PlanProposal) -> list[str]:
+    """What is worth a look in a version as it is kept; of a part also what it shares with the rest."""
+    if plan.node is None:
+        return graph.warnings(kept)
+    key = plan.node.key
+    whole = graph.warnings(amend.grafted(plan_rows.present(plan.swarm), kept, under=key))
+    return [warning for warning in whole if f"'{key}{NESTED}" in warning]
 
 
 def late_faults(plan: Plan, kept: PlanProposal) -> list[str]:

@@ -1,0 +1,301 @@
+"""The plan of a running swarm is changed where nothing ran, in one transaction."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.db import connection
+
+from agents.contracts import Assignment, PlanProposal
+from agents.contracts.plan import EdgeCondition
+from sessions.models import Event
+from swarms import control, engine, operations, replan
+from swarms.models import Approval, Edge, Node, Plan, Project
+from swarms.plan_yaml import PlanFaults, read_yaml
+from tenants.context import in_schema
+from tenants.models import Team, Ticket
+from tests.invariants import violations
+from tests.replan_stage import Crew, begin, make_project, milestone, node, plan, states, text
+
+
+@pytest.fixture
+def project(team: Team, settings: Any, tmp_path: Path, broker: object) -> Iterator[Project]:
+    """Nobody is asked, but where a test says so."""
+    yield make_project(tmp_path, settings, approve_plan=False, approve_landing=False)
+    assert violations(team.schema_name) == []
+
+
+@pytest.fixture
+def crew(team: Team) -> Crew:
+    return Crew(team)
+
+
+def counts(swarm: object) -> dict[str, tuple[int, int, int]]:
+    rows = Node.objects.filter(swarm=swarm, dropped_by=None).values_list("key", "parents", "deps_left", "deps_ok")
+    return {key: tuple(rest) for key, *rest in rows}  # type: ignore[misc]
+
+
+def test_nodes_are_inserted_split_dropped_rewired_and_reworded_while_others_run(project: Project, crew: Crew) -> None:
+    crew.hold = {"b"}
+    swarm = begin(project, crew, plan(node("a"), node("b", "a"), node("c", "b"), node("d", "c")))
+    crew.settle_down(swarm)
+    assert states(swarm) == {"a": "succeeded", "b": "running", "c": "blocked", "d": "blocked"}
+    wanted = plan(node("a"), node("b", "a"), node("c1", "b"), node("c2", "a"), node("d", "c1", "c2", title="New words"))
+    made = replan.change(swarm, text(wanted), by=crew.by)
+    assert made.changes == {"inserted": ["c1", "c2"], "dropped": ["c"], "rewired": ["d"], "reworded": ["d"]}
+    engine.advance(swarm.pk)
+    assert [p.state for p in swarm.plans.order_by("version")][1:] == ["superseded", "approved"]
+    assert states(swarm) == {
+        "a": "succeeded",
+        "b": "running",
+        "c": "skipped",
+        "c1": "blocked",
+        "c2": "ready",
+        "d": "blocked",
+    }
+    assert counts(swarm) == {"a": (0, 0, 0), "b": (1, 0, 1), "c1": (1, 1, 0), "c2": (1, 0, 1), "d": (2, 2, 0)}
+    dropped = Node.objects.get(key="c")
+    assert (dropped.because, dropped.dropped_by, dropped.parents) == ("dropped by plan 3", made, 0)
+    assert dict(Node.objects.values_list("key", "path_length")) | {"c": 0} == {
+        "a": 4,
+        "b": 3,
+        "c": 0,
+        "c1": 2,
+        "c2": 2,
+        "d": 1,
+    }
+    crew.let_go()
+    crew.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+    assert Node.objects.get(key="d").title == "New words"
+    assert "work:Write c (attempt 1)" not in crew.done
+
+
+def test_what_has_begun_cannot_be_changed(project: Project, crew: Crew) -> None:
+    crew.hold = {"a"}
+    swarm = begin(project, crew, plan(node("a"), node("b", "a")))
+    crew.settle_down(swarm)
+    with pytest.raises(PlanFaults, match="'a' is running: put its instructions back"):
+        replan.change(swarm, text(plan(node("a", instructions="other"), node("b", "a"))), by=crew.by)
+    with pytest.raises(PlanFaults, match="'a' is running and cannot be dropped"):
+        replan.change(swarm, text(plan(node("b"))), by=crew.by)
+    with pytest.raises(PlanFaults, match="Nothing changes"):
+        replan.change(swarm, text(plan(node("a"), node("b", "a"))), by=crew.by)
+    assert Plan.objects.filter(amends__isnull=False).count() == 0
+
+
+def test_the_present_plan_can_be_given_back_as_it_is_shown(project: Project, crew: Crew) -> None:
+    rich = node(
+        "b",
+        "a",
+        when=(EdgeCondition(parent="a", field="summary", values=("wrote a",), negate=True),),
+        fan_in="all_done",
+        on_failure="continue",
+        compensate="take it back",
+        minutes=7,
+        priority=3,
+        budget_usd=0.5,
+        risk="high",
+    )
+    swarm = begin(project, crew, plan(node("a"), rich, milestone("m", "b")))
+    shown = replan.current(swarm)
+    assert {one.key: one for one in shown.nodes} == {one.key: one for one in (node("a"), rich, milestone("m", "b"))}
+    assert read_yaml(text(shown)) == shown
+
+
+def test_a_node_that_waits_for_its_turn_is_rewired_and_loses_its_ticket(project: Project, crew: Crew) -> None:
+    swarm = begin(project, crew, plan(node("a"), node("b"), node("c")))
+    ticket = Ticket.objects.filter(subject=Node.objects.get(key="b").pk)
+    assert ticket.exists()
+    replan.change(swarm, text(plan(node("a"), node("b", "a"))), by=crew.by)
+    engine.advance(swarm.pk)
+    assert states(swarm) == {"a": "ready", "b": "blocked", "c": "skipped"}
+    assert not ticket.exists()
+    assert Ticket.objects.get(subject=Node.objects.get(key="a").pk).path == 2
+    replan.change(swarm, text(plan(node("a"), node("b"))), by=crew.by)
+    engine.advance(swarm.pk)
+    assert states(swarm)["b"] == "ready"
+    assert ticket.exists()
+    crew.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+
+
+def test_a_key_that_was_dropped_stays_taken(project: Project, crew: Crew) -> None:
+    swarm = begin(project, crew, plan(node("a"), node("b")))
+    replan.change(swarm, text(plan(node("a"))), by=crew.by)
+    engine.advance(swarm.pk)
+    with pytest.raises(PlanFaults, match="'b' belonged to a node that was dropped"):
+        replan.change(swarm, text(plan(node("a"), node("b"))), by=crew.by)
+
+
+def test_a_change_waits_for_its_approval_and_the_swarm_waits_for_the_answer(project: Project, crew: Crew) -> None:
+    swarm = begin(project, crew, plan(node("a")))
+    Project.objects.update(approve_plan=True)
+    project.refresh_from_db()
+    made = replan.change(swarm, text(plan(node("a"), node("b", "a"))), by=crew.by)
+    crew.settle_down(swarm)
+    assert states(swarm) == {"a": "succeeded"}
+    assert swarm.state == "running"
+    gate = Approval.objects.get(state="pending")
+    assert gate.plan == made
+    assert gate.subject["changes"]["inserted"] == ["b"]
+    crew.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+    assert states(swarm) == {"a": "succeeded", "b": "succeeded"}
+
+
+def test_a_rejected_change_leaves_the_swarm_as_it_was(project: Project, crew: Crew) -> None:
+    from swarms import approvals
+
+    swarm = begin(project, crew, plan(node("a")))
+    Project.objects.update(approve_plan=True)
+    made = replan.change(swarm, text(plan(node("a"), node("b", "a"))), by=crew.by)
+    approvals.reject(Approval.objects.get(state="pending"), by=crew.by, because="not now")
+    crew.run(swarm)
+    made.refresh_from_db()
+    assert (made.state, made.because) == ("rejected", "not now")
+    assert swarm.state == "succeeded", swarm.because
+    assert states(swarm) == {"a": "succeeded"}
+
+
+def test_a_change_that_came_too_late_becomes_invalid_and_changes_nothing(project: Project, crew: Crew) -> None:
+    crew.hold = {"a"}
+    swarm = begin(project, crew, plan(node("a"), node("b", "a")))
+    Project.objects.update(approve_plan=True)
+    made = replan.change(swarm, text(plan(node("a"), node("b", "a", title="Other"))), by=crew.by)
+    crew.settle_down(swarm)
+    assert states(swarm) == {"a": "running", "b": "blocked"}
+    crew.let_go()
+    crew.hold = {"b"}
+    crew.settle_down(swarm)
+    assert states(swarm)["b"] == "running"
+    assert crew.approve_all() == 1
+    engine.advance(swarm.pk)
+    made.refresh_from_db()
+    assert made.state == "invalid"
+    assert "Node 'b' is running: put its title back" in made.faults[0]
+    assert Node.objects.get(key="b").title == "Write b"
+    crew.let_go()
+    crew.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+
+
+def test_a_later_change_takes_the_place_of_one_that_waits(project: Project, crew: Crew) -> None:
+    swarm = begin(project, crew, plan(node("a")))
+    Project.objects.update(approve_plan=True)
+    first = replan.change(swarm, text(plan(node("a"), node("b"))), by=crew.by)
+    second = replan.change(swarm, text(plan(node("a"), node("c"))), by=crew.by)
+    first.refresh_from_db()
+    assert (first.state, first.approvals.get().state) == ("superseded", "void")
+    crew.run(swarm)
+    assert states(swarm) == {"a": "succeeded", "c": "succeeded"}
+    second.refresh_from_db()
+    assert second.state == "approved"
+
+
+def test_the_coordinator_changes_the_plan_and_is_told_what_is_done(project: Project, team: Team) -> None:
+    def answer(assignment: Assignment) -> PlanProposal:
+        return plan(node("b", "a"), node("docs", "b"))
+
+    crew = Crew(team, answer)
+    crew.hold = {"c"}
+    swarm = begin(project, crew, plan(node("a"), node("b", "a"), node("c")))
+    crew.hold = {"b", "c"}
+    crew.turn()
+    crew.turn()
+    operations.pause(swarm, by=crew.by)
+    replan.ask(swarm, "Add documentation", by=crew.by)
+    crew.settle_down(swarm)
+    briefing = crew.briefings[-1]
+    assert "## What shall change\nAdd documentation" in briefing
+    assert "`c` Write c (is running)" in briefing
+    assert "docs" in states(swarm), Plan.objects.latest("version").faults
+    operations.resume(swarm, by=crew.by)
+    crew.let_go()
+    crew.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+
+
+def test_only_a_running_or_paused_swarm_changes_its_plan(project: Project, crew: Crew) -> None:
+    swarm = begin(project, crew, plan(node("a")))
+    crew.run(swarm)
+    with pytest.raises(ValidationError, match="The swarm is succeeded"):
+        replan.change(swarm, text(plan(node("a"), node("b"))), by=crew.by)
+    with pytest.raises(ValidationError, match="Say what should be different"):
+        replan.ask(swarm, " ", by=crew.by)
+
+
+def test_new_work_after_a_parent_that_failed_softly_is_settled_at_once(project: Project, team: Team) -> None:
+    from agents.contracts import FailureOutcome, FailureReason
+
+    crew = Crew(team)
+    crew.worker = lambda assignment, work: FailureOutcome(reason=FailureReason.SANDBOX_MISSING, message="none")
+    crew.hold = {"b"}
+    swarm = begin(project, crew, plan(node("a", on_failure="skip_descendants"), node("b")))
+    crew.settle_down(swarm)
+    assert states(swarm)["a"] == "failed"
+    wanted = plan(
+        node("a", on_failure="skip_descendants"), node("b"), node("never", "a"), node("always", "a", fan_in="all_done")
+    )
+    replan.change(swarm, text(wanted), by=crew.by)
+    engine.advance(swarm.pk)
+    assert states(swarm) == {"a": "failed", "always": "ready", "b": "running", "never": "skipped"}
+
+
+def test_a_drained_swarm_keeps_its_plan(project: Project, crew: Crew) -> None:
+    crew.hold = {"a"}
+    swarm = begin(project, crew, plan(node("a")))
+    crew.settle_down(swarm)
+    Project.objects.update(approve_plan=True)
+    made = replan.change(swarm, text(plan(node("a"), node("b"))), by=crew.by)
+    operations.drain(swarm, by=crew.by)
+    crew.let_go()
+    crew.run(swarm)
+    made.refresh_from_db()
+    assert made.state == "superseded"
+    assert swarm.state == "succeeded", swarm.because
+
+
+def test_changes_while_nodes_start_leave_every_count_right(
+    committed_team: Team, settings: Any, tmp_path: Path, broker: object
+) -> None:
+    made = make_project(tmp_path, settings, approve_plan=False, approve_landing=False, max_nodes=200)
+    crew = Crew(committed_team)
+    chains = [milestone(f"n{i}x{j}", *([f"n{i}x{j - 1}"] if j else [])) for i in range(8) for j in range(8)]
+    swarm = begin(made, crew, plan(*chains))
+    tried: list[str] = []
+
+    def work() -> None:
+        try:
+            with in_schema(committed_team.schema_name):
+                while Node.objects.filter(swarm=swarm).exclude(state__in=["succeeded", "skipped"]).exists():
+                    control.serve()
+        finally:
+            connection.close()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    for number in range(12):
+        shown = replan.current(swarm)
+        last = shown.nodes[-1]
+        more = [one for one in shown.nodes if one.key != last.key] if number % 3 == 2 else [*shown.nodes]
+        ends = [one.key for one in more][-2:]
+        wanted = shown.model_copy(update={"nodes": (*more, milestone(f"extra{number}", *ends))})
+        try:
+            replan.change(swarm, text(wanted), by=crew.by)
+            engine.advance(swarm.pk)
+            tried.append(Plan.objects.filter(swarm=swarm).latest("version").state)
+        except (PlanFaults, ValidationError) as error:
+            tried.append(str(error))
+    worker.join(60)
+    assert not worker.is_alive()
+    assert "approved" in tried, tried
+    assert violations(committed_team.schema_name) == []
+    for one in Node.objects.filter(swarm=swarm, dropped_by=None):
+        edges = Edge.objects.filter(child=one)
+        assert one.parents == edges.count()
+        assert one.deps_left == edges.filter(resolved=None).count() == 0
+    assert Event.objects.filter(subject=swarm.topic, kind="plan.proposed").count() >= 1
