@@ -25,13 +25,25 @@ def admit_goal() -> None:
     """One more swarm of this team, in the transaction that makes it. Raises AdmissionRefused."""
     # Locked: of several who ask at once for the last place, one gets it.
     share = TeamShare.objects.select_for_update(no_key=True).get(team=turns.current_team_id())
-    live = Swarm.objects.exclude(state__in=SWARM_ENDED).count()
-    if live >= share.max_swarms:
-        reason = f"The team has {live} swarms that have not ended, and may have {share.max_swarms}. {REMEDY}"
+    if reason := _one_swarm_more(share):
         raise AdmissionRefused(reason, retry_after=SWARM_SECONDS, field="text")
     # A goal brings nodes later; with no room for a single one it can only wait.
     if reason := no_room_for(1, share.max_waiting):
         raise AdmissionRefused(reason, retry_after=NODE_SECONDS, field="text")
+
+
+def admit_retry() -> None:
+    """A failed swarm of this team that is tried again. Raises AdmissionRefused."""
+    # Not locked: who tries again holds the swarm, and must not wait for the share.
+    if reason := _one_swarm_more(TeamShare.objects.get(team=turns.current_team_id())):
+        raise AdmissionRefused(reason, retry_after=SWARM_SECONDS)
+
+
+def _one_swarm_more(share: TeamShare) -> str:
+    live = Swarm.objects.exclude(state__in=SWARM_ENDED).count()
+    if live < share.max_swarms:
+        return ""
+    return f"The team has {live} swarms that have not ended, and may have {share.max_swarms}. {REMEDY}"
 
 
 def admit_nodes(more: int) -> None:

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from sessions.events import SYSTEM, acting, publish
 from sessions.transitions import move
-from swarms import approvals, engine, hints, progress, retry
+from swarms import admission, approvals, engine, hints, progress, retry
 from swarms.models import Node, Swarm
 from swarms.states import NODE_ENDED, NODE_WAITING, SWARM_ENDED, NodeState, SwarmState
 from tenants import turns
@@ -137,6 +137,7 @@ def retry_swarm(swarm: Swarm, *, by: User | None) -> None:
     with _doing(swarm, by) as locked:
         if locked.state == SwarmState.FAILED:
             _may_be_retried(locked)
+            admission.admit_retry()
         now = timezone.now()
         is_late = locked.deadline_at is not None and locked.deadline_at <= now
         because = f"tried again by {name_of(by)}" + (", without its deadline, which has passed" if is_late else "")

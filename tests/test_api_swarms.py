@@ -20,7 +20,7 @@ from swarms.models import Goal, Node, Project, Swarm
 from swarms.workspace.git import environment
 from tenants import members, programs
 from tenants.context import in_schema
-from tenants.models import Membership, Team, Ticket, Token
+from tenants.models import Membership, Team, TeamShare, Ticket, Token
 from tenants.roles import Permission, Role, may
 from tests.board_stage import Stage
 from tests.conftest import user_of
@@ -191,6 +191,22 @@ def test_a_goal_with_a_key_is_stated_once(stage: Stage, bob: Program) -> None:
     assert bob.post(path, {"text": "x"}, **{"Idempotency-Key": "k" * 201}).status_code == 422
     assert bob.post("/projects/nothing/goals", {"text": "x"}).status_code == 404
     assert Goal.objects.count() == 4
+
+
+def test_beyond_the_teams_share_a_program_is_told_when_to_come_again(stage: Stage, bob: Program, team: Team) -> None:
+    path, once = "/projects/textkit/goals", {"Idempotency-Key": "k"}
+    first = bob.post(path, {"text": "Add stats"}, **once)
+    TeamShare.objects.filter(team=team).update(max_swarms=3)
+    answer = bob.post(path, {"text": "More"})
+    assert answer.status_code == 429
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "3 swarms that have not ended, and may have 3" in answer.json()["error"]
+    assert bob.post(path, {"text": "Add stats"}, **once).content == first.content
+    for state in ("failing", "failed"):
+        Swarm.objects.filter(pk=stage.swarm.pk).update(state=state)
+    TeamShare.objects.filter(team=team).update(max_swarms=2)
+    assert bob.post(f"/swarms/{stage.swarm.pk}/retry").status_code == 429
+    assert Swarm.objects.get(pk=stage.swarm.pk).state == "failed"
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Goals stated by members' programs, each once, however often the request comes."""
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.http import JsonResponse
 from django.shortcuts import get_object_or_404
 
@@ -36,13 +36,15 @@ def state(request: TeamRequest, slug: str) -> JsonResponse:
 
 @transaction.atomic
 def _once(project: Project, text: str, key: str, *, by: User) -> Swarm:
-    """The swarm of this key; requests of a project that come at once wait for each other here."""
-    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+    """The swarm of this key; requests with the same key that come at once wait for each other here."""
+    with connection.cursor() as cursor:
+        # No row's lock: stating a goal takes those of share and project, in this order.
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"goal {project.pk} {key}"])
     known = Goal.objects.select_related("swarm").filter(project=project, once_key=key).first()
-    if known is not None:
-        if known.text != text:
-            raise Refused(422, f"Idempotency-Key: it stands for goal #{known.number} already, which has another text.")
-        return known.swarm
-    swarm = goals.state_goal(project, text, by=by)
-    Goal.objects.filter(pk=swarm.goal_id).update(once_key=key)
-    return swarm
+    if known is None:
+        swarm = goals.state_goal(project, text, by=by)
+        Goal.objects.filter(pk=swarm.goal_id).update(once_key=key)
+        return swarm
+    if known.text != text:
+        raise Refused(422, f"Idempotency-Key: it stands for goal #{known.number} already, which has another text.")
+    return known.swarm

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_http_methods
 from pydantic import BaseModel, ConfigDict
 from pydantic import ValidationError as BodyError
 
+from swarms.admission import AdmissionRefused
 from swarms.api.access import secret_of
 from swarms.operations import NotNow
 from tenants import programs
@@ -39,7 +40,8 @@ class Refused(Exception):
 def program(method: str, permission: Permission) -> Callable[[View], View]:
     """A view for programs: with the token of a member who may, else 404 (as for strangers) or 403.
 
-    What a verb refuses becomes 409 when the state is in the way, 422 when what was given is wrong.
+    What a verb refuses becomes 409 when the state is in the way, 429 when the team has too much under way, 422 when
+    what was given is wrong.
     """
 
     def decorate(view: View) -> View:
@@ -54,6 +56,10 @@ def program(method: str, permission: Permission) -> Callable[[View], View]:
                 return error.answer
             except Http404:
                 return _error(404, ["not found"])
+            except AdmissionRefused as error:
+                refused = _error(429, error.messages)
+                refused.headers["Retry-After"] = str(error.retry_after)
+                return refused
             except NotNow as error:
                 return _error(409, error.messages)
             except ValidationError as error:

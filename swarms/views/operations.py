@@ -154,7 +154,7 @@ def node_priority(request: TeamRequest, slug: str, number: int, key: str) -> Htt
     """Let a node go before others of its swarm, or after them."""
     form = PriorityForm(request.POST)
     if not form.is_valid():
-        messages.error(request, form.errors["priority"][0])
+        messages.error(request, str(form.errors["priority"][0]))
         return redirect("node", slug=slug, number=number, key=key)
     wanted = form.cleaned_data["priority"]
     return _act_on(request, slug, number, key, lambda node, by: operations.set_priority(node, wanted, by=by))
