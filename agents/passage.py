@@ -1,5 +1,6 @@
 """What a call of the model passes on its way to the provider: two breakers, a slot, the budget of retries."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -93,9 +94,10 @@ class Passage:
         found = judged(response.status_code, time.monotonic() - self._began, wait)
         self._held.went = found.went
         why = f"the provider answered HTTP {response.status_code}"
-        await self._endpoint.tell(found.endpoint, why)
         asked = f", and to wait {found.hold.total_seconds():.0f} s" if found.key == Told.COOL else ""
-        await self._key.tell(found.key, why + asked, found.hold)
+        await asyncio.gather(
+            self._endpoint.tell(found.endpoint, why), self._key.tell(found.key, why + asked, found.hold)
+        )
 
     async def broke(self, error: httpx.TransportError) -> None:
         """There is no answer, or no end of it."""

@@ -8,6 +8,7 @@ from django.conf import settings
 from hypothesis import given
 from hypothesis import settings as run
 from hypothesis import strategies as st
+from pydantic_ai.exceptions import ModelHTTPError
 
 from agents import breakers
 from agents.circuit import (
@@ -25,6 +26,8 @@ from agents.circuit import (
     Verdict,
     seen,
 )
+from agents.contracts import FailureReason
+from agents.runtimes.builtin import reason_of
 
 NOW = 1_764_000_000_000
 CALLS = st.sampled_from(["a", "b", "c"])
@@ -143,3 +146,18 @@ def test_who_is_asked_to_wait_waits_so_long_and_goes_on_without_a_probe() -> Non
     assert circuit.admit(NOW + 6_999, "call").verdict == Verdict.NO
     found = circuit.admit(NOW + 7_000, "call")
     assert (found.verdict, found.after) == (Verdict.GO, Lamp.CLOSED)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        (503, {"code": "provider_unavailable"}, FailureReason.PROVIDER_UNAVAILABLE),
+        (429, {"code": "too_many_calls"}, FailureReason.PROVIDER_UNAVAILABLE),
+        (502, {"code": "model_unreachable"}, FailureReason.PROVIDER_UNAVAILABLE),
+        (500, None, FailureReason.MODEL_ERROR),
+        (404, None, FailureReason.MODEL_ERROR),
+        (402, {"code": "budget_exhausted"}, FailureReason.BUDGET_EXCEEDED),
+    ],
+)
+def test_a_provider_that_is_away_is_no_fault_of_the_work(status: int, body: object, reason: FailureReason) -> None:
+    assert reason_of(ModelHTTPError(status, "large", body)) == reason

@@ -292,6 +292,22 @@ def test_the_providers_errors_pass_through(web: Web, provider: Provider, agent: 
     assert (call.status, call.model, call.input_tokens) == (429, "large", 0)
 
 
+def test_a_provider_that_fails_again_and_again_is_left_alone(web: Web, provider: Provider, agent: Agent) -> None:
+    provider.status = 500
+    for _ in range(10):
+        assert agent.post(web).status_code == 500
+    until(lambda: ModelCall.objects.count() == 10)
+    refused = agent.post(web)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "provider_unavailable")
+    assert 7 <= int(refused.headers["retry-after"]) <= 12
+    assert len(provider.asked) == 10
+    until(lambda: Event.objects.filter(subject="team").exists())
+    event = Event.objects.get(subject="team")
+    assert (event.kind, event.payload["before"], event.payload["after"]) == ("breaker.moved", "closed", "open")
+    assert event.payload["because"] == "the provider answered HTTP 500"
+    assert ModelCall.objects.count() == 10
+
+
 def test_who_hangs_up_ends_the_providers_call_too(web: Web, provider: Provider, agent: Agent) -> None:
     provider.go_on.clear()
     with agent.calling() as client, client.stream("POST", completions(web), json=ASK | {"stream": True}) as answer:

@@ -207,7 +207,7 @@ AGENTS: dict[str, Agent[Desk, Any]] = {
 """Built once: children are forked with them."""
 
 
-def _reason(error: ModelHTTPError) -> FailureReason:
+def reason_of(error: ModelHTTPError) -> FailureReason:
     """What an answer of the gateway means: its own no for want of money, a provider that is away, or the provider."""
     if error.status_code == 402 and "budget_exhausted" in str(error.body):
         return FailureReason.BUDGET_EXCEEDED
@@ -223,7 +223,7 @@ def _failure(error: Exception, work: Run) -> FailureOutcome:
             failure = FailureOutcome(reason=FailureReason.NO_CHANGES, message=message, detail=work.last_answer)
         case ModelHTTPError():
             message = f"The model's provider answered HTTP {error.status_code}: {_provider_says(error.body)}"
-            reason = _reason(error)
+            reason = reason_of(error)
             failure = FailureOutcome(reason=reason, message=message, detail=str(error.body or ""))
         case ModelAPIError():
             message = f"The model could not be reached: {error.message}"
