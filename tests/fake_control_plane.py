@@ -68,6 +68,8 @@ class FakeControlPlane:
     hellos: list[Hello] = field(default_factory=list)
     accepted: list[UUID] = field(default_factory=list)
     ended: list[UUID] = field(default_factory=list)
+    let_go: dict[UUID, str] = field(default_factory=dict)
+    """Why each execution ended, as the runner says."""
     beats: list[Beat] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     batches: int = 0
@@ -192,6 +194,7 @@ class FakeControlPlane:
                     self.beats += message.executions
                     reply = self._verdicts([beat.execution for beat in message.executions])
                 case Ended():
+                    self.let_go[message.execution] = message.because
                     self.ended.append(message.execution)
             if reply is not None:
                 await send({"type": "websocket.send", "text": reply.model_dump_json()})

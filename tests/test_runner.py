@@ -253,6 +253,7 @@ def test_a_stopped_runner_ends_its_work_and_leaves_nothing(plane: FakeControlPla
         assert runner.wait(10) == 0
 
     assert plane.ended == [assignment.execution]
+    assert plane.let_go == {assignment.execution: "leaving"}
     assert plane.outcomes == []
     assert not processes_with(marker)
 

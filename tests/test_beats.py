@@ -1,0 +1,141 @@
+"""Heartbeats, clocks and reports that meet: threads on committed rows."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.db import connection, transaction
+from django.utils import timezone
+
+from agents import executions, runners, timeouts
+from agents.contracts import Assignment, FailureOutcome, FailureReason
+from agents.contracts.link import Beat
+from agents.models import Execution
+from swarms import goals
+from swarms.models import Attempt, Node, Project, Swarm
+from swarms.sweep import Sweep
+from tenants import tokens
+from tenants.context import current_schema, in_schema
+from tenants.models import Runner, Team, Ticket
+from tests.invariants import violations
+from tests.test_timeouts import Holding, age, source_project
+
+PATIENCE = 20
+
+
+@pytest.fixture
+def hands(committed_team: Team, settings: Any, tmp_path: Path, broker: object) -> Iterator[Holding]:
+    source_project(settings, tmp_path)
+    yield Holding(committed_team)
+    assert violations(current_schema()) == []
+
+
+@pytest.fixture
+def swarm(hands: Holding) -> Swarm:
+    Project.objects.update(max_attempts=50)
+    made = goals.state_goal(Project.objects.get(), "Write the file", by=hands.by)
+    hands.run(made)
+    assert len(hands.held) == 1
+    return made
+
+
+def elsewhere(schema: str, verb: Callable[[], Any]) -> Any:
+    """Run in this thread's own connection."""
+    try:
+        with in_schema(schema):
+            return verb()
+    finally:
+        connection.close()
+
+
+def test_a_heartbeat_neither_waits_for_a_report_that_comes_in_nor_calls_it_stale(swarm: Swarm, hands: Holding) -> None:
+    held, schema = hands.held[0], current_schema()
+    said = [Beat(execution=held.execution, fence=held.fence, progress=4)]
+    with ThreadPoolExecutor(1) as pool, transaction.atomic():
+        Execution.objects.select_for_update().get(pk=held.execution)
+        verdicts = pool.submit(elsewhere, schema, lambda: runners.beats(hands.runner.pk, said)).result(PATIENCE)
+        assert verdicts == {held.execution: "continue"}
+        assert Execution.objects.get(pk=held.execution).progress == 0
+    assert runners.beats(hands.runner.pk, said) == {held.execution: "continue"}
+    assert Execution.objects.get(pk=held.execution).progress == 4
+
+
+def report(held: Assignment) -> bool:
+    """The agent gave up."""
+    failed = FailureOutcome(reason=FailureReason.AGENT_ERROR, message="gave up")
+    return executions.settle(held.execution, held.fence, failed) == []
+
+
+def test_of_a_stall_and_a_report_at_the_same_moment_one_counts(swarm: Swarm, hands: Holding) -> None:
+    schema, seen = current_schema(), set()
+    for number in range(1, 9):
+        held = hands.held[-1]
+        age(held, progress_at=timedelta(hours=1), deadline_at=timedelta(hours=1))
+        barrier = threading.Barrier(4)
+
+        def at_once(verb: Callable[[], Any], barrier: threading.Barrier = barrier) -> Any:
+            barrier.wait(PATIENCE)
+            try:
+                return bool(elsewhere(schema, verb))
+            except executions.Stale:
+                return False
+
+        verbs = [partial(verb, held.execution) for verb in (timeouts.stall, timeouts.close, executions.reap)]
+        with ThreadPoolExecutor(4) as pool:
+            told = pool.submit(at_once, partial(report, held))
+            won = [one.result(PATIENCE) for one in [told, *(pool.submit(at_once, verb) for verb in verbs)]]
+        assert sum(won) == 1, won
+        seen.add(Execution.objects.get(pk=held.execution).state)
+        attempts = Attempt.objects.filter(node__swarm=swarm)
+        assert attempts.filter(ended_at=None).count() == 0
+        assert Node.objects.get().failures == number
+        assert Ticket.objects.filter(kind="node").count() == 1
+        hands.again(swarm)
+    assert seen <= {"failed", "stalled", "timed_out"}
+
+
+def test_many_heartbeats_and_cancellations_at_once_never_wait_in_a_circle(swarm: Swarm, hands: Holding) -> None:
+    schema = current_schema()
+    crew = [
+        Runner.objects.create(name=f"r{n}", token=tokens.issue("runner")[0], capacity=50, seen_at=timezone.now())
+        for n in range(4)
+    ]
+    made: dict[UUID, list[Execution]] = {}
+    for runner in crew:
+        made[runner.pk] = [
+            executions.open_execution(
+                kind="check",
+                subject=f"checks:{uuid4()}",
+                swarm=swarm.pk,
+                runner=runner,
+                agent="x",
+                title="x",
+                assignment={},
+            )
+            for _ in range(12)
+        ]
+
+    def beat(runner: UUID) -> set[str]:
+        said = [Beat(execution=one.pk, fence=one.fence, progress=n) for n, one in enumerate(made[runner])]
+        return {verdict for _ in range(10) for verdict in runners.beats(runner, reversed(said)).values()}
+
+    def cancel() -> None:
+        for some in made.values():
+            with transaction.atomic():
+                Execution.objects.filter(pk__in=[one.pk for one in some]).update(cancel_at=timezone.now())
+
+    with ThreadPoolExecutor(5) as pool:
+        beats = [pool.submit(elsewhere, schema, partial(beat, runner.pk)) for runner in crew]
+        pool.submit(elsewhere, schema, cancel).result(PATIENCE)
+        said = set().union(*(each.result(PATIENCE) for each in beats))
+    assert said <= {"continue", "cancel"}
+    for some in made.values():
+        for one in some:
+            Execution.objects.filter(pk=one.pk).delete()
+    assert Sweep().look(hands.team.pk)["placement without a live execution"] == 48
