@@ -181,6 +181,7 @@ def _snapshot() -> Iterator[Any]:
         return
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        # Compiling costs more than these statements, and sorting on disk more than some memory.
-        cursor.execute("SET LOCAL jit = off; SET LOCAL work_mem = '64MB'")
+        # Compiling costs more than these statements, sorting on disk more than some memory, and where the planner has
+        # no statistics yet, loops over whole tables cost minutes.
+        cursor.execute("SET LOCAL jit = off; SET LOCAL work_mem = '64MB'; SET LOCAL enable_nestloop = off")
         yield cursor
