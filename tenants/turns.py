@@ -177,11 +177,16 @@ def lock_slot(runner_id: UUID, *, wait: bool = True) -> Runner | None:
     return runner
 
 
+_DUE = """
+INSERT INTO public.tenants_due AS due (team_id, kind, subject, due_at) VALUES (%s, %s, %s, statement_timestamp() + %s)
+ON CONFLICT (kind, subject) DO UPDATE SET due_at = EXCLUDED.due_at WHERE due.due_at > EXCLUDED.due_at
+"""
+
+
 def due(kind: str, subject: UUID, *, after: timedelta) -> None:
     """Have the reconciler look at a subject of this team later; an earlier time that is set already stays."""
-    Due.objects.bulk_create(
-        [Due(team_id=current_team_id(), kind=kind, subject=subject, due_at=Now() + after)], ignore_conflicts=True
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(_DUE, [current_team_id(), kind, subject, after])
 
 
 def postpone(kind: str, subject: UUID, *, after: timedelta) -> None:
