@@ -100,13 +100,14 @@ def faults(
     max_nodes: int,
     max_depth: int = 2,
     taken: Collection[str] = (),
+    given: Collection[str] = (),
 ) -> list[str]:
     """Why the swarm cannot be made as it is wanted, in words; empty: it can.
 
-    `taken` are keys of nodes that are no longer part of the plan.
+    `taken` are keys of nodes that are no longer part of the plan, `given` are keys that no author chose.
     """
     now = {one.node.key: one for one in present}
-    found = graph.faults(wanted, max_nodes=max_nodes, known=now.keys(), max_depth=max_depth)
+    found = graph.faults(wanted, max_nodes=max_nodes, known={*now, *given}, max_depth=max_depth)
     asked = {node.key: node for node in wanted.nodes}
     for key, one in now.items():
         if not one.begun:

@@ -69,7 +69,10 @@ def late_faults(plan: Plan, kept: PlanProposal) -> list[str]:
     project, now = plan.swarm.project, plan_rows.present(plan.swarm)
     wanted = amend.grafted(now, kept, under=plan.node.key) if plan.node else kept
     taken = plan_rows.taken_keys(plan.swarm)
-    found = amend.faults(now, wanted, max_nodes=project.max_nodes, max_depth=project.max_depth, taken=taken)
+    given = [node.key for node in kept.nodes] if plan.node else []
+    found = amend.faults(
+        now, wanted, max_nodes=project.max_nodes, max_depth=project.max_depth, taken=taken, given=given
+    )
     if plan.node or found:
         return found
     main = plan_rows.main_plan(plan.swarm)
