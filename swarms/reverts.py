@@ -43,7 +43,8 @@ def process(swarm_id: UUID) -> None:
         if result.commit:
             repos.set_ref(swarm.project_id, f"refs/heads/{attempt.branch}", result.commit)
         evidence = "" if result.commit else _evidence(swarm, merge, list(result.conflicts))
-        _record(swarm, attempt, list(result.conflicts), evidence, paths)
+        if not _record(swarm, attempt, list(result.conflicts), evidence, paths):
+            repos.delete_refs(swarm.project_id, f"refs/heads/{attempt.branch}")
 
 
 def _next(swarm: Swarm) -> Node | None:
@@ -60,7 +61,10 @@ def _settle(swarm_id: UUID) -> bool:
     swarm = Swarm.objects.select_for_update(no_key=True, of=("self",)).get(pk=swarm_id)
     if _next(swarm) is not None:
         return False
-    turns.settled("revert", swarm_id)
+    if swarm.state == SwarmState.ROLLING_BACK and swarm.nodes.filter(kind="revert", state=NodeState.READY).exists():
+        turns.postpone("revert", swarm_id, after=hints.LOST_HINT)  # its time has not come
+    else:
+        turns.settled("revert", swarm_id)
     return True
 
 
@@ -94,12 +98,12 @@ def _start_at_target(seen: Swarm) -> None:
 
 
 @transaction.atomic
-def _record(seen: Swarm, attempt: Attempt, conflicts: list[str], evidence: str, paths: list[str]) -> None:
-    """The attempt of the control plane: into the merge queue, or over to an agent."""
+def _record(seen: Swarm, attempt: Attempt, conflicts: list[str], evidence: str, paths: list[str]) -> bool:
+    """The attempt of the control plane: into the merge queue, or over to an agent. False when somebody was faster."""
     swarm = Swarm.objects.select_for_update(no_key=True, of=("self",)).select_related("project").get(pk=seen.pk)
     node = Node.objects.select_related("swarm__project").get(pk=attempt.node_id)
     if swarm.integration_commit != seen.integration_commit or swarm.state != seen.state:
-        return
+        return False
     attempt.number = node.attempts_made + 1
     because = "the control plane takes back its merge"
     if node.state != NodeState.READY or not move(
@@ -109,7 +113,7 @@ def _record(seen: Swarm, attempt: Attempt, conflicts: list[str], evidence: str, 
         attempts_made=attempt.number,
         started_at=node.started_at or timezone.now(),
     ):
-        return
+        return False
     turns.unqueue("node", node.pk)
     attempt.node = node
     attempt.save(force_insert=True)
@@ -118,11 +122,12 @@ def _record(seen: Swarm, attempt: Attempt, conflicts: list[str], evidence: str, 
         because = f"taking it back conflicts with later work in {', '.join(conflicts)}"
         attempts.fail(attempt, reason="merge_conflict", because=because, evidence=evidence)
         hints.advance(swarm.pk)
-        return
+        return True
     move(node, NodeState.VERIFYING, because="it applies cleanly", summary=f"took back {len(paths)} changed files")
     move(node, NodeState.MERGING, because="its tree is checked in the queue")
     Merge.objects.create(swarm=swarm, attempt=attempt)
     hints.merge(swarm.pk)
+    return True
 
 
 @transaction.atomic

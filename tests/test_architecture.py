@@ -23,6 +23,7 @@ PURE = (
     "swarms.states",
     "swarms.decide",
     "swarms.overlap",
+    "swarms.undo",
     "swarms.release",
     "swarms.procedures",
     "swarms.why",

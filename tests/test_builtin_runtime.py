@@ -159,9 +159,21 @@ def test_a_briefing_reaches_the_model_as_the_first_user_message(plane: FakeContr
 def test_an_agent_that_changes_nothing_fails_with_no_changes(plane: FakeControlPlane, tmp_path: Path) -> None:
     plane.script = steps(DONE)
 
-    outcome = carry_out(plane.assignment(), tmp_path / "run", FailureOutcome)
+    outcome = carry_out(plane.assignment(writes=("*.py",)), tmp_path / "run", FailureOutcome)
 
     assert outcome.reason == FailureReason.NO_CHANGES
+
+
+def test_an_agent_whose_part_lies_outside_the_repository_leaves_the_commit_where_it_was(
+    plane: FakeControlPlane, tmp_path: Path
+) -> None:
+    plane.script = steps(DONE)
+    assignment = plane.assignment(writes=())
+
+    outcome = carry_out(assignment, tmp_path / "run", WorkOutcome)
+
+    assert assignment.repository is not None
+    assert outcome.commit == assignment.repository.commit
     assert "attempts/1" not in plane.git("branch", "--list")
 
 

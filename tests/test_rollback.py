@@ -1,11 +1,12 @@
 """Rolling back: what had effects is undone, what landed is taken back, each once and the last first."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.test import Client
 
 from agents.contracts import Assignment, Check, FailureOutcome, FailureReason, PlanNode, PlanProposal
 from sessions.models import Event
@@ -34,6 +35,9 @@ PLAN = PlanProposal(
     ),
     acceptance=(Check(name="all", command="test -f a.txt -a -f b.txt -a -f c.txt"),),
 )
+
+
+SHORT = PlanProposal(summary="a, then b.", nodes=(node("a", compensate="delete the bucket"), node("b", "a")))
 
 
 def git(source: Path, *words: str) -> str:
@@ -122,6 +126,12 @@ def hands(team: Team, worker: Worker) -> Hands:
 @pytest.fixture
 def landed(project: Project, hands: Hands) -> Swarm:
     """A swarm whose work is on the target branch."""
+    return land(project, hands)
+
+
+def land(project: Project, hands: Hands, plan: PlanProposal = SHORT) -> Swarm:
+    """State a goal and bring it to the target branch by this plan."""
+    hands.plan = plan
     swarm = goals.state_goal(project, "Write the files", by=hands.by)
     hands.run(swarm)
     assert swarm.state == "succeeded", swarm.because
@@ -155,8 +165,9 @@ def listed(source: Path) -> list[str]:
 
 
 def test_what_landed_is_taken_back_and_the_target_has_the_tree_of_before(
-    landed: Swarm, hands: Hands, worker: Worker, source: Path, team: Team
+    project: Project, hands: Hands, worker: Worker, source: Path, team: Team
 ) -> None:
+    landed = land(project, hands, PLAN)
     assert listed(source) == ["a.txt", "b.txt", "c.txt", "list.txt"]
     asked = rollback.request(landed, by=hands.by)
     assert asked is not None
@@ -246,17 +257,46 @@ def test_a_rejected_rollback_changes_nothing_and_can_be_asked_for_again(landed: 
     with pytest.raises(ValidationError, match="waits for approval"):
         rollback.request(landed, by=hands.by)
     approvals.reject(asked, by=hands.by, because="we keep it")
+    reverts.process(landed.pk)  # a hint of nothing
     hands.run(landed)
     assert landed.state == "succeeded"
     assert rollback.request(landed, by=hands.by) is not None
+
+
+def test_pages_offer_a_rollback_and_show_what_it_undoes(
+    landed: Swarm, hands: Hands, team: Team, client_for: Callable[..., Client]
+) -> None:
+    page = "/projects/lists/swarms/1/"
+    alice, vera = (client_for(user_of(name, "acme"), team) for name in ("alice", "vera"))
+    assert "Roll the swarm back" in alice.get(page).content.decode()
+    assert "Roll the swarm back" not in vera.get(page).content.decode()
+    assert vera.post(f"{page}rollback/").status_code == 403
+    answer = alice.post(f"{page}rollback/")
+    asked = Approval.objects.get(kind="rollback", state="pending")
+    assert (answer.status_code, answer["Location"]) == (302, f"/approvals/{asked.pk}/")
+    for address in (f"/approvals/{asked.pk}/", f"/admin/swarms/approval/{asked.pk}/change/"):
+        shown = alice.get(address).content.decode()
+        assert landed.landed_commit in shown
+        assert "delete the bucket" in shown
+        assert shown.index("Write b") < shown.index("is reverted") < shown.rindex("is reverted")
+    assert "What it did is undone when it is approved." in alice.get(page).content.decode()
+    assert "waits for approval" in alice.post(f"{page}rollback/", follow=True).content.decode()
+    hands.approve_all()
+    hands.run(landed)
+    hands.run(landed)
+    shown = alice.get(page).content.decode()
+    assert "Rolled back" in shown
+    assert "undo-a" in shown
+    assert "taken back as" in shown
+    assert alice.get(f"{page}nodes/revert-b/").status_code == 200
+    assert alice.get(f"{page}nodes/undo-a/").status_code == 200
 
 
 FAILS = PlanProposal(
     summary="a, then c, then d, whose failure means that both are undone.",
     nodes=(
         node("a", compensate="delete the bucket"),
-        node("b", "a"),
-        node("c", "b", compensate="close the tickets"),
+        node("c", "a", compensate="close the tickets"),
         node("d", "c", on_failure="rollback"),
     ),
 )
@@ -331,10 +371,3 @@ def test_a_swarm_that_runs_cannot_be_rolled_back(project: Project, hands: Hands)
     swarm = goals.state_goal(project, "Write the files", by=hands.by)
     with pytest.raises(ValidationError, match="planning"):
         rollback.request(swarm, by=hands.by)
-
-
-def test_a_hint_to_revert_that_comes_at_any_time_changes_nothing(landed: Swarm) -> None:
-    reverts.process(landed.pk)
-    landed.refresh_from_db()
-    assert landed.state == "succeeded"
-    assert not landed.nodes.exclude(undoes=None).exists()

@@ -140,7 +140,7 @@ def swarm_of(project: Project, plan: Dag, kinds: Mapping[str, str], effects: set
     return swarm
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(plan=plans(7), data=st.data())
 def test_whatever_fails_exactly_what_succeeded_is_undone_once_and_the_last_first(
     project: Project, team: Team, plan: Dag, data: st.DataObject

@@ -10,7 +10,7 @@ from django.http import Http404, JsonResponse
 from django.shortcuts import get_object_or_404
 from pydantic import AwareDatetime
 
-from swarms import conditions, operations
+from swarms import conditions, operations, rollback
 from swarms.api.programs import Given, Refused, body_of, program
 from swarms.models import Edge, Node, Swarm
 from swarms.states import SWARM_ENDED, SwarmState
@@ -45,7 +45,7 @@ class Deadline(Given):
     at: AwareDatetime | None
 
 
-SwarmVerb = tuple[type[Given], Callable[[Swarm, Any, User], None]]
+SwarmVerb = tuple[type[Given], Callable[[Swarm, Any, User], object]]
 NodeVerb = tuple[type[Given], Callable[[Node, Any, User], None]]
 SWARM_VERBS: dict[str, SwarmVerb] = {
     "pause": (Nothing, lambda swarm, given, by: operations.pause(swarm, by=by)),
@@ -53,6 +53,7 @@ SWARM_VERBS: dict[str, SwarmVerb] = {
     "drain": (Nothing, lambda swarm, given, by: operations.drain(swarm, by=by)),
     "cancel": (Nothing, lambda swarm, given, by: operations.cancel(swarm, by=by)),
     "retry": (Nothing, lambda swarm, given, by: operations.retry_swarm(swarm, by=by)),
+    "rollback": (Nothing, lambda swarm, given, by: rollback.request(swarm, by=by)),
     "priority": (Priority, lambda swarm, given, by: operations.set_priority(swarm, given.priority, by=by)),
     "deadline": (Deadline, lambda swarm, given, by: operations.set_deadline(swarm, given.at, by=by)),
 }
@@ -87,6 +88,7 @@ def told(swarm: Swarm) -> dict[str, Any]:
         "base_commit": swarm.base_commit,
         "integration_commit": swarm.integration_commit,
         "landed_commit": swarm.landed_commit,
+        "rolled_back_commit": swarm.rolled_back_commit,
     }
 
 
