@@ -113,9 +113,20 @@ def beats(runner_id: UUID, live: Iterable[Beat]) -> dict[UUID, str]:
     for schema, placed in _by_team(runner_id, Q()).items():
         with in_schema(schema):
             verdicts |= heartbeats(said[execution] for execution in placed if execution in said)
+            _give_again([execution for execution in placed if execution not in said])
             for execution in _forgotten([execution for execution in placed if execution not in said]):
                 _lose(execution, "lost", "its runner is there and no longer has it", _silent())
     return verdicts
+
+
+def _give_again(missing: list[UUID]) -> None:
+    """What was sent a while ago and never reached its runner (an answer got lost): it is sent again."""
+    if not missing:
+        return
+    unheard = timedelta(seconds=max(settings.HEARTBEAT_SECONDS, settings.LEASE_SECONDS / 2))
+    unbegun = Execution.objects.filter(pk__in=missing, state=ExecutionState.LEASED).values_list("pk", flat=True)
+    sent = Placement.objects.filter(execution__in=list(unbegun), delivered_at__lt=Now() - unheard)
+    sent.update(delivered_at=None)
 
 
 def _silent() -> Q:
