@@ -62,7 +62,9 @@ def cards(swarm: Swarm) -> list[Card]:
     """The nodes of a swarm, in the order of the work."""
     tries = Attempt.objects.select_related("execution").order_by("number")
     nodes = list(
-        Node.objects.filter(swarm=swarm).order_by("-priority", "key").prefetch_related(Prefetch("attempts", tries))
+        Node.objects.filter(swarm=swarm, dropped_by=None)
+        .order_by("-priority", "key")
+        .prefetch_related(Prefetch("attempts", tries))
     )
     names = {node.pk: node.key for node in nodes}
     edges = Edge.objects.filter(parent__swarm=swarm).values_list("parent_id", "child_id")
@@ -142,7 +144,7 @@ class Meters:
 
 def meters(swarm: Swarm) -> Meters:
     """Figures of one swarm."""
-    nodes = Node.objects.filter(swarm=swarm).aggregate(
+    nodes = Node.objects.filter(swarm=swarm, dropped_by=None).aggregate(
         total=Count("pk"), done=Count("pk", filter=Q(state=NodeState.SUCCEEDED))
     )
     calls = ModelCall.objects.filter(execution__swarm=swarm.pk).aggregate(
@@ -174,8 +176,14 @@ def asks(swarm: Swarm) -> list[Approval]:
 
 
 def last_plan(swarm: Swarm) -> Plan | None:
-    """The plan that counts: the newest version."""
-    return swarm.plans.order_by("-version").first()
+    """The plan that counts: the newest version of the whole."""
+    return swarm.plans.filter(node=None).order_by("-version").first()
+
+
+def parts(swarm: Swarm) -> list[Plan]:
+    """Versions that detail a node: those that somebody writes or decides, and those that took effect."""
+    found = swarm.plans.filter(node__isnull=False, state__in=["drafting", "proposed", "approved"])
+    return list(found.select_related("node").order_by("version"))
 
 
 def result_checks(swarm: Swarm) -> list[CheckRun]:
@@ -203,7 +211,7 @@ def rows(swarms: QuerySet[Swarm]) -> list[Row]:
     """Swarms with their progress, the newest first."""
     counted = swarms.select_related("project", "goal", "goal__created_by").annotate(
         done=Count("nodes", filter=Q(nodes__state=NodeState.SUCCEEDED), distinct=True),
-        total=Count("nodes", distinct=True),
+        total=Count("nodes", filter=Q(nodes__dropped_by=None), distinct=True),
         waiting=Count("approvals", filter=Q(approvals__state="pending"), distinct=True),
     )
     return [Row(swarm, swarm.done, swarm.total, swarm.waiting) for swarm in counted.order_by("-created_at")]

@@ -1,5 +1,6 @@
 """A plan as YAML: written for a person, and read back with every fault in words."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -61,3 +62,15 @@ def read_yaml(text: str) -> PlanProposal:
 def write_yaml(document: Any) -> str:
     """A plan's document as YAML, to be edited by a person."""
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
+
+
+def annotated(proposal: PlanProposal, notes: Mapping[str, str]) -> str:
+    """A plan as YAML with a comment above each node that `notes` names by its key; defaults are left out."""
+    rest = proposal.model_dump(mode="json", exclude={"nodes"})
+    parts = [write_yaml({"summary": rest["summary"]}), "nodes:\n"]
+    for node in proposal.nodes:
+        fields = {"key": node.key} | node.model_dump(mode="json", exclude_defaults=True)
+        if note := notes.get(node.key):
+            parts.append(f"# {note}\n")
+        parts.append(write_yaml([fields]))
+    return "".join([*parts, write_yaml({"acceptance": rest["acceptance"]})])

@@ -9,7 +9,7 @@ from sessions.transitions import move
 from swarms import amend, approvals, nested, plan_rows, planner, versions
 from swarms.amend import Answer
 from swarms.models import Plan, Swarm
-from swarms.plan_yaml import read_yaml
+from swarms.plan_yaml import PlanFaults, annotated, read_yaml
 from swarms.states import PlanState, SwarmState
 from tenants.models import User
 
@@ -48,6 +48,21 @@ def current(swarm: Swarm) -> PlanProposal:
     return PlanProposal.model_validate(
         {"summary": document["summary"], "acceptance": document["acceptance"], "nodes": nodes}
     )
+
+
+def written(swarm: Swarm) -> str:
+    """The plan as it is carried out now, as YAML for a person to edit; comments tell what can no longer be changed."""
+    notes = {one.node.key: f"{one.begun}: stays as it is" for one in plan_rows.present(swarm) if one.begun}
+    return annotated(current(swarm), notes)
+
+
+def look(swarm: Swarm, text: str) -> tuple[dict[str, list[str]], list[str]]:
+    """What a plan would change, and what is worth a look in it; nothing is proposed. Raises PlanFaults."""
+    proposal = read_yaml(text)
+    plan = Plan(swarm=swarm, source="yaml", amends=plan_rows.main_plan(swarm))
+    if faults := versions.faults(plan, proposal):
+        raise PlanFaults(faults)
+    return versions.changes(plan, proposal).summary, versions.warnings(plan, proposal)
 
 
 def open_changes(swarm: Swarm) -> list[Plan]:

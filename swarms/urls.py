@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from swarms.views import approvals, budgets, home, node, operations, projects, swarm
+from swarms.views import approvals, budgets, home, node, operations, plan, projects, swarm
 
 _SWARM = "projects/<slug:slug>/swarms/<int:number>/"
 _NODE = f"{_SWARM}nodes/<slug:key>/"
@@ -23,6 +23,8 @@ urlpatterns = [
     path(f"{_SWARM}plan.yaml", swarm.plan_yaml, name="plan-yaml"),
     path(f"{_SWARM}plan/", swarm.give_plan, name="plan-give"),
     path(f"{_SWARM}plan/again/", swarm.plan_again, name="plan-again"),
+    path(f"{_SWARM}plan/change/", plan.change, name="plan-change"),
+    path(f"{_SWARM}plan/ask/", plan.ask, name="plan-ask"),
     path(f"{_SWARM}pause/", operations.pause, name="swarm-pause"),
     path(f"{_SWARM}resume/", operations.resume, name="swarm-resume"),
     path(f"{_SWARM}drain/", operations.drain, name="swarm-drain"),

@@ -1,13 +1,15 @@
 """The plan of a running swarm is changed where nothing ran, in one transaction."""
 
+import html
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import connection
+from django.test import Client
 
 from agents.contracts import Assignment, PlanProposal
 from agents.contracts.plan import EdgeCondition
@@ -17,6 +19,7 @@ from swarms.models import Approval, Edge, Node, Plan, Project
 from swarms.plan_yaml import PlanFaults, read_yaml
 from tenants.context import in_schema
 from tenants.models import Team, Ticket
+from tests.conftest import user_of
 from tests.invariants import violations
 from tests.replan_stage import Crew, begin, make_project, milestone, node, plan, states, text
 
@@ -299,3 +302,40 @@ def test_changes_while_nodes_start_leave_every_count_right(
         assert one.parents == edges.count()
         assert one.deps_left == edges.filter(resolved=None).count() == 0
     assert Event.objects.filter(subject=swarm.topic, kind="plan.proposed").count() >= 1
+
+
+def test_the_plan_is_changed_on_a_page_that_loses_nothing(
+    project: Project, crew: Crew, team: Team, client_for: Callable[..., Client]
+) -> None:
+    crew.hold = {"a"}
+    swarm = begin(project, crew, plan(node("a"), node("b", "a")))
+    crew.settle_down(swarm)
+    Project.objects.update(approve_plan=True)
+    browser = client_for(crew.by, team)
+    here = f"/projects/files/swarms/{swarm.number}/"
+    assert b"plan/change/" in browser.get(here).content
+    shown = browser.get(f"{here}plan/change/").content.decode()
+    assert "# is running: stays as it is\n- key: a" in html.unescape(shown)
+    wrong = text(plan(node("a", title="MINE"), node("b", "a")))
+    refused = browser.post(f"{here}plan/change/", {"yaml": wrong, "then": "propose"})
+    assert refused.status_code == 422
+    assert b"put its title back" in refused.content
+    assert b"MINE" in refused.content
+    wanted = text(plan(node("a"), node("c", "a")))
+    looked = browser.post(f"{here}plan/change/", {"yaml": wanted, "then": "look"})
+    assert b"This would change" in looked.content
+    assert not Plan.objects.filter(swarm=swarm, changes__isnull=False).exists()
+    assert browser.post(f"{here}plan/change/", {"yaml": wanted, "then": "propose"}).status_code == 302
+    engine.advance(swarm.pk)
+    gate = Approval.objects.get(state="pending")
+    for page in (here, f"/approvals/{gate.pk}/"):
+        content = browser.get(page).content.decode()
+        assert "Inserted" in content, page
+        assert "Dropped" in content, page
+    assert browser.post(f"{here}plan/ask/", {"note": ""}).status_code == 422
+    assert browser.post(f"{here}plan/ask/", {"note": "Add docs"}).status_code == 302
+    assert Plan.objects.filter(swarm=swarm).latest("version").because == "Add docs"
+    gate.refresh_from_db()
+    assert gate.state == "void"
+    viewer = client_for(user_of("vera", "acme"), team)
+    assert viewer.get(f"{here}plan/change/").status_code == 403

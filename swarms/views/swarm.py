@@ -14,6 +14,7 @@ from swarms.forms import PlanForm
 from swarms.models import Swarm
 from swarms.plan_yaml import PlanFaults, write_yaml
 from swarms.states import PlanState, SwarmState
+from swarms.versions import AMENDABLE
 from swarms.views.found import swarm_of
 from swarms.views.operations import act
 from tenants.access import TeamRequest, requires
@@ -67,6 +68,8 @@ def _plan(swarm: Swarm) -> Context:
         "plan": plan,
         "planned": board.planned(plan.document if plan else None),
         "plan_form": PlanForm(initial={"yaml": document}),
+        "may_change": swarm.state in AMENDABLE,
+        "parts": board.parts(swarm),
         "may_give": swarm.state in (SwarmState.PLANNING, SwarmState.PROPOSED),
         "needs_help": plan is not None and plan.state == PlanState.INVALID,
     }
