@@ -146,6 +146,22 @@ def next_control() -> ControlTurn | None:
     return ControlTurn(*row) if row else None
 
 
+_OTHERS = """
+SELECT EXISTS (
+  SELECT 1 FROM public.tenants_teamshare s, public.tenants_teamshare ours
+  WHERE ours.team_id = %(team)s AND s.team_id <> %(team)s AND s.virtual_time < ours.virtual_time AND EXISTS (
+    SELECT 1 FROM public.tenants_ticket x
+    WHERE x.lane = 'control' AND x.team_id = s.team_id AND x.not_before <= statement_timestamp()))
+"""
+
+
+def others_go_first() -> bool:
+    """Whether control-plane work of another team waits whose turn is before this team's."""
+    with connection.cursor() as cursor:
+        cursor.execute(_OTHERS, {"team": current_team_id()})
+        return bool(cursor.fetchone()[0])
+
+
 def put_off_control(swarm: UUID, *, after: timedelta) -> None:
     """Whatever waits in the control lane for this swarm waits longer, unless it is being called up just now."""
     waiting = Ticket.objects.filter(lane="control", swarm=swarm, not_before__lte=Now())
