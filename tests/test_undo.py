@@ -1,7 +1,10 @@
 """For any plan and any point of failure: exactly what succeeded is undone, each once, the last first."""
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from django.db import transaction
@@ -18,6 +21,18 @@ from agents.contracts import (
     WorkOutcome,
 )
 from swarms import progress
+from swarms.decide import (
+    Action,
+    AskForLanding,
+    CheckIntegration,
+    Land,
+    MoveSwarm,
+    NodeView,
+    Release,
+    RollBack,
+    Snapshot,
+    decide,
+)
 from swarms.graph import ancestors
 from swarms.models import Edge, Goal, Node, Plan, Project, Swarm
 from swarms.undo import Done, Step, steps
@@ -84,6 +99,64 @@ def test_keys_of_steps_are_free_and_fit() -> None:
     assert len(set(keys)) == 3
     assert "undo-a-2" in keys
     assert all(len(key) <= 40 for key in keys)
+
+
+def rolling(*nodes: NodeView, **more: Any) -> list[Action]:
+    """What is decided in a rollback with these nodes that ask for a decision."""
+    counts = Counter(node.state for node in nodes)
+    return decide(Snapshot(state="rolling_back", nodes=nodes, counts={"succeeded": 3} | dict(counts), **more))
+
+
+def test_a_rollback_goes_on_only_when_all_is_undone() -> None:
+    free = NodeView("undo-a", "blocked", is_undo=True)
+    held = NodeView("undo-b", "blocked", is_undo=True, parents=1, deps_left=1)
+    broken = NodeView("undo-c", "failed", because="no key", is_undo=True, on_failure="skip_descendants")
+    original = NodeView("x", "failed", because="it was the reason", on_failure="rollback")
+    assert rolling(held) == []
+    assert [type(action) for action in rolling(free, held)] == [Release]
+    assert [type(action) for action in rolling(free, broken)] == [Release]  # others are undone all the same
+    (ends,) = rolling(broken, original)
+    assert isinstance(ends, MoveSwarm)
+    assert (ends.to, ends.why) == ("failed", "not all could be undone: undo-c failed: no key")
+    (ends,) = rolling(original)
+    assert isinstance(ends, MoveSwarm)
+    assert ends.to == "rolled_back"
+
+
+def test_what_is_taken_back_lands_only_when_checked_and_approved() -> None:
+    assert [type(action) for action in rolling(takes_back=True)] == [CheckIntegration]
+    assert rolling(takes_back=True, integration_check="running") == []
+    passed: dict[str, Any] = {"takes_back": True, "integration_check": "passed"}
+    assert [type(action) for action in rolling(**passed)] == [AskForLanding]
+    assert rolling(**passed, landing_approval="pending") == []
+    assert [type(action) for action in rolling(**passed, landing_approval="approved")] == [Land]
+    assert [type(action) for action in rolling(**passed, landing_needs_approval=False)] == [Land]
+    for refused in (
+        {"integration_check": "failed"},
+        {"landing_approval": "rejected"},
+        {"landing_approval": "approved", "landing_check": "failed"},
+    ):
+        (ends,) = rolling(**passed | refused)
+        assert isinstance(ends, MoveSwarm)
+        assert ends.to == "failed"
+
+
+@pytest.mark.parametrize("state", ["succeeded", "failed"])
+def test_an_ended_swarm_is_rolled_back_only_when_somebody_said_yes(state: str) -> None:
+    answers = ("", "pending", "approved", "rejected", "expired", "void")
+    assert [answer for answer in answers if decide(Snapshot(state=state, rollback_approval=answer))] == ["approved"]
+
+
+def test_a_failing_swarm_is_rolled_back_once_all_has_stopped_and_only_when_its_policy_says_so() -> None:
+    node = NodeView("x", "failed", on_failure="rollback")
+    whole: dict[str, Any] = {"state": "failing", "nodes": (node,), "counts": {"failed": 1, "succeeded": 1}}
+    assert [type(action) for action in decide(Snapshot(**whole, undoable=1))] == [RollBack]
+    assert [type(action) for action in decide(Snapshot(**whole, undoable=0))] == [MoveSwarm]
+    assert decide(Snapshot(**whole, undoable=1, live_executions=1)) == []
+    other = replace(node, on_failure="fail_swarm")
+    assert [type(action) for action in decide(Snapshot(**whole | {"nodes": (other,)}, undoable=1))] == [MoveSwarm]
+    stopped: dict[str, Any] = whole | {"state": "cancelling"}
+    assert [type(action) for action in decide(Snapshot(**stopped, undoable=1))] == [MoveSwarm]
 
 
 class Reviewers(Hands):
