@@ -36,7 +36,7 @@ class Sentence(NamedTuple):
 KINDS = (
     *("goal.stated", "plan.proposed", "plan.refused", "plan.moved", "swarm.moved", "swarm.landed", "swarm.rolled_back"),
     *("node.moved", "nodes.moved", "attempt.started", "attempt.moved", "checks.finished", "merge.conflicted", "node.merged"),
-    *("approval.asked", "approval.decided", "decision.made"),
+    *("approval.asked", "approval.decided", "decision.made", "budget.set"),
 )
 """The kinds that a feed tells of."""
 
@@ -128,6 +128,10 @@ def _checks(facts: Payload) -> Sentence:
 
 def _plan_or_gate(kind: str, facts: Payload) -> Sentence | None:
     match kind:
+        case "budget.set":
+            limit = facts["limit_microusd"]
+            text = f"Budget set to ${limit / 1e6:,.2f}" if limit is not None else "The budget has no limit any more"
+            return Sentence(text, "", look("approval", "approved"))
         case "plan.proposed":
             whose = "the coordinator" if facts["source"] == "coordinator" else "a person"
             text = f"Plan {facts['version']} by {whose}: {_count(facts['nodes'], 'node')}"
