@@ -119,7 +119,8 @@ def leave(execution: UUID, *, seconds: float) -> None:
     placement.delete()
     if placement.charged:
         # After the commit: who is here holds a swarm, and must not wait for a share. (If it is lost, a turn was cheap.)
-        transaction.on_commit(partial(_settle, placement.team_id, seconds / TURN_SECONDS - placement.charged))
+        settle = partial(_settle, placement.team_id, seconds / TURN_SECONDS - placement.charged)
+        transaction.on_commit(settle, robust=True)
 
 
 def _settle(team: UUID, more: float) -> None:

@@ -192,21 +192,21 @@ class Arena:
                 if not self.calm.is_set() and dice.random() < 0.08:
                     held.append(assignment)  # it takes its time
                     continue
-                self.carry_out(runner, assignment, dice)
+                held.extend(self.carry_out(runner, assignment, dice))
             if held and (self.calm.is_set() or dice.random() < 0.2):
-                self.carry_out(runner, held.pop(), dice)
+                held.extend(self.carry_out(runner, held.pop(), dice))
             time.sleep(0.05)
 
         return turn
 
-    def carry_out(self, runner: Runner, assignment: Assignment, dice: random.Random) -> None:
-        """Begin, work, report: once, twice at the same time, or not at all."""
+    def carry_out(self, runner: Runner, assignment: Assignment, dice: random.Random) -> list[Assignment]:
+        """Begin, work, report: once, twice at the same time, or not at all. What the answer brings, if it arrives."""
         schema = next(team.schema_name for team in self.swarms.values() if team.slug == assignment.team)
         fate = "ok" if self.calm.is_set() else dice.choices(["ok", "twice", "gone", "silent"], [16, 3, 1, 1])[0]
         if fate == "gone":
-            return
+            return []
         if runners.accepted(runner.pk, assignment.execution, assignment.fence) == "stale" or fate == "silent":
-            return
+            return []
         with in_schema(schema):
             outcome = self.outcome(assignment, dice)
         reports = [threading.Thread(target=self._report, args=[schema, assignment, outcome])] * (fate == "twice")
@@ -214,10 +214,13 @@ class Arena:
             thread.start()
         try:
             with in_schema(schema):
-                executions.settle(assignment.execution, assignment.fence, outcome)
+                takes_next = dice.random() < 0.7
+                receipt = executions.receive(assignment.execution, assignment.fence, outcome, takes_next=takes_next)
         finally:
             for thread in reports:
                 thread.join()
+        arrives = self.calm.is_set() or dice.random() < 0.9
+        return [receipt.next] if receipt.next and arrives else []
 
     def _report(self, schema: str, assignment: Assignment, outcome: Outcome) -> None:
         try:

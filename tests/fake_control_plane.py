@@ -76,6 +76,8 @@ class FakeControlPlane:
     outcomes: list[Outcome] = field(default_factory=list)
     faults: list[list[str]] = field(default_factory=list)
     """Answers 422 to as many outcomes, with these faults."""
+    follows: list[Assignment] = field(default_factory=list)
+    """What the answers to the next outcomes bring."""
     verdicts: dict[UUID, str] = field(default_factory=dict)
     stale: bool = False
     down: bool = False
@@ -213,8 +215,12 @@ class FakeControlPlane:
         elif self.faults:
             await _answer(send, 422, json.dumps({"faults": self.faults.pop(0)}).encode())
         else:
-            self.outcomes.append(OutcomeReport.model_validate_json(body).outcome)
-            await _answer(send, 200, b'{"accepted": true}')
+            report = OutcomeReport.model_validate_json(body)
+            self.outcomes.append(report.outcome)
+            answer: dict[str, Any] = {"accepted": True}
+            if report.takes_next and self.follows:
+                answer["next"] = self.follows.pop(0).model_dump(mode="json")
+            await _answer(send, 200, json.dumps(answer).encode())
 
     async def _model(self, request: dict[str, Any], send: Any) -> None:
         self.requests.append(request)

@@ -1,0 +1,116 @@
+"""Beyond its share a team is refused at once, with a reason; nothing is queued in silence."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.db import connection
+from django.test import Client
+
+from swarms import approvals, goals, operations, plan_yaml
+from swarms.admission import AdmissionRefused
+from swarms.models import Approval, Goal, Plan, Project, Swarm
+from tenants.context import in_schema
+from tenants.models import Team, TeamShare, Ticket
+from tests.conftest import user_of
+from tests.hands import Hands
+from tests.test_direct_call import PLAN, project_of, ready, worker
+
+__all__ = ["ready"]
+
+
+@pytest.fixture
+def project(team: Team, ready: None, tmp_path: Path) -> Project:
+    return project_of(tmp_path / "source", "lists")
+
+
+def share(team: Team, **limits: int) -> None:
+    TeamShare.objects.filter(team=team).update(**limits)
+
+
+def state(project: Project) -> Swarm:
+    return goals.state_goal(project, "Write the files", by=user_of("alice", "acme"))
+
+
+def test_a_goal_beyond_the_teams_swarms_is_refused_and_leaves_nothing(team: Team, project: Project) -> None:
+    share(team, max_swarms=1)
+    first = state(project)
+    with pytest.raises(AdmissionRefused) as refused:
+        state(project)
+    assert refused.value.reason.startswith("The team has 1 swarms that have not ended, and may have 1. Try again")
+    assert refused.value.retry_after > 0
+    assert isinstance(refused.value, ValidationError)
+    assert (Goal.objects.count(), Swarm.objects.count(), Ticket.objects.count()) == (1, 1, 1)
+    operations.cancel(first, by=user_of("alice", "acme"))
+    Hands(team, PLAN, worker, by=user_of("alice", "acme")).run(first)
+    assert first.state == "cancelled"
+    state(project)
+
+
+def test_the_form_says_why_and_keeps_what_was_written(
+    team: Team, project: Project, client_for: Callable[..., Client]
+) -> None:
+    share(team, max_swarms=0)
+    client = client_for(user_of("alice", "acme"), team)
+    response = client.post("/projects/lists/goals/", {"text": "Rename everything, carefully."})
+    page = response.content.decode()
+    assert response.status_code in (422, 429)
+    assert "Rename everything, carefully." in page
+    assert "may have 0" in page
+    assert response.context["form"].errors["text"]
+
+
+def test_a_plan_beyond_the_waiting_nodes_is_refused_whoever_brings_it(team: Team, project: Project) -> None:
+    hands = Hands(team, PLAN, worker, by=user_of("alice", "acme"))
+    swarm = state(project)
+    share(team, max_waiting=1)
+    hands.turn()
+    plan = Plan.objects.get(swarm=swarm)
+    assert plan.state == "invalid"
+    assert plan.because.startswith("0 nodes of the team wait already, and with 2 more it would be over 1.")
+    with pytest.raises(AdmissionRefused):
+        goals.give_plan(swarm, plan_yaml.write_yaml(PLAN.model_dump(mode="json")), by=hands.by)
+    assert Plan.objects.count() == 1
+
+
+def test_a_plan_is_not_approved_when_there_is_no_room_for_its_nodes_and_is_later(team: Team, project: Project) -> None:
+    hands = Hands(team, PLAN, worker, by=user_of("alice", "acme"))
+    swarm = state(project)
+    hands.run(swarm, approve=False)
+    approval = Approval.objects.get(kind="plan")
+    share(team, max_waiting=1)
+    with pytest.raises(approvals.NotDecidable, match="it would be over 1"):
+        approvals.approve(approval, by=hands.by)
+    assert Approval.objects.get(kind="plan").state == "pending"
+    share(team, max_waiting=2)
+    approvals.approve(approval, by=hands.by)
+    assert Approval.objects.get(kind="plan").state == "approved"
+
+
+def test_of_several_who_want_the_last_place_one_gets_it(committed_team: Team, ready: None, tmp_path: Path) -> None:
+    project = project_of(tmp_path / "source", "lists")
+    share(committed_team, max_swarms=3)
+    refused: list[AdmissionRefused] = []
+    faults: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            with in_schema(committed_team.schema_name):
+                state(Project.objects.get(pk=project.pk))
+        except AdmissionRefused as error:
+            refused.append(error)
+        except Exception as error:
+            faults.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    share(committed_team, max_swarms=100)
+    assert faults == []
+    assert (Swarm.objects.count(), len(refused)) == (3, 5)
