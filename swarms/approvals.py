@@ -12,7 +12,7 @@ from sessions.transitions import move
 from swarms import admission, budgets, compensation, hints
 from swarms.digests import digest
 from swarms.models import Approval, Node, Plan, Swarm
-from swarms.states import ApprovalState
+from swarms.states import ApprovalState, SwarmState
 from tenants import turns
 from tenants.models import Membership, User
 from tenants.roles import Permission, may
@@ -60,7 +60,8 @@ def _node(node: Node) -> dict[str, Any]:
 
 def ask_landing(swarm: Swarm, reviews: list[dict[str, Any]]) -> Approval:
     """Ask whether exactly this commit may land."""
-    return _ask(swarm, kind="landing", title=f"Land {swarm}", subject=_landing(swarm) | {"reviews": reviews})
+    title = f"Land the rollback of {swarm}" if swarm.state == SwarmState.ROLLING_BACK else f"Land {swarm}"
+    return _ask(swarm, kind="landing", title=title, subject=_landing(swarm) | {"reviews": reviews})
 
 
 def ask_rollback(swarm: Swarm, *, by: User) -> Approval:
@@ -174,7 +175,7 @@ def _decide(approval: Approval, verdict: str, *, by: User, because: str) -> None
 
 def _no_room(plan: Plan) -> str:
     """Why the nodes of a plan cannot be added now; empty: they can. (It can still be rejected.)"""
-    return admission.why_not(admission.brought_by(plan, len(plan.document["nodes"])))
+    return admission.why_not(admission.brought_by(plan, len((plan.document or {}).get("nodes", []))))
 
 
 def already(approval: Approval) -> str:

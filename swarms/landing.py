@@ -29,7 +29,9 @@ def acceptance(swarm: Swarm) -> list[dict[str, str]]:
 
 
 def reviews(swarm: Swarm) -> list[dict[str, str]]:
-    """What reviewers said, for the person who decides the landing."""
+    """What reviewers said, for the person who decides the landing; nobody reviews what is left after a rollback."""
+    if swarm.state == SwarmState.ROLLING_BACK:
+        return []
     return [
         {"node": node.key, "summary": node.summary}
         for node in Node.objects.filter(swarm=swarm, role="reviewer", state="succeeded").order_by("key")

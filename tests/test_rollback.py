@@ -179,7 +179,10 @@ def test_what_landed_is_taken_back_and_the_target_has_the_tree_of_before(
     engine.advance(landed.pk)
     hands.run(landed, approve=False)
     landed.refresh_from_db()
-    assert (landed.state, Approval.objects.get(state="pending").kind) == ("rolling_back", "landing")
+    (exact,) = Approval.objects.filter(state="pending")
+    assert (landed.state, exact.title) == ("rolling_back", "Land the rollback of lists #1")
+    assert exact.subject["commit"] == landed.integration_commit
+    assert exact.subject["base"] == landed.landed_commit
     landing.land(landed.pk)  # a hint that came twice
     assert not CheckRun.objects.filter(purpose="landing", created_at__gte=landed.rollback_at).exists()
     hands.run(landed)
