@@ -1,5 +1,6 @@
 """Heartbeats, clocks and reports that meet: threads on committed rows."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +11,14 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from channels.testing import WebsocketCommunicator
 from django.db import connection, transaction
 from django.utils import timezone
 
 from agents import executions, runners, timeouts
+from agents.consumers import RunnerConsumer
 from agents.contracts import Assignment, FailureOutcome, FailureReason
-from agents.contracts.link import Beat
+from agents.contracts.link import Beat, Heartbeat, Hello, Verdicts
 from agents.models import Execution
 from swarms import goals
 from swarms.models import Attempt, Node, Project, Swarm
@@ -139,3 +142,39 @@ def test_many_heartbeats_and_cancellations_at_once_never_wait_in_a_circle(swarm:
         for one in some:
             Execution.objects.filter(pk=one.pk).delete()
     assert Sweep().look(hands.team.pk)["placement without a live execution"] == 48
+
+
+def test_a_runner_whose_execution_stalls_is_told_to_stop_before_its_next_heartbeat(
+    swarm: Swarm, hands: Holding
+) -> None:
+    held, schema = hands.held[0], current_schema()
+    token, secret = tokens.issue("runner")
+    Runner.objects.filter(pk=hands.runner.pk).update(token=token)
+    age(held, progress_at=timedelta(hours=1))
+    with ThreadPoolExecutor(1) as pool:
+        # A thread of its own stands for the web process: its scope is public.
+        told = pool.submit(asyncio.run, _talk(schema, secret, held)).result(4 * PATIENCE)
+    assert told == [{held.execution: "continue"}, {held.execution: "stale"}, {held.execution: "stale"}]
+
+
+async def _talk(schema: str, secret: str, held: Assignment) -> list[dict[UUID, str]]:
+    """A runner that says hello, beats, is interrupted by the clock, and beats again: what it is told each time."""
+    link = WebsocketCommunicator(
+        RunnerConsumer.as_asgi(), "/runner/", headers=[(b"authorization", f"Bearer {secret}".encode())]
+    )
+    assert (await link.connect())[0]
+    hello = Hello(name="hands", boot=uuid4(), version="1", capacity=4, sandbox="none", holding=(held.execution,))
+    beat = Heartbeat(executions=(Beat(execution=held.execution, fence=held.fence, progress=0),))
+    told = []
+    try:
+        await link.send_to(text_data=hello.model_dump_json())
+        assert "welcome" in await link.receive_from(PATIENCE)
+        await link.send_to(text_data=beat.model_dump_json())
+        told.append(await link.receive_from(PATIENCE))
+        await asyncio.to_thread(elsewhere, schema, partial(timeouts.stall, held.execution))
+        told.append(await link.receive_from(PATIENCE))
+        await link.send_to(text_data=beat.model_dump_json())
+        told.append(await link.receive_from(PATIENCE))
+    finally:
+        await link.disconnect()
+    return [Verdicts.model_validate_json(text).executions for text in told]
