@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import connection
+from django.db.models import Count
 from django.test import Client
 
 from agents.contracts import Assignment, PlanProposal
 from agents.contracts.plan import EdgeCondition
-from sessions.models import Event
-from swarms import control, engine, operations, replan
-from swarms.models import Approval, Edge, Node, Plan, Project
+from swarms import control, engine, operations, plan_rows, replan
+from swarms.models import Approval, Edge, Node, Plan, Project, Swarm
 from swarms.plan_yaml import PlanFaults, read_yaml
 from tenants.context import in_schema
 from tenants.models import Team, Ticket
@@ -265,43 +265,56 @@ def test_a_drained_swarm_keeps_its_plan(project: Project, crew: Crew) -> None:
 def test_changes_while_nodes_start_leave_every_count_right(
     committed_team: Team, settings: Any, tmp_path: Path, broker: object
 ) -> None:
-    made = make_project(tmp_path, settings, approve_plan=False, approve_landing=False, max_nodes=200)
+    made = make_project(tmp_path, settings, approve_plan=False, approve_landing=False, max_nodes=400)
     crew = Crew(committed_team)
-    chains = [milestone(f"n{i}x{j}", *([f"n{i}x{j - 1}"] if j else [])) for i in range(8) for j in range(8)]
-    swarm = begin(made, crew, plan(*chains))
-    tried: list[str] = []
+    chains = [milestone(f"n{i}x{j}", *([f"n{i}x{j - 1}"] if j else [])) for i in range(4) for j in range(40)]
+    swarm = begin(made, crew, plan(*chains, node("last", "n0x39")))
+    told: list[str] = []
+    enough = threading.Event()
 
     def work() -> None:
         try:
             with in_schema(committed_team.schema_name):
-                while Node.objects.filter(swarm=swarm).exclude(state__in=["succeeded", "skipped"]).exists():
+                while not enough.is_set():
                     control.serve()
+        except Exception as error:  # told to the test, which would not see it
+            told.append(f"worker: {error!r}")
         finally:
             connection.close()
 
     worker = threading.Thread(target=work)
     worker.start()
-    for number in range(12):
-        shown = replan.current(swarm)
-        last = shown.nodes[-1]
-        more = [one for one in shown.nodes if one.key != last.key] if number % 3 == 2 else [*shown.nodes]
-        ends = [one.key for one in more][-2:]
-        wanted = shown.model_copy(update={"nodes": (*more, milestone(f"extra{number}", *ends))})
+    for number in range(10):
         try:
-            replan.change(swarm, text(wanted), by=crew.by)
+            replan.change(swarm, text(another(swarm, number)), by=crew.by)
             engine.advance(swarm.pk)
-            tried.append(Plan.objects.filter(swarm=swarm).latest("version").state)
-        except (PlanFaults, ValidationError) as error:
-            tried.append(str(error))
+            told.append(Plan.objects.filter(swarm=swarm).latest("version").state)
+        except PlanFaults as error:
+            told.append(f"faults: {error}")
+    enough.set()
     worker.join(60)
     assert not worker.is_alive()
-    assert "approved" in tried, tried
+    assert not [line for line in told if line.startswith("worker")]
+    assert told.count("approved") >= 3, told
+    crew.settle_down(swarm)
+    assert swarm.state == "succeeded", (swarm.because, told)
     assert violations(committed_team.schema_name) == []
-    for one in Node.objects.filter(swarm=swarm, dropped_by=None):
-        edges = Edge.objects.filter(child=one)
-        assert one.parents == edges.count()
-        assert one.deps_left == edges.filter(resolved=None).count() == 0
-    assert Event.objects.filter(subject=swarm.topic, kind="plan.proposed").count() >= 1
+    for one in Node.objects.filter(swarm=swarm, dropped_by=None).annotate(n=Count("edges_in")):
+        assert (one.parents, one.deps_left, one.deps_ok) == (one.n, 0, one.n)
+    assert not Edge.objects.filter(child__dropped_by__isnull=False).exists()
+    assert not Edge.objects.filter(parent__dropped_by__isnull=False).exists()
+
+
+def another(swarm: Swarm, number: int) -> PlanProposal:
+    """The plan with one node more at an end, and now and then the last that has not begun left out."""
+    present = plan_rows.present(swarm)
+    nodes = [one.node for one in present]
+    needed = {key for one in nodes for key in one.depends_on}
+    ends = [one.node.key for one in present if not one.begun and one.node.key not in needed and one.node.key != "last"]
+    if number % 3 == 2 and ends:
+        nodes = [one for one in nodes if one.key != ends[-1]]
+        ends.pop()
+    return plan(*nodes, milestone(f"extra{number}", *ends[:2]))
 
 
 def test_the_plan_is_changed_on_a_page_that_loses_nothing(
