@@ -54,7 +54,7 @@ def admit_nodes(more: int) -> None:
 
 def brought_by(plan: Plan, nodes: int) -> int:
     """How many nodes are more when a plan of so many is adopted: a new version has most of them already."""
-    return nodes - plan.swarm.nodes.filter(dropped_by=None).count() if plan.amends_id else nodes
+    return nodes - plan.swarm.nodes.filter(dropped_by=None).count() if plan.amends_id and not plan.node_id else nodes
 
 
 def why_not(more: int) -> str:
