@@ -85,7 +85,7 @@ def _waits(swarm: Swarm, subjects: list[str]) -> Parked | None:
     """While a person is asked about the hard line, this swarm's work on that budget waits."""
     for asked in budgets.pending(subjects).filter(swarm=swarm, subject__line=HARD):
         if budgets.current(asked.subject) == asked.subject:
-            return Parked(budgets.parked(asked.subject["budget"]), budgets.LATER)
+            return Parked(budgets.parked(asked.subject["budget"]), budgets.ASKED)
     return None
 
 
@@ -97,7 +97,8 @@ def _short(swarm: Swarm, subject: str, amount: int) -> Parked | Denied:
         budget.reserved_microusd and amount <= budget.limit_microusd - budget.spent_microusd
     ):
         ask(swarm, budget, HARD, needed=amount)
-    return Parked(budgets.parked(subject), budgets.LATER)
+    delay = budgets.ASKED if budgets.pending([subject]).exists() else budgets.LATER
+    return Parked(budgets.parked(subject), delay)
 
 
 def _comes_free(budget: Budget, amount: int) -> bool:

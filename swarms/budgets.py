@@ -21,7 +21,9 @@ TEAM = "team"
 SMALLEST_RAISE = 1_000_000
 """A dollar: doubling a budget of nothing would ask for nothing."""
 LATER = timedelta(seconds=15)
-"""When a ticket whose budget has no room is looked at again; raising the budget wakes it at once."""
+"""When a ticket is looked at again whose budget has no room until others give back what they do not need."""
+ASKED = timedelta(minutes=5)
+"""The same while a person is asked; the answer, and whoever sets another limit, wakes it at once."""
 
 
 def subject_of(thing: Project | Swarm | Node) -> str:

@@ -35,7 +35,8 @@ class Sentence(NamedTuple):
 
 KINDS = (
     *("goal.stated", "plan.proposed", "plan.refused", "plan.moved", "swarm.moved", "swarm.landed", "swarm.rolled_back"),
-    *("node.moved", "nodes.moved", "attempt.started", "attempt.moved", "checks.finished", "merge.conflicted", "node.merged"),
+    *("node.moved", "nodes.moved", "node.merged", "attempt.started", "attempt.moved"),
+    *("checks.finished", "merge.conflicted"),
     *("approval.asked", "approval.decided", "decision.made", "budget.set"),
 )
 """The kinds that a feed tells of."""

@@ -194,6 +194,36 @@ def test_an_agent_that_runs_out_waits_for_a_person_and_burns_nothing(swarm: Swar
     assert books()[0] == 2_000_000
 
 
+def test_work_waits_for_what_others_have_set_aside_and_nobody_is_asked(project: Project, hands: Hands) -> None:
+    free = PLAN.nodes[1].model_copy(update={"depends_on": ()})
+    planned(project, hands, PLAN.model_copy(update={"nodes": (PLAN.nodes[0], free)}))
+    budgets.set_limit("team", budgets.FIRST_ESTIMATE)
+    look_again()
+    dispatch.dispatch()
+    running = Execution.objects.get(kind="work")
+    waits = Ticket.objects.get(kind="node")
+    assert waits.parked == "budget:team"
+    assert not Approval.objects.filter(kind="budget").exists()
+    executions.settle(running.pk, running.fence, FailureOutcome(reason=FailureReason.CANCELLED, message="enough"))
+    Ticket.objects.exclude(pk=waits.pk).update(not_before=timezone.now() + timedelta(hours=1))
+    Ticket.objects.filter(pk=waits.pk).update(not_before=timezone.now())
+    dispatch.dispatch()
+    assert Execution.objects.get(kind="work", state__in=LIVE).subject == f"node:{waits.subject}"
+
+
+def test_two_swarms_ask_once_about_the_same_budget(project: Project, hands: Hands) -> None:
+    planned(project, hands, PLAN)
+    second = goals.state_goal(project, "More lists", by=hands.by)
+    budgets.set_limit("team", 0)
+    look_again()
+    dispatch.dispatch()
+    assert Approval.objects.filter(kind="budget").count() == 1
+    assert set(Ticket.objects.exclude(kind="checks").values_list("parked", flat=True)) == {"budget:team"}
+    approvals.approve(Approval.objects.get(kind="budget"), by=hands.by)
+    dispatch.dispatch()
+    assert Execution.objects.filter(kind="plan", swarm=second.pk, state__in=LIVE).exists()
+
+
 def test_a_plan_gives_its_nodes_their_budgets(project: Project, hands: Hands) -> None:
     rich = PLAN.nodes[0].model_copy(update={"budget_usd": 1.25})
     swarm = planned(project, hands, PLAN.model_copy(update={"nodes": (rich, PLAN.nodes[1])}))
