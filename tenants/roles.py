@@ -33,7 +33,7 @@ class Permission(StrEnum):
 
 _WORDS = {
     Permission.VIEW: "see everything of the team",
-    Permission.STATE_GOAL: "state goals, give plans, pause, resume and cancel swarms",
+    Permission.STATE_GOAL: "state goals, give plans, and steer swarms and their nodes",
     Permission.EDIT_PROJECT: "add and change projects",
     Permission.APPROVE: "decide approvals",
     Permission.ENROL: "trust servers found on the network and add runners",

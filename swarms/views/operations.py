@@ -80,9 +80,8 @@ def _try(request: HttpRequest, verb: Callable[[], object]) -> bool:
 
 
 @require_GET
-@requires(Permission.STATE_GOAL)
-def turn(request: TeamRequest, slug: str, number: int) -> HttpResponse:
-    """The forms for a swarm's priority and deadline."""
+def turn(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    """A swarm's priority and deadline, with the forms to change them for those who may."""
     found = swarm_of(slug, number)
     return _turn(request, found, PriorityForm(initial={"priority": found.priority}), _deadline_form(found))
 
@@ -152,17 +151,22 @@ def node_retry(request: TeamRequest, slug: str, number: int, key: str) -> HttpRe
 @requires(Permission.STATE_GOAL)
 def node_priority(request: TeamRequest, slug: str, number: int, key: str) -> HttpResponse:
     """Let a node go before others of its swarm, or after them."""
+    found = node_of(swarm_of(slug, number), key)
     form = PriorityForm(request.POST)
     if not form.is_valid():
         messages.error(request, str(form.errors["priority"][0]))
         return redirect("node", slug=slug, number=number, key=key)
     wanted = form.cleaned_data["priority"]
-    return _act_on(request, slug, number, key, lambda node, by: operations.set_priority(node, wanted, by=by))
+    return _done(request, found, lambda: operations.set_priority(found, wanted, by=request.user))
 
 
 def _act_on(
     request: TeamRequest, slug: str, number: int, key: str, verb: Callable[[Node, User], object]
 ) -> HttpResponse:
     found = node_of(swarm_of(slug, number), key)
-    _try(request, lambda: verb(found, request.user))
-    return redirect("node", slug=slug, number=number, key=key)
+    return _done(request, found, lambda: verb(found, request.user))
+
+
+def _done(request: TeamRequest, node: Node, verb: Callable[[], object]) -> HttpResponse:
+    _try(request, verb)
+    return redirect("node", slug=node.swarm.project.slug, number=node.swarm.number, key=node.key)
