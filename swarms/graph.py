@@ -1,11 +1,12 @@
 """A plan as a graph: its faults, its warnings, its critical path. Pure."""
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 
 from agents.contracts.plan import PlanProposal
-from swarms.overlap import overlap, segments
+from swarms.overlap import overlap
 from swarms.vertex import NESTED, node_faults
 
 LOOKED_AT = 10_000
@@ -14,7 +15,7 @@ MOST_WARNINGS = 100
 MOST_COMPARED = 20_000
 """Pairs of globs that are compared; a plan with more is told so."""
 _NAMED = 20
-_WILD = frozenset("*?")
+_WILD = re.compile(r"[*?]")
 
 Dependencies = Mapping[str, Iterable[str]]
 
@@ -65,17 +66,18 @@ def ordered(depends_on: Dependencies) -> list[str]:
 
     Not by graphlib, which takes five times as long: a plan may have thousands of nodes.
     """
-    left = {key: set(parents) for key, parents in depends_on.items()}
-    children: dict[str, list[str]] = {key: [] for key in left}
-    for key, parents in left.items():
+    left: dict[str, int] = {}
+    children: dict[str, list[str]] = {}
+    for key, given in depends_on.items():
+        parents = set(given)
+        left[key] = len(parents)
         for parent in parents:
             children.setdefault(parent, []).append(key)
-    order = [key for key in children if not left.get(key)]
+    order = [key for key, waits in left.items() if not waits]
     for key in order:
-        for child in children[key]:
-            waits = left[child]
-            waits.remove(key)
-            if not waits:
+        for child in children.get(key, ()):
+            left[child] -= 1
+            if not left[child]:
                 order.append(child)
     return order
 
@@ -132,12 +134,9 @@ def _touching(wrote: Mapping[str, int]) -> tuple[dict[str, int], bool]:
 
 def _head(glob: str) -> tuple[str, ...]:
     """The segments of a glob before its first wildcard."""
-    head = []
-    for part in segments(glob):
-        if not _WILD.isdisjoint(part):
-            break
-        head.append(part)
-    return tuple(head)
+    wild = _WILD.search(glob)
+    literal = glob[: glob.rfind("/", 0, wild.start()) + 1] if wild else glob
+    return tuple(part for part in literal.split("/") if part not in ("", "."))
 
 
 def _ordered(depends_on: Dependencies, keys: list[str]) -> list[int]:
