@@ -86,6 +86,29 @@ class ProjectForm(forms.ModelForm):
         return slug
 
 
+def _number(label: str, least: int, most: int, help_text: str) -> forms.IntegerField:
+    return forms.IntegerField(label=label, min_value=least, max_value=most, help_text=help_text)
+
+
+class LimitsForm(forms.ModelForm):
+    """How long, how often and how much in a project."""
+
+    attempt_minutes = _number("Minutes an attempt", 1, 1440, "The longest that one attempt may take.")
+    stall_minutes = _number(
+        "Minutes without progress", 0, 1440, "After so long without a message, tool call or token it ends. 0: never."
+    )
+    start_minutes = _number(
+        "Minutes until a start", 0, 1440, "A node that no runner takes for so long fails. 0: it waits for ever."
+    )
+    max_attempts = _number("Attempts a node", 1, 20, "For nodes of plans that are approved from now on.")
+    max_nodes = _number("Nodes a plan", 1, 5000, "A larger plan is sent back.")
+    max_depth = _number("Plans in plans", 0, 5, "How deep plans may nest. 0: not at all.")
+
+    class Meta:
+        model = Project
+        fields = ("attempt_minutes", "stall_minutes", "start_minutes", "max_attempts", "max_nodes", "max_depth")
+
+
 class GoalForm(forms.Form):
     """What somebody wants of a project."""
 

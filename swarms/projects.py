@@ -1,8 +1,9 @@
 """Projects: add, and copy their repository."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
+import structlog
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
@@ -17,6 +18,7 @@ from swarms.workspace.git import GitError
 from tenants import turns
 from tenants.models import User
 
+logger = structlog.get_logger(__name__)
 RESERVED_BRANCHES = ("attempt", "landing", "merge", "swarm")
 """First parts of the names of our own branches."""
 
@@ -60,6 +62,15 @@ def add_project(
         project.save()
         hints.fetch(project.pk)
     return project
+
+
+def set_limits(project: Project, limits: Mapping[str, int], *, by: User) -> None:
+    """How long attempts may take and nodes wait, how often they are tried, how large plans may be.
+
+    What runs keeps the limits with which it began.
+    """
+    Project.objects.filter(pk=project.pk).update(**limits)
+    logger.info("limits set", project=project.slug, by=str(by.pk), **limits)
 
 
 def refetch(project: Project, *, by: User) -> bool:

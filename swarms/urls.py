@@ -15,6 +15,7 @@ urlpatterns = [
     path("projects/<slug:slug>/", projects.project, name="project"),
     path("projects/<slug:slug>/state/", projects.project_state, name="project-state"),
     path("projects/<slug:slug>/rows/", projects.project_rows, name="project-rows"),
+    path("projects/<slug:slug>/limits/", projects.limits, name="project-limits"),
     path("projects/<slug:slug>/refetch/", projects.refetch, name="project-refetch"),
     path("projects/<slug:slug>/goals/", projects.state_goal, name="goal-new"),
     path(_SWARM, swarm.swarm, name="swarm"),

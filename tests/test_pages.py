@@ -52,6 +52,7 @@ def test_every_page_of_the_dashboard_is_on_the_stage(stage: Stage) -> None:
     }
     posts = {
         "project-new",
+        "project-limits",
         "project-refetch",
         "goal-new",
         "plan-give",
@@ -73,6 +74,7 @@ def test_every_page_of_the_dashboard_is_on_the_stage(stage: Stage) -> None:
 
 POSTS = {
     "/projects/new/": Permission.EDIT_PROJECT,
+    "/projects/textkit/limits/": Permission.EDIT_PROJECT,
     "/projects/textkit/refetch/": Permission.EDIT_PROJECT,
     "/projects/textkit/goals/": Permission.STATE_GOAL,
     "/projects/textkit/swarms/1/plan/": Permission.STATE_GOAL,

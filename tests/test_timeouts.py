@@ -269,6 +269,37 @@ def test_a_node_that_no_runner_takes_for_too_long_fails_and_says_what_to_do(
     assert swarm.state == "failed"
 
 
+def test_a_failed_node_says_what_happened_and_what_to_do(
+    swarm: Swarm, hands: Holding, team: Team, client_for: Any
+) -> None:
+    Project.objects.update(max_attempts=1)
+    Node.objects.update(max_attempts=1)
+    held = hands.held[0]
+    executions.settle(
+        held.execution, held.fence, FailureOutcome(reason=FailureReason.NO_CHANGES, message="nothing to do")
+    )
+    body = client_for(user_of("alice", "acme"), team).get("/projects/lists/swarms/1/nodes/a/").content.decode()
+    assert body.count("The agent ended without changing anything.") == 2  # of the node, and of its attempt
+    assert "Perhaps the work is done already: then skip the node." in body
+    hands.run(swarm)
+
+
+def test_the_limits_of_a_project_are_set_on_its_page(
+    project: Project, swarm: Swarm, hands: Holding, team: Team, client_for: Any
+) -> None:
+    alice = client_for(user_of("alice", "acme"), team)
+    page, limits = "/projects/lists/limits/", {"max_attempts": 2, "max_nodes": 9, "max_depth": 1}
+    answer = alice.post(page, limits | {"attempt_minutes": 0, "stall_minutes": 5, "start_minutes": "soon"})
+    assert answer.status_code == 422
+    assert 'value="soon"' in answer.content.decode()
+    assert alice.post(page, limits | {"attempt_minutes": 3, "stall_minutes": 0, "start_minutes": 4}).status_code == 302
+    assert "4 minutes until a start" in alice.get("/projects/lists/").content.decode()
+    runners.let_go(hands.runner.pk, hands.held[0].execution, "leaving")
+    Node.objects.update(time_limit=None)
+    assert hands.again(swarm).time_limit == 180
+    assert Execution.objects.get(pk=hands.held[-1].execution).stall_seconds == 0
+
+
 def test_heartbeats_of_many_executions_take_few_statements(swarm: Swarm, hands: Holding, content_queries: Any) -> None:
     held = hands.held[0]
     said = [Beat(execution=held.execution, fence=held.fence, progress=n) for n in (1,)]

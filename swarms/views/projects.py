@@ -8,7 +8,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from swarms import board, goals
 from swarms import projects as verbs
-from swarms.forms import GoalForm, ProjectForm
+from swarms.forms import GoalForm, LimitsForm, ProjectForm
 from swarms.models import Project
 from swarms.views.found import project_of
 from tenants.access import TeamRequest, requires
@@ -69,6 +69,19 @@ def project_rows(request: HttpRequest, slug: str) -> HttpResponse:
     """The goals of a project."""
     found = project_of(slug)
     return render(request, "swarms/_swarm_rows.html", {"project": found, "rows": board.rows(found.swarms.all())})
+
+
+@require_http_methods(["GET", "POST"])
+@requires(Permission.EDIT_PROJECT)
+def limits(request: TeamRequest, slug: str) -> HttpResponse:
+    """How long, how often and how much."""
+    found = project_of(slug)
+    form = LimitsForm(request.POST if request.method == "POST" else None, instance=found)
+    if request.method == "POST" and form.is_valid():
+        verbs.set_limits(found, form.cleaned_data, by=request.user)
+        return redirect("project", slug=slug)
+    context = {"project": found, "form": form}
+    return render(request, "swarms/project_limits.html", context, status=422 if form.errors else 200)
 
 
 @require_POST
