@@ -38,6 +38,8 @@ STEPS = st.one_of(
     # Failures and successes come in runs, or nothing would ever open or close.
     st.tuples(st.just("record"), CALLS, st.sampled_from([*Told, Told.FAILED, Told.FAILED, Told.WORKED]), GAPS),
     st.tuples(st.just("burst"), CALLS, st.sampled_from([Told.FAILED, Told.SLOW, Told.WORKED]), GAPS),
+    # Past its pause, tried, and judged up to three times.
+    st.tuples(st.just("probe"), CALLS, st.sampled_from([*Told, Told.WORKED, Told.WORKED]), st.just(0)),
 )
 
 
@@ -56,16 +58,15 @@ def test_redis_and_the_local_twin_agree_on_every_history(
     key, script, local, now = breakers.key("agree"), store.register_script(LUA), Circuit(), NOW
     store.delete(key)
     for action, call, told, gap in steps:
-        now += gap
-        for _ in range(12 if action == "burst" else 1):
-            if action == "look":
+        now = max(now, local.until) if action == "probe" else now + gap
+        for single in {"burst": ["record"] * 12, "probe": ["admit", "record"] * 3}.get(action, [action]):
+            if single == "look":
                 mine = local.look(now)
-            elif action == "admit":
+            elif single == "admit":
                 mine = local.admit(now, call)
             else:
                 mine = local.record(now, call, told, "why", jitter, 7_000)
-            asked = "record" if action == "burst" else action
-            theirs = seen(script(keys=[key], args=[asked, call, told or "", "why", jitter, 7_000, now]))
+            theirs = seen(script(keys=[key], args=[single, call, told or "", "why", jitter, 7_000, now]))
             assert theirs == mine
 
 

@@ -35,7 +35,7 @@ from agents.shared import Shared
 NOW = 1_764_000_000_000
 GAPS = st.one_of(st.integers(0, 300), st.integers(0, 30_000), st.just(LEASE_MS))
 STEPS = st.tuples(
-    st.sampled_from(["take", "take", "take", "renew", "give", "give"]),
+    st.sampled_from(["take", "take", "take", "renew", "give", "give", "alone"]),
     st.integers(1, 20),
     st.sampled_from([Went.WELL, Went.WELL, Went.OVER, Went.NEITHER]),
     GAPS,
@@ -65,10 +65,11 @@ def test_redis_and_the_local_limit_agree(kept: redis.Redis, steps: list[tuple[st
     for action, number, went, gap in steps:
         now += gap
         call, began = f"call-{number}", now - number * 500
-        mine = limits.here(local, action, call, went, began, now)
-        granted, taken, limit, at = script(keys=keys, args=[action, call, went, began, now])
-        assert Slots(bool(granted), taken, limit, at) == mine
-        assert LOWEST <= limit <= HIGHEST
+        for single in ["take", "give"] * 20 if action == "alone" else [action]:
+            mine = limits.here(local, single, call, went, began, now)
+            granted, taken, limit, at = script(keys=keys, args=[single, call, went, began, now])
+            assert Slots(bool(granted), taken, limit, at) == mine
+            assert LOWEST <= limit <= HIGHEST
 
 
 @run(max_examples=150)
