@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 
-from agents.contracts.plan import PlanProposal
+from agents.contracts.plan import PlanNode, PlanProposal
 from swarms.overlap import overlap
 from swarms.vertex import NESTED, node_faults
 
@@ -90,10 +90,22 @@ def warnings(plan: PlanProposal) -> list[str]:
         for glob in node.writes:
             wrote[glob] = wrote.get(glob, 0) | 1 << place
     touching, all_compared = _touching(wrote)
-    apart = _ordered({node.key: node.depends_on for node in nodes}, [node.key for node in nodes])
+    shared = {
+        place: {glob: later for glob in node.writes if (later := touching[glob] & -2 << place)}
+        for place, node in enumerate(nodes)
+    }
+    found = _pairs(nodes, {place: beside for place, beside in shared.items() if beside})
+    if not all_compared:
+        found.append("Too many writes to compare each with each: name folders instead of many patterns.")
+    return found
+
+
+def _pairs(nodes: list[PlanNode], shared: Mapping[int, Mapping[str, int]]) -> list[str]:
+    """Warnings of those that share writes (by place: for each glob the later nodes, as bits) and are not ordered."""
     found: list[str] = []
-    for place, node in enumerate(nodes):
-        beside = {glob: later & ~apart[place] for glob in node.writes if (later := touching[glob] & -2 << place)}
+    apart = _ordered({node.key: node.depends_on for node in nodes}, [node.key for node in nodes]) if shared else []
+    for place, by_glob in shared.items():
+        beside = {glob: places & ~apart[place] for glob, places in by_glob.items()}
         pairs = 0
         for places in beside.values():
             pairs |= places
@@ -101,9 +113,8 @@ def warnings(plan: PlanProposal) -> list[str]:
             if len(found) == MOST_WARNINGS:
                 return [*found, "There are more nodes that may run at the same time and write the same."]
             globs = ", ".join(glob for glob, places in beside.items() if places >> other & 1)
-            found.append(f"'{node.key}' and '{nodes[other].key}' may run at the same time and both write {globs}.")
-    if not all_compared:
-        found.append("Too many writes to compare each with each: name folders instead of many patterns.")
+            one, two = nodes[place].key, nodes[other].key
+            found.append(f"'{one}' and '{two}' may run at the same time and both write {globs}.")
     return found
 
 

@@ -109,6 +109,22 @@ def test_faults_of_a_part_are_named(part: PlanProposal, word: str) -> None:
     assert any(word in fault for fault in found), found
 
 
+@pytest.mark.parametrize(
+    ("needs_approval", "approval", "then"),
+    [
+        (False, "", "adopt"),
+        (True, "", "ask"),
+        (True, "void", "ask"),
+        (True, "pending", "wait"),
+        (True, "approved", "adopt"),
+        (True, "rejected", "reject"),
+        (True, "expired", "reject"),
+    ],
+)
+def test_what_is_done_about_a_proposed_change(needs_approval: bool, approval: str, then: str) -> None:
+    assert amend.answer(needs_approval=needs_approval, approval=approval) == then
+
+
 def carried_out(present: list[Present], found: Changes) -> dict[str, PlanNode]:
     """The nodes after the changes, as rows would have them."""
     nodes = {one.node.key: one.node for one in present if one.node.key not in found.drop}

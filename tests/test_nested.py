@@ -49,16 +49,6 @@ def test_a_node_becomes_a_plan_whose_ends_the_rest_waits_for(project: Project, t
     assert [plan.state for plan in Plan.objects.filter(swarm=swarm).order_by("version")][1:] == ["approved", "approved"]
 
 
-def test_faults_go_back_to_the_coordinator_and_three_rounds_are_one_attempt(project: Project, team: Team) -> None:
-    crew = Crew(team, lambda assignment: plan(node("x", "nobody")))
-    swarm = begin(project, crew, plan(part("big")))
-    crew.turn()  # the turn is given out and done, with faults
-    assignment = crew.held[0] if crew.held else None
-    assert assignment is None
-    assert Plan.objects.get(node__key="big").rounds >= 1
-    assert states(swarm) == {"big": "running"}
-
-
 def test_a_part_that_stays_faulty_is_tried_again_and_then_fails(project: Project, team: Team) -> None:
     crew = Crew(team)
 
