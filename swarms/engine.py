@@ -53,16 +53,18 @@ def advance(swarm_id: UUID) -> None:
                 .get(pk=swarm_id)
             )
             begin_trace(swarm.trace)
-            turns.settled("advance", swarm_id)
             if replan.attend(swarm):
                 continue
             actions = decide(snapshot(swarm))
             for action in actions:
                 apply(swarm, action)
             # Landing is for a worker: until it is done, the same decision would only be made again.
+            # Not before: who is killed between two rounds leaves the rest to the reconciler.
             if all(isinstance(action, Land) for action in actions):
+                turns.settled("advance", swarm_id)
                 return
     logger.error("a swarm does not come to rest", swarm=str(swarm_id), rounds=MAX_ROUNDS)
+    turns.settled("advance", swarm_id)
     turns.due("advance", swarm_id, after=hints.LOST_HINT)
 
 
@@ -155,9 +157,7 @@ def apply(swarm: Swarm, action: Action) -> None:
             if node.state == NodeState.AWAITING_APPROVAL or move(node, NodeState.AWAITING_APPROVAL, because=action.why):
                 approvals.ask_node(node)
         case FailNode():
-            node = swarm.nodes.get(key=action.node)
-            if move(node, NodeState.FAILED, because=action.why, ended_at=timezone.now()):
-                progress.release(swarm.pk, ended=[node.pk])
+            _fail_node(swarm, action)
         case Release():
             free = swarm.nodes.filter(key__in=action.nodes, state=NodeState.BLOCKED)
             progress.release(swarm.pk, consider=free.values_list("pk", flat=True))
@@ -204,6 +204,12 @@ def _words(action: Action) -> str:
 
 def _plan(swarm: Swarm) -> Plan:
     return swarm.plans.select_related("swarm__project", "swarm__goal__created_by", "created_by").order_by("-version")[0]
+
+
+def _fail_node(swarm: Swarm, action: FailNode) -> None:
+    node = swarm.nodes.get(key=action.node)
+    if move(node, NodeState.FAILED, because=action.why, ended_at=timezone.now()):
+        progress.release(swarm.pk, ended=[node.pk])
 
 
 def _make_ready(swarm: Swarm, action: MakeReady) -> None:
