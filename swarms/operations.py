@@ -102,8 +102,7 @@ def resume(swarm: Swarm, *, by: User | None) -> None:
     """Go on after a pause."""
     with _doing(swarm, by) as locked:
         _change(locked, SwarmState.RUNNING, f"resumed by {name_of(by)}", ALLOWED["resume"])
-        for node in locked.nodes.filter(state=NodeState.READY):
-            progress.queue(locked, [node], delay=max(timedelta(0), node.not_before - timezone.now()))
+        progress.queue(locked, locked.nodes.filter(state=NodeState.READY))
         hints.merge(swarm.pk)
         hints.advance(swarm.pk)
 

@@ -1,6 +1,7 @@
 """What follows when nodes end: the database releases, skips and queues in one statement. With the swarm locked."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +17,7 @@ from swarms.models import Node, Swarm
 from swarms.procedures import LANES, MOST_MOVES
 from swarms.states import NODE_WAITING
 from tenants import turns
+from tenants.models import Ticket
 from tenants.trace import current_trace
 
 _RELEASE = "SELECT lanes, asks FROM swarms_release(%s, %s, %s, %s, %s, %s)"
@@ -54,21 +56,23 @@ def release(swarm_id: UUID, *, ended: Iterable[UUID] = (), consider: Iterable[UU
 
 def queue(swarm: Swarm, nodes: Iterable[Node], *, delay: timedelta = timedelta(0), parked: str = "") -> None:
     """Give ready nodes their tickets; `parked` says what outside they wait for until the delay has passed."""
-    lanes: dict[str, int] = {}
-    for node in nodes:
-        lane = LANES.get(node.kind, "agent")
-        turns.queue(
-            "node",
-            node.pk,
+    now = timezone.now()
+    tickets = [
+        Ticket(
+            kind="node",
+            subject=node.pk,
             swarm=swarm.pk,
-            lane=lane,
+            lane=LANES.get(node.kind, "agent"),
             priority=swarm.priority + node.priority,
             path=node.path_length,
-            delay=delay,
-            parked=parked,
+            not_before=max(now + delay, node.not_before),
+            parked=parked[:200],
         )
-        lanes[lane] = lanes.get(lane, 0) + 1
-    wake(swarm.pk, lanes)
+        for node in nodes
+    ]
+    if tickets:
+        turns.queue_all(tickets)
+        wake(swarm.pk, Counter(ticket.lane for ticket in tickets))
 
 
 def wake(swarm_id: UUID, lanes: dict[str, int]) -> None:

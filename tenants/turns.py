@@ -1,6 +1,7 @@
 """Tickets and due times: who goes next over all teams, and what must be looked at when."""
 
 from base64 import b32decode
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -34,26 +35,29 @@ def queue(
     parked: str = "",
 ) -> None:
     """Give a subject of this team a ticket; one that has a ticket keeps it."""
+    ticket = Ticket(
+        kind=kind,
+        subject=subject,
+        swarm=swarm,
+        lane=lane,
+        priority=priority,
+        path=path,
+        not_before=timezone.now() + delay,
+        cost=cost,
+        parked=parked[:200],
+    )
+    queue_all([ticket])
+
+
+def queue_all(tickets: Iterable[Ticket]) -> None:
+    """Give several subjects of this team their tickets at once; those that have one keep it."""
     team = current_team_id()
+    rows = list(tickets)
+    for row in rows:
+        row.team_id = team
     with connection.cursor() as cursor:
         cursor.execute("SELECT public.tenants_wake_share(%s)", [team])
-    Ticket.objects.bulk_create(
-        [
-            Ticket(
-                team_id=team,
-                kind=kind,
-                subject=subject,
-                swarm=swarm,
-                lane=lane,
-                priority=priority,
-                path=path,
-                not_before=timezone.now() + delay,
-                cost=cost,
-                parked=parked[:200],
-            )
-        ],
-        ignore_conflicts=True,
-    )
+    Ticket.objects.bulk_create(rows, batch_size=1000, ignore_conflicts=True)
 
 
 def unqueue(kind: str, *subjects: UUID) -> None:
