@@ -8,10 +8,12 @@ from agents import executions
 from agents.contracts import Assignment, FailureOutcome, Outcome, PlanNode, PlanOutcome, PlanProposal
 from swarms import engine, goals, plan_yaml, projects
 from swarms.models import Node, Project, Swarm
+from swarms.verify.run import Scope, verify
 from swarms.workspace.git import environment
 from tenants.models import Team
 from tests.conftest import user_of
 from tests.hands import Hands
+from tests.invariants import violations
 
 
 def node(key: str, *after: str, **fields: object) -> PlanNode:
@@ -125,3 +127,9 @@ def begin(project: Project, hands: Hands, proposal: PlanProposal) -> Swarm:
 def states(swarm: Swarm) -> dict[str, str]:
     """The state of every node, by its key."""
     return dict(Node.objects.filter(swarm=swarm).order_by("key").values_list("key", "state"))
+
+
+def wrong(team: Team) -> list[str]:
+    """Everything that does not hold in a team, by both who look: the tests' own eyes and `manage.py verify`."""
+    report = verify([("acme", team.schema_name)], Scope(replay=True, settle=0))
+    return [*violations(team.schema_name), *(f"{one.invariant}: {one.says}" for one in report.violations)]

@@ -20,10 +20,16 @@ FILE_LINES, FUNCTION_LINES = 300, 45
 FORBIDDEN_FILES = {"services.py", "utils.py", "helpers.py", "misc.py", "common.py"}
 PURE = (
     "swarms.graph",
+    "swarms.vertex",
+    "swarms.amend",
     "swarms.states",
     "swarms.decide",
     "swarms.overlap",
     "swarms.undo",
+    "swarms.reasons",
+    "swarms.orphans",
+    "swarms.verify.fold",
+    "swarms.verify.invariant",
     "swarms.release",
     "swarms.procedures",
     "swarms.why",

@@ -10,15 +10,14 @@ from agents.contracts import Assignment, FailureOutcome, FailureReason, PlanProp
 from swarms import approvals, engine
 from swarms.models import Approval, Node, Plan, Project
 from tenants.models import Team
-from tests.invariants import violations
-from tests.replan_stage import Crew, begin, make_project, node, part, plan, states
+from tests.replan_stage import Crew, begin, make_project, node, part, plan, states, wrong
 
 
 @pytest.fixture
 def project(team: Team, settings: Any, tmp_path: Path, broker: object) -> Iterator[Project]:
     """Nobody is asked, but where a test says so."""
     yield make_project(tmp_path, settings, approve_plan=False, approve_landing=False)
-    assert violations(team.schema_name) == []
+    assert wrong(team) == []
 
 
 WHOLE = plan(node("a"), part("big", "a", instructions="two files"), node("end", "big"))

@@ -20,15 +20,14 @@ from swarms.plan_yaml import PlanFaults, read_yaml
 from tenants.context import in_schema
 from tenants.models import Team, Ticket
 from tests.conftest import user_of
-from tests.invariants import violations
-from tests.replan_stage import Crew, begin, make_project, milestone, node, plan, states, text
+from tests.replan_stage import Crew, begin, make_project, milestone, node, plan, states, text, wrong
 
 
 @pytest.fixture
 def project(team: Team, settings: Any, tmp_path: Path, broker: object) -> Iterator[Project]:
     """Nobody is asked, but where a test says so."""
     yield make_project(tmp_path, settings, approve_plan=False, approve_landing=False)
-    assert violations(team.schema_name) == []
+    assert wrong(team) == []
 
 
 @pytest.fixture
@@ -298,7 +297,7 @@ def test_changes_while_nodes_start_leave_every_count_right(
     assert told.count("approved") >= 3, told
     crew.settle_down(swarm)
     assert swarm.state == "succeeded", (swarm.because, told)
-    assert violations(committed_team.schema_name) == []
+    assert wrong(committed_team) == []
     for one in Node.objects.filter(swarm=swarm, dropped_by=None).annotate(n=Count("edges_in")):
         assert (one.parents, one.deps_left, one.deps_ok) == (one.n, 0, one.n)
     assert not Edge.objects.filter(child__dropped_by__isnull=False).exists()
