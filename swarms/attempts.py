@@ -3,6 +3,7 @@
 import random
 from uuid import UUID
 
+import structlog
 from django.utils import timezone
 
 from agents import executions
@@ -14,11 +15,12 @@ from swarms import allowances, briefing, budgets, checks, hints, progress, versi
 from swarms.allowances import Denied, Parked
 from swarms.models import Attempt, CheckRun, Merge, Node, Swarm
 from swarms.overlap import outside
-from swarms.reasons import Again, GiveUp, after_failure, count
+from swarms.reasons import RULES, UNKNOWN, Again, GiveUp, Told, after_failure, count
 from swarms.states import SWARM_STARTS, AttemptState, MergeState, NodeState, SwarmState
 from swarms.workspace import repos
 from tenants.models import Runner
 
+logger = structlog.get_logger(__name__)
 COORDINATOR = "coordinator"
 KINDS = {"plan": "plan", "reviewer": "review"}
 """Kinds of executions, by the node's kind or role; all others are work."""
@@ -225,6 +227,8 @@ def fail(attempt: Attempt, *, reason: str, because: str, evidence: str = "") -> 
 
 def follow(node: Node, *, reason: str, because: str) -> None:
     """What a node does after an attempt that ended for this reason: try again, or fail. With the swarm locked."""
+    if RULES.get(reason, UNKNOWN).told == Told.OPERATOR:
+        logger.warning("an attempt ended for a reason of the platform", node=node.key, reason=reason, because=because)
     failures, losses = count(reason, node.failures, node.losses)
     verdict = after_failure(
         reason,
