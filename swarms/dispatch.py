@@ -142,8 +142,8 @@ def _next_for(runner_id: UUID, held: UUID) -> Assignment | None:
     if ticket is None or ticket.team_id != turns.current_team_id() or ticket.kind not in DIRECT:
         return None
     swarm = SUBJECTS[ticket.kind].objects.values_list("swarm", flat=True).filter(pk=ticket.subject).first()
-    rows = Swarm.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=swarm)
-    if swarm != held and rows.first() is None:
+    rows = Swarm.objects.select_for_update(no_key=True, skip_locked=True)
+    if swarm is None or (swarm != held and rows.filter(pk=swarm).first() is None):
         return None
     execution = _place(ticket, runner)
     return executions.deliver(execution.pk, ticket.team) if execution else None

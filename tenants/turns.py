@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -206,8 +207,9 @@ ON CONFLICT (kind, subject) DO UPDATE SET due_at = EXCLUDED.due_at WHERE due.due
 
 def due(kind: str, subject: UUID, *, after: timedelta) -> None:
     """Have the reconciler look at a subject of this team later; an earlier time that is set already stays."""
+    words: list[Any] = [current_team_id(), kind, subject, after]
     with connection.cursor() as cursor:
-        cursor.execute(_DUE, [current_team_id(), kind, subject, after])
+        cursor.execute(_DUE, words)
 
 
 def postpone(kind: str, subject: UUID, *, after: timedelta) -> None:

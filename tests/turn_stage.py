@@ -74,5 +74,6 @@ def age(subject: UUID, by: timedelta) -> None:
     """As if a ticket had waited for so much longer."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE public.tenants_ticket SET created_at = created_at - %s WHERE subject = %s", [by, subject]
+            "UPDATE public.tenants_ticket SET created_at = created_at - %s WHERE subject = %s",
+            [by, subject],  # type: ignore[list-item]
         )  # fmt: skip
