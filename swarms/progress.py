@@ -90,15 +90,24 @@ def end_waiting(swarm: Swarm, to: str, *, because: str, only: Iterable[UUID] | N
     nodes = list(
         swarm.nodes.filter(state__in=NODE_WAITING, **({} if only is None else {"pk__in": list(only)})).order_by("key")
     )
+    tell(swarm, take_back(nodes, to, because=because, ended_at=timezone.now()))
+    return nodes
+
+
+def take_back(nodes: Iterable[Node], to: str, *, because: str, **fields: Any) -> list[dict[str, str]]:
+    """Move nodes that have not started, and take their tickets back. Returns the moves, to be told; see `tell`.
+
+    With the swarm locked: then nobody else moves them, and all are moved by one statement.
+    """
+    found = list(nodes)
     moves = [
         {"noun": "node", "id": str(node.pk), "name": node.key, "before": node.state, "after": to, "because": because}
-        for node in nodes
+        for node in found
     ]
-    ids = [node.pk for node in nodes]
-    Node.objects.filter(pk__in=ids).update(state=to, because=because, ended_at=timezone.now())
+    ids = [node.pk for node in found]
+    Node.objects.filter(pk__in=ids).update(state=to, because=because, **fields)
     turns.unqueue("node", *ids)
-    tell(swarm, moves)
-    return nodes
+    return moves
 
 
 def tell(swarm: Swarm, moves: list[dict[str, str]]) -> None:
