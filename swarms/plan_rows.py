@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db import connection
 from django.utils import timezone
 
-from agents.budgets import begin_for
+from agents.budgets import begin_for, drop_limit, set_limit
 from agents.contracts import Check, PlanNode
 from agents.contracts.plan import EdgeCondition
 from swarms import approvals, budgets, progress
@@ -15,7 +15,6 @@ from swarms.amend import Changes, Present
 from swarms.models import Edge, Node, Plan, Swarm
 from swarms.release import SWARM_STOPS, satisfied
 from swarms.states import NODE_ENDED, NODE_WAITING, NodeState, PlanState
-from tenants import turns
 
 OWN_KINDS = ("agent", "noop", "plan")
 """Kinds of nodes that a plan writes; the others undo them."""
@@ -100,14 +99,19 @@ def present(swarm: Swarm) -> list[Present]:
     for parent, child, when in edges.values_list("parent_id", "child_id", "condition"):
         if parent in names and child in names:
             wires.setdefault(child, []).append((names[parent], when))
-    budgets: dict[tuple[UUID, str], float | None] = {}
-    for plan in Plan.objects.filter(pk__in={node.plan_id for node in nodes}).only("document"):
-        written = (plan.document or {}).get("nodes", [])
-        budgets |= {(plan.pk, one["key"]): one.get("budget_usd") for one in written}
-    return [
-        Present(_written(node, wires.get(node.pk, []), budgets.get((node.plan_id, node.key))), begun(node))
-        for node in nodes
-    ]
+    money = _budgets(nodes)
+    return [Present(_written(node, wires.get(node.pk, []), money.get(node.pk)), begun(node)) for node in nodes]
+
+
+def _budgets(nodes: Iterable[Node]) -> dict[UUID, float | None]:
+    """The budgets that nodes were given by their plans, in dollars."""
+    own = {(node.plan_id, node.key): node.pk for node in nodes}
+    found: dict[UUID, float | None] = {}
+    for plan in Plan.objects.filter(pk__in={plan for plan, _ in own}).only("document"):
+        for written in (plan.document or {}).get("nodes", []):
+            if pk := own.get((plan.pk, written["key"])):
+                found[pk] = written.get("budget_usd")
+    return found
 
 
 def begun(node: Node) -> str:
@@ -165,8 +169,9 @@ def apply(swarm: Swarm, plan: Plan, changes: Changes, *, under: Node | None = No
     Edge.objects.bulk_create(
         _edge(rows[wire.parent], rows[wire.child], condition(wire.condition)) for wire in changes.edges_add
     )
+    _change_budgets(rows, changes.update)
     _rewrite(plan, rows, changes.update)
-    set_budgets(rows, (*changes.insert, *changes.update))
+    set_budgets(rows, changes.insert)
     touched = [node.pk for node in (*stay, *new)]
     lengths = {rows[key].pk: n for key, n in changes.path_lengths.items() if rows[key].state not in NODE_ENDED}
     with connection.cursor() as cursor:
@@ -184,29 +189,10 @@ def _hold(swarm: Swarm, nodes: Iterable[Node], because: str) -> list[dict[str, s
     asked = [node for node in held if node.state == NodeState.AWAITING_APPROVAL]
     for node in asked:
         approvals.void(swarm, because=because, kind="node", node=node)
-    return _all_to(held, NodeState.BLOCKED, because)
-
-
-def _all_to(nodes: Sequence[Node], to: NodeState, because: str, **fields: Any) -> list[dict[str, str]]:
-    """Move nodes that have not begun all at once. Returns the moves, to be told."""
-    moves = [_move(node, to, because) for node in nodes]
-    ids = [node.pk for node in nodes]
-    Node.objects.filter(pk__in=ids).update(state=to, because=because, **fields)
-    turns.unqueue("node", *ids)
-    for node in nodes:
-        node.state = to
+    moves = progress.take_back(held, NodeState.BLOCKED, because=because)
+    for node in held:
+        node.state = NodeState.BLOCKED
     return moves
-
-
-def _move(node: Node, to: str, because: str) -> dict[str, str]:
-    return {
-        "noun": "node",
-        "id": str(node.pk),
-        "name": node.key,
-        "before": node.state,
-        "after": to,
-        "because": because,
-    }
 
 
 def _edge(parent: Node, child: Node, when: dict[str, Any] | None) -> Edge:
@@ -225,12 +211,24 @@ def _rewrite(plan: Plan, rows: dict[str, Node], update: Sequence[PlanNode]) -> N
 
 
 def _end(nodes: Sequence[Node], plan: Plan) -> list[dict[str, str]]:
-    return _all_to(
-        nodes, NodeState.SKIPPED, f"dropped by plan {plan.version}", dropped_by=plan, ended_at=timezone.now()
-    )
+    because = f"dropped by plan {plan.version}"
+    return progress.take_back(nodes, NodeState.SKIPPED, because=because, dropped_by=plan, ended_at=timezone.now())
 
 
 def set_budgets(rows: Mapping[str, Node], nodes: Iterable[PlanNode]) -> None:
-    """Give nodes the budgets that their plan names."""
+    """Give new nodes the budgets that their plan names."""
     wanted = {rows[node.key]: node.budget_usd for node in nodes if node.budget_usd is not None}
     begin_for({budgets.subject_of(node): round(usd * 1_000_000) for node, usd in wanted.items()})
+
+
+def _change_budgets(rows: Mapping[str, Node], update: Sequence[PlanNode]) -> None:
+    """Budgets that the plan changes; one that only a person has changed since stays."""
+    before = _budgets(rows[node.key] for node in update)
+    for node in update:
+        row = rows[node.key]
+        if node.budget_usd == before.get(row.pk):
+            continue
+        if node.budget_usd is None:
+            drop_limit(budgets.subject_of(row))
+        else:
+            set_limit(budgets.subject_of(row), round(node.budget_usd * 1_000_000))

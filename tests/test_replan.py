@@ -14,6 +14,7 @@ from django.test import Client
 
 from agents.contracts import Assignment, PlanProposal
 from agents.contracts.plan import EdgeCondition
+from agents.models import Budget
 from swarms import control, engine, operations, plan_rows, replan
 from swarms.models import Approval, Edge, Node, Plan, Project, Swarm
 from swarms.plan_yaml import PlanFaults, read_yaml
@@ -351,3 +352,15 @@ def test_the_plan_is_changed_on_a_page_that_loses_nothing(
     assert gate.state == "void"
     viewer = client_for(user_of("vera", "acme"), team)
     assert viewer.get(f"{here}plan/change/").status_code == 403
+
+
+def test_a_budget_follows_the_plan_and_stays_where_only_words_change(project: Project, crew: Crew) -> None:
+    swarm = begin(project, crew, plan(node("a", budget_usd=1), node("b", budget_usd=2), node("c", budget_usd=3)))
+    wanted = plan(node("a", budget_usd=1, title="New"), node("b"), node("c", budget_usd=4), node("d", budget_usd=5))
+    made = replan.change(swarm, text(wanted), by=crew.by)
+    assert made.changes["reworded"] == ["a", "b", "c"]
+    engine.advance(swarm.pk)
+    names = {f"node:{one.pk}": one.key for one in Node.objects.filter(swarm=swarm)}
+    limits = {names[one.subject]: one.limit_microusd for one in Budget.objects.filter(subject__in=names)}
+    assert limits == {"a": 1_000_000, "c": 4_000_000, "d": 5_000_000}
+    assert [one.budget_usd for one in replan.current(swarm).nodes] == [1, None, 4, 5]
