@@ -62,7 +62,7 @@ def serve() -> int:
     ends, count = time.monotonic() + TURN_SECONDS, 0
     while (turn := _next()) and time.monotonic() < ends:
         with in_schema(turn.schema):
-            done = _Service(turn.swarm, ends).run()
+            done = _Shift(turn.swarm, ends).run()
             if not done:
                 # Its swarm does not run now, or somebody else claimed them: those behind must not wait for it.
                 turns.put_off_control(turn.swarm, after=hints.LOST_HINT)
@@ -78,7 +78,7 @@ def _next() -> turns.ControlTurn | None:
         return turns.next_control()
 
 
-class _Service:
+class _Shift:
     """One swarm is served until nothing of it waits, or another team's turn has come."""
 
     def __init__(self, swarm_id: UUID, ends: float) -> None:

@@ -12,6 +12,7 @@ from django.db import connection
 from django.utils import timezone
 
 from sessions.events import current_actor, publish_all
+from sessions.transitions import move_all
 from swarms import hints
 from swarms.models import Node, Swarm
 from swarms.procedures import LANES, MOST_MOVES
@@ -100,13 +101,8 @@ def take_back(nodes: Iterable[Node], to: str, *, because: str, **fields: Any) ->
     With the swarm locked: then nobody else moves them, and all are moved by one statement.
     """
     found = list(nodes)
-    moves = [
-        {"noun": "node", "id": str(node.pk), "name": node.key, "before": node.state, "after": to, "because": because}
-        for node in found
-    ]
-    ids = [node.pk for node in found]
-    Node.objects.filter(pk__in=ids).update(state=to, because=because, **fields)
-    turns.unqueue("node", *ids)
+    moves = move_all(found, to, because=because, **fields)
+    turns.unqueue("node", *(node.pk for node in found))
     return moves
 
 

@@ -68,6 +68,9 @@ def test_every_page_of_the_dashboard_is_on_the_stage(stage: Stage) -> None:
         "node-retry",
         "node-priority",
         "approval-decide",
+        "plan-change",
+        "plan-ask",
+        "swarm-rollback",
     }
     assert names - posts == set(stage.pages)
 
@@ -168,7 +171,7 @@ def test_a_swarm_tells_its_figures_and_never_makes_up_a_price(stage: Stage, alic
 
 
 def test_a_node_that_waits_says_why(stage: Stage, alice: Client) -> None:
-    assert b"Waits for printer." in alice.get("/projects/textkit/swarms/1/").content
+    assert b"Waits for printer (running)." in alice.get("/projects/textkit/swarms/1/").content
 
 
 def test_the_feed_goes_on_after_the_last_known_line(stage: Stage, alice: Client) -> None:
