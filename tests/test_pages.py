@@ -171,7 +171,7 @@ def test_a_swarm_tells_its_figures_and_never_makes_up_a_price(stage: Stage, alic
 
 
 def test_a_node_that_waits_says_why(stage: Stage, alice: Client) -> None:
-    assert b"Waits for printer (running)." in alice.get("/projects/textkit/swarms/1/").content
+    assert b"A person must decide." in alice.get("/projects/textkit/swarms/1/").content
 
 
 def test_the_feed_goes_on_after_the_last_known_line(stage: Stage, alice: Client) -> None:

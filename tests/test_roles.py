@@ -195,9 +195,9 @@ def test_the_operators_admin_is_for_staff_only(client_for: ClientFor, acme: Team
     form = {
         "name": "Acme", "domains-TOTAL_FORMS": 0, "domains-INITIAL_FORMS": 0,
         "share-TOTAL_FORMS": 1, "share-INITIAL_FORMS": 1, "share-0-team": acme.pk,
-        "share-0-weight": "2.5", "share-0-cap": "7",
+        "share-0-weight": "2.5", "share-0-cap": "7", "share-0-max_waiting": "9", "share-0-max_swarms": "8",
     }  # fmt: skip
     assert staff.post(f"/operator/tenants/team/{acme.pk}/change/", form).status_code == 302
     share.refresh_from_db()
-    assert (share.weight, share.cap) == (2.5, 7)
+    assert (share.weight, share.cap, share.max_waiting, share.max_swarms) == (2.5, 7, 9, 8)
     assert staff.get(f"/operator/tenants/team/{acme.pk}/delete/").status_code == 403
