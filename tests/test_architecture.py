@@ -109,7 +109,7 @@ def test_nobody_enters_a_team_with_django_tenants_own_context() -> None:
 
 def test_states_change_by_moves_only() -> None:
     """No `row.state = …` and no `update(state=…)` outside the verbs made for it."""
-    verbs = {"sessions/transitions.py", "swarms/progress.py"}
+    verbs = {"sessions/transitions.py"}
     # Teams live in public and have no events of their own; a part of a message has states, but no table of moves.
     verbs |= {"tenants/provisioning.py", "sessions/transcript.py"}
     for path, tree in trees():
