@@ -60,6 +60,7 @@ HEARTBEAT_SECONDS = env_float("WAGGLE_HEARTBEAT_SECONDS", 10, minimum=0.2)
 TICK_SECONDS = env_float("WAGGLE_TICK_SECONDS", 0.5, minimum=0.05)
 SWEEP_SECONDS = env_float("WAGGLE_SWEEP_SECONDS", 5, minimum=0.1)
 VERIFY_SECONDS = env_float("WAGGLE_VERIFY_SECONDS", 3600, minimum=0)
+TICKER_METRICS_PORT = env_int("WAGGLE_TICKER_METRICS_PORT", 0, minimum=0, maximum=65_535)
 
 # daphne serves `manage.py runserver`; loading it costs every other process a third of a second.
 DAPHNE = ["daphne"] if "runserver" in sys.argv else []

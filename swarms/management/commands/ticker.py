@@ -9,6 +9,7 @@ import structlog
 from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import OperationalError, close_old_connections, connection
+from prometheus_client import start_http_server
 
 from sessions.relay import Relay
 from swarms import reconcile
@@ -29,6 +30,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Tick until SIGTERM."""
         stop = ending()
+        if settings.TICKER_METRICS_PORT:
+            start_http_server(settings.TICKER_METRICS_PORT)
         while not stop.is_set():
             try:
                 with psycopg.connect(**_parameters(), autocommit=True) as leader:
