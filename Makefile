@@ -6,6 +6,8 @@
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
+# Test files that run side by side; each has databases of its own.
+JOBS ?= 2
 DATA := $(if $(WAGGLE_DATA_DIR),$(WAGGLE_DATA_DIR),var)
 # In a folder that is not ours to write, everything goes into the data folder.
 VENV ?= $(shell if test -w . && { ! test -e .venv || test -O .venv; }; then echo .venv; else echo "$(DATA)/venv"; fi)
@@ -68,8 +70,8 @@ demo: setup ## Run the sample swarm to its end; GOAL="…" REPO=… for your own
 up: setup ## Run the whole platform until Ctrl-C
 	@exec $(RUN) manage.py up $(ARGS)
 
-test: setup test-tools ## Run the tests; ARGS="-k name" for some of them
-	@exec $(RUN) -m pytest $(ARGS)
+test: setup test-tools ## Run the tests; ARGS="-k name" for some of them, JOBS=4 for more side by side
+	@exec $(RUN) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 # What tests need beside Python packages; those that miss something say that they were left out.
 test-tools:

@@ -42,12 +42,20 @@ os.environ["WAGGLE_HOST"], os.environ["WAGGLE_PORT"] = "waggle.localhost", "8000
 from config.services import ensure, stop  # noqa: E402
 
 _missing = {"DATABASE_URL": "postgres", "REDIS_URL": "valkey"}
+if _worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    # What the process that hands out the tests has started is its own.
+    for _name in os.environ.pop("WAGGLE_TEST_STARTED", "").split():
+        del os.environ[_name]
 if _own := tuple(service for name, service in _missing.items() if not os.environ.get(name)):
     os.environ |= ensure(DATA_FOLDER, only=_own, bound=True)
+    os.environ["WAGGLE_TEST_STARTED"] = " ".join(name for name in _missing if _missing[name] in _own)
     atexit.register(stop, DATA_FOLDER)
 
 from config.settings import *  # noqa: E402, F403
-from config.settings import DRAMATIQ_BROKER  # noqa: E402
+from config.settings import DATABASES, DRAMATIQ_BROKER  # noqa: E402
+
+if _worker:
+    DATABASES["default"]["TEST"] = {"NAME": f"test_{DATABASES['default']['NAME']}_{_worker}"}
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 DRAMATIQ_BROKER = DRAMATIQ_BROKER | {"BROKER": "dramatiq.brokers.stub.StubBroker", "OPTIONS": {}}
