@@ -19,6 +19,8 @@ from dramatiq.middleware import SkipMessage
 from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker
 
+from agents.models import Server
+from sessions.models import Session, Subject
 from tenants import provisioning, signup
 from tenants.context import current_schema, in_schema
 from tenants.members import add_member
@@ -97,7 +99,10 @@ def committed_team(django_db_setup: None, django_db_blocker: pytest.FixtureReque
             with in_schema(found.schema_name):
                 yield found
         finally:
-            _empty(found.schema_name)
+            # A test may also have written into another team.
+            for schema in Team.objects.filter(state="ready").values_list("schema_name", flat=True):
+                if schema == found.schema_name or _has_rows(schema):
+                    _empty(schema)
             # Not by delete(): it would look in public for rows of teams that point at the users.
             Membership.objects.filter(team=found)._raw_delete("default")
             User.objects.exclude(pk__in=people)._raw_delete("default")
@@ -106,6 +111,11 @@ def committed_team(django_db_setup: None, django_db_blocker: pytest.FixtureReque
 
 
 _QUEUES = ("ticket", "due", "outbox", "placement", "runner", "token", "invitation")
+
+
+def _has_rows(schema: str) -> bool:
+    with in_schema(schema):
+        return Subject.objects.exists() or Session.objects.exists() or Server.objects.exists()
 
 
 def _empty(schema: str) -> None:
