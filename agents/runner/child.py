@@ -4,9 +4,9 @@ import asyncio
 import os
 import signal
 import threading
-import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -117,14 +117,22 @@ async def _report(reports: Reports, outcome: Outcome) -> None:
 
 
 def _progress(control: Connection) -> Callable[[int], None]:
-    """Tells the runner the count of records, a few times a second at most."""
-    told = 0.0
+    """Tells the runner the count of records, a few times a second at most; the last one is told, too."""
+    latest = 0
+    waits = False
+
+    def send() -> None:
+        nonlocal waits
+        waits = False
+        with suppress(OSError):  # the runner is gone, and so are we in a moment
+            control.send(("progress", latest))
 
     def tell(count: int) -> None:
-        nonlocal told
-        if (now := time.monotonic()) - told >= PROGRESS_SECONDS:
-            told = now
-            control.send(("progress", count))
+        nonlocal latest, waits
+        latest = count
+        if not waits:
+            waits = True
+            asyncio.get_running_loop().call_later(PROGRESS_SECONDS, send)
 
     return tell
 
