@@ -7,9 +7,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from config.env import PROJECT_ROOT
@@ -52,9 +53,14 @@ class Stage:
                 process.wait()
 
     def cpu(self) -> float:
-        """CPU seconds so far of the platform's processes, its databases and this one."""
-        roots = [process.pid for process in self.processes.values()] + [mark.pid for mark in marks(self.folder).values()]
-        return sum(_seconds(pid) for pid in _descendants(roots)) + sum(os.times()[:4])
+        """CPU seconds so far of the platform's processes and its databases."""
+        return self.cpu_of_services() + sum(
+            _seconds(pid) for pid in _descendants([process.pid for process in self.processes.values()])
+        )
+
+    def cpu_of_services(self) -> float:
+        """CPU seconds so far of Postgres and Valkey."""
+        return sum(_seconds(pid) for pid in _descendants([mark.pid for mark in marks(self.folder).values()]))
 
     def log(self, name: str) -> str:
         """What a process printed."""
@@ -71,6 +77,9 @@ def stage(**variables: str) -> Iterator[Stage]:
         "WAGGLE_PORT": str(free_port()),
         "WAGGLE_LOG_FORMAT": "json",
         "WAGGLE_LOCAL_SOURCES": "1",
+        "WAGGLE_MODEL_BASE_URL": f"http://127.0.0.1:{free_port()}/v1",
+        "WAGGLE_MODEL_NAME": "rehearsal",
+        "WAGGLE_MODEL_REHEARSAL": "1",
         "DJANGO_SETTINGS_MODULE": "config.settings",
         **variables,
     }
@@ -98,14 +107,18 @@ def workers(at: Stage, count: int = 2) -> None:
     for number in range(count):
         at.start(f"worker-{number}", "-m", "dramatiq", "config.worker", "--processes", "1", "--threads", "4")
     for name in [name for name in at.processes if name.startswith("worker")]:
-        wait_for(lambda name=name: "is ready for action" in at.log(name), f"{name} does not start")  # type: ignore[misc]
-    wait_for(lambda: "ticker leads" in at.log("ticker"), "the ticker does not start")
+        wait_for(partial(_says, at, name, "is ready for action"), f"{name} does not start")
+    wait_for(partial(_says, at, "ticker", "ticker leads"), "the ticker does not start")
 
 
-def wait_for(holds: object, otherwise: str, *, seconds: float = 120) -> None:
+def _says(at: Stage, name: str, words: str) -> bool:
+    return words in at.log(name)
+
+
+def wait_for(holds: Callable[[], bool], otherwise: str, *, seconds: float = 120) -> None:
     """Until `holds()` is true. Raises TimeoutError."""
     deadline = time.monotonic() + seconds
-    while not holds():  # type: ignore[operator]
+    while not holds():
         if time.monotonic() > deadline:
             raise TimeoutError(otherwise)
         time.sleep(0.02)

@@ -2,8 +2,7 @@
 
 from uuid import UUID
 
-from django.db import transaction
-from django.utils import timezone
+from django.db import connection, transaction
 
 from agents.contracts import PlanNode, PlanProposal
 from bench.shapes import Edges
@@ -32,7 +31,7 @@ def proposal(nodes: int, edges: Edges) -> PlanProposal:
     return PlanProposal(
         summary="bench",
         nodes=tuple(
-            PlanNode(key=f"n{n}", title=f"n{n}", kind="noop", depends_on=tuple(parents.get(n, ()))) for n in range(nodes)
+            PlanNode(key=f"n{n}", title="m", kind="noop", depends_on=tuple(parents.get(n, ()))) for n in range(nodes)
         ),
     )
 
@@ -63,25 +62,36 @@ def adopt(of: Team, swarm: UUID) -> None:
 def is_done(of: Team, swarm: UUID) -> bool:
     """Whether every node has ended."""
     with in_schema(of.schema_name):
-        return not Node.objects.filter(swarm=swarm).exclude(state="succeeded").exists()
+        nodes = Node.objects.filter(swarm=swarm)
+        return nodes.exists() and not nodes.exclude(state="succeeded").exists()
 
 
 def waits(of: Team, swarm: UUID) -> list[float]:
-    """Milliseconds from the end of its last parent (or its adoption) to the start of each node, sorted."""
-    with in_schema(of.schema_name):
-        nodes = {node.pk: node for node in Node.objects.filter(swarm=swarm)}
-        last = {}
-        for parent, child in Node.objects.filter(swarm=swarm).values_list("edges_in__parent", "pk"):
-            if parent:
-                last[child] = max(last.get(child, nodes[parent].ended_at), nodes[parent].ended_at)
-    return sorted(
-        (node.started_at - last[pk]).total_seconds() * 1000 for pk, node in nodes.items() if pk in last
-    )
+    """Milliseconds from the end of its last parent to the start of each node, sorted."""
+    return sorted(_read(of, _WAITS, swarm))
 
 
 def wall(of: Team, swarm: UUID) -> float:
     """Seconds from the first start to the last end."""
-    with in_schema(of.schema_name):
-        nodes = Node.objects.filter(swarm=swarm)
-        began = min(node.started_at or timezone.now() for node in nodes)
-        return (max(node.ended_at for node in nodes) - began).total_seconds()
+    [seconds] = _read(of, _WALL, swarm)
+    return seconds
+
+
+_WALL = "SELECT extract(epoch FROM max(ended_at) - min(started_at)) FROM swarms_node WHERE swarm_id = %s"
+_WAITS = """
+SELECT extract(epoch FROM n.started_at - max(p.ended_at)) * 1000 FROM swarms_node n
+JOIN swarms_edge e ON e.child_id = n.id JOIN swarms_node p ON p.id = e.parent_id
+WHERE n.swarm_id = %s GROUP BY n.id
+"""
+
+
+def _read(of: Team, sql: str, swarm: UUID) -> list[float]:
+    with in_schema(of.schema_name), connection.cursor() as cursor:
+        cursor.execute(sql, [swarm])
+        return [float(row[0]) for row in cursor.fetchall()]
+
+
+def first_start(of: Team, swarm: UUID) -> float:
+    """When its first node started, in seconds since 1970."""
+    [seconds] = _read(of, "SELECT extract(epoch FROM min(started_at)) FROM swarms_node WHERE swarm_id = %s", swarm)
+    return seconds

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -55,7 +55,8 @@ from config.settings import *  # noqa: E402, F403
 from config.settings import DATABASES, DRAMATIQ_BROKER  # noqa: E402
 
 if _worker:
-    DATABASES["default"]["TEST"] = {"NAME": f"test_{DATABASES['default']['NAME']}_{_worker}"}
+    _default: dict[str, Any] = DATABASES["default"]
+    _default["TEST"] = {"NAME": f"test_{DATABASES['default']['NAME']}_{_worker}"}
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 DRAMATIQ_BROKER = DRAMATIQ_BROKER | {"BROKER": "dramatiq.brokers.stub.StubBroker", "OPTIONS": {}}
