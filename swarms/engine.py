@@ -233,6 +233,7 @@ def _move_swarm(swarm: Swarm, action: MoveSwarm) -> None:
 def stop_work(swarm: Swarm, *, because: str) -> None:
     """A swarm is cancelling or failing: let nothing new start, and ask everything live to stop."""
     approvals.void(swarm, because=because)
+    progress.end_waiting(swarm, NodeState.CANCELLED, because=because)
     open_plans = swarm.plans.filter(state__in=[PlanState.DRAFTING, PlanState.PROPOSED, PlanState.INVALID])
     for plan in open_plans.select_related("swarm"):
         move(plan, PlanState.SUPERSEDED, because=because)

@@ -11,7 +11,7 @@ from swarms import dispatch, reconcile
 from tenants.models import Team
 from tests.machine import SwarmMachine
 
-EXAMPLES = int(os.environ.get("WAGGLE_MACHINE_EXAMPLES", "25"))
+EXAMPLES = int(os.environ.get("WAGGLE_MACHINE_EXAMPLES", "15"))
 """More of them, and other ones each time, for a long run: WAGGLE_MACHINE_EXAMPLES=500."""
 
 # A smaller history is found by hand sooner than by trying thousands; WAGGLE_MACHINE_SHRINK=1 tries them.
