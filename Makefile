@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .ONESHELL:
 .SHELLFLAGS := -euc
-.PHONY: help setup demo up test test-tools test-fresh lint reset clean
+.PHONY: help setup demo up test test-tools test-fresh bench chaos lint reset clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -100,10 +100,16 @@ test-fresh: ## Run tests and demo in a fresh clone of the last commit
 	$(MAKE) test VENV=.venv
 	$(MAKE) demo VENV=.venv
 
+bench: setup ## Measure the engine, with floors from the same run; ARGS="dags idle" for some cases
+	@exec $(RUN) -m bench $(ARGS)
+
+chaos: setup ## Kill everything while swarms run, and look at what is left; ARGS=7 for another seed
+	@exec $(RUN) -m bench.chaos $(ARGS)
+
 lint: setup ## Check style, types and imports
 	@$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
-	$(RUN) -m mypy config swarms agents sessions tenants tests
+	$(RUN) -m mypy config swarms agents sessions tenants tests bench
 	"$(VENV)/bin/lint-imports"
 
 reset: setup ## Delete databases, repositories and logs in the data folder (asks; YES=1 does not)

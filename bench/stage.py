@@ -55,12 +55,12 @@ class Stage:
     def cpu(self) -> float:
         """CPU seconds so far of the platform's processes and its databases."""
         return self.cpu_of_services() + sum(
-            _seconds(pid) for pid in _descendants([process.pid for process in self.processes.values()])
+            _seconds(pid) for pid in descendants([process.pid for process in self.processes.values()])
         )
 
     def cpu_of_services(self) -> float:
         """CPU seconds so far of Postgres and Valkey."""
-        return sum(_seconds(pid) for pid in _descendants([mark.pid for mark in marks(self.folder).values()]))
+        return sum(_seconds(pid) for pid in descendants([mark.pid for mark in marks(self.folder).values()]))
 
     def log(self, name: str) -> str:
         """What a process printed."""
@@ -124,7 +124,8 @@ def wait_for(holds: Callable[[], bool], otherwise: str, *, seconds: float = 120)
         time.sleep(0.02)
 
 
-def _descendants(roots: list[int]) -> set[int]:
+def descendants(roots: list[int]) -> set[int]:
+    """These processes, and all that come from them."""
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

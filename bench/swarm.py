@@ -6,6 +6,7 @@ from django.db import connection, transaction
 
 from agents.contracts import PlanNode, PlanProposal
 from bench.shapes import Edges
+from sessions.transitions import move
 from swarms import engine, planner
 from swarms.models import Goal, Node, Plan, Project, Swarm
 from tenants import provisioning, signup
@@ -40,10 +41,7 @@ def proposed(of: Team, plan: PlanProposal) -> UUID:
     """A swarm whose plan waits to be adopted: everything before the engine begins."""
     with in_schema(of.schema_name), transaction.atomic():
         owner = User.objects.get(memberships__team=of)
-        project = Project.objects.filter(slug="bench").first() or Project.objects.create(
-            slug="bench", name="bench", source="/nowhere", state="ready", head=COMMIT, approve_plan=False,
-            approve_landing=False, max_nodes=100_000, created_by=owner,
-        )  # fmt: skip
+        project = Project.objects.filter(slug="bench").first() or _project(owner)
         number = Goal.objects.count() + 1
         goal = Goal.objects.create(project=project, number=number, text="bench", created_by=owner)
         swarm = Swarm.objects.create(
@@ -51,6 +49,21 @@ def proposed(of: Team, plan: PlanProposal) -> UUID:
         )
         planner.propose(Plan.objects.create(swarm=swarm, version=1, source="yaml", created_by=owner), plan)
     return swarm.pk
+
+
+def _project(owner: User) -> Project:
+    made = Project.objects.create(
+        slug="bench",
+        name="bench",
+        source="/nowhere",
+        head=COMMIT,
+        approve_plan=False,
+        approve_landing=False,
+        max_nodes=100_000,
+        created_by=owner,
+    )
+    move(made, "ready", because="it has no repository")
+    return made
 
 
 def adopt(of: Team, swarm: UUID) -> None:
