@@ -221,6 +221,15 @@ BEGIN
     SELECT 1 FROM public.tenants_ticket x WHERE x.swarm = p_swarm AND x.lane = 'control');
   is_over := jsonb_array_length(claimed) = 0 AND lanes = '{{}}' AND NOT EXISTS (
     SELECT 1 FROM swarms_node n WHERE n.swarm_id = p_swarm AND n.state NOT IN ({_words(NODE_ENDED)}));
+  -- Should this worker end before it has followed up, the clock does.
+  IF asks > 0 OR is_over THEN
+    INSERT INTO public.tenants_due (team_id, kind, subject, due_at)
+    VALUES (p_team, 'advance', p_swarm, v_now + interval '2 seconds') ON CONFLICT (kind, subject) DO NOTHING;
+  END IF;
+  IF lanes ? 'git' THEN
+    INSERT INTO public.tenants_due (team_id, kind, subject, due_at)
+    VALUES (p_team, 'revert', p_swarm, v_now + interval '2 seconds') ON CONFLICT (kind, subject) DO NOTHING;
+  END IF;
 END $body$;
 """
 DROP_STEP = "DROP FUNCTION swarms_step(uuid, uuid, uuid[], uuid[], int, interval);"
