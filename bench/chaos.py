@@ -213,9 +213,7 @@ class Chaos:
         for violation in told["violations"][:10]:
             print(violation)
         slowest = max(delays, default=0.0)
-        print(
-            f"{nodes} nodes; {len(delays)} attempts were lost with their worker and made again (at most {slowest:.1f} s)"
-        )
+        print(f"{nodes} nodes; {len(delays)} attempts were lost and made again (at most {slowest:.1f} s)")
         return [name for name, (value, most) in self.figures.items() if value > most]
 
 
