@@ -9,6 +9,7 @@ import structlog
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models.functions import Now
+from django.utils import timezone
 from structlog.contextvars import bound_contextvars
 
 from agents import executions, timeouts
@@ -52,7 +53,10 @@ def _step(swarm_id: UUID) -> None:
         if not (Ticket.objects.filter(swarm=swarm_id, lane="control").exists() or claimed.exists()):
             turns.settled("step", swarm_id)
             return
-    turns.postpone("step", swarm_id, after=AGAIN)
+        first = claimed.order_by("lease_until").values_list("lease_until", flat=True).first()
+    # Who claimed something may be dead: then it is looked at as soon as its lease is over.
+    until = first - timezone.now() if first else AGAIN
+    turns.postpone("step", swarm_id, after=min(AGAIN, max(until, timedelta(milliseconds=50))))
     send_on_commit("step", str(swarm_id))
 
 
