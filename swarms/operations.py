@@ -113,6 +113,7 @@ def drain(swarm: Swarm, *, by: User | None) -> None:
         because = f"drained by {name_of(by)}"
         _change(locked, SwarmState.DRAINING, because, ALLOWED["drain"])
         approvals.void(locked, because=because, kind="node")
+        turns.unqueue("node", *locked.nodes.filter(state=NodeState.READY).values_list("pk", flat=True))
         hints.merge(swarm.pk)
         hints.advance(swarm.pk)
 

@@ -34,7 +34,9 @@ window.complaints = [];
 document.addEventListener("securitypolicyviolation", (e) =>
   window.complaints.push(`${e.violatedDirective} ${e.blockedURI} ${e.sourceFile}:${e.lineNumber}`));
 window.addEventListener("error", (e) => window.complaints.push(e.message));
-window.addEventListener("unhandledrejection", (e) => window.complaints.push(String(e.reason)));
+// That the browser gives up the animation between two pages is no fault of theirs.
+window.addEventListener("unhandledrejection", (e) =>
+  /Transition was (aborted|skipped)/.test(e.reason) || window.complaints.push(String(e.reason)));
 """
 Visit = Callable[..., Page]
 

