@@ -12,7 +12,7 @@ from django.db import connection
 from bench import shapes, swarm
 from bench.floors import postgres_loop
 from bench.shapes import Edges
-from bench.stage import Stage, wait_for
+from bench.stage import Stage, seconds_of, wait_for
 from tenants.context import PUBLIC, in_schema
 from tenants.models import Team
 
@@ -34,6 +34,13 @@ def commits() -> int:
         return int(cursor.fetchone()[0])
 
 
+def cpu_of_platform(at: Stage) -> float:
+    """CPU seconds so far of the platform and its databases, without what this process costs them: it only looks."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return at.cpu() - seconds_of(int(cursor.fetchone()[0]))
+
+
 def run(of: Team, made: UUID) -> None:
     """Adopt a proposed swarm and wait until all its nodes have ended."""
     swarm.adopt(of, made)
@@ -43,27 +50,31 @@ def run(of: Team, made: UUID) -> None:
 def measure(at: Stage, of: Team, name: str, nodes: int, edges: Edges) -> Figures:
     """Medians of some rounds; floor and engine take turns, so that both meet the same noise."""
     url, plan = os.environ["DATABASE_URL"], swarm.proposal(nodes, edges)
-    floors, walls, cpus, floor_cpus, waits, spent = [], [], [], [], [], []
+    floors, walls, cpus, waits, spent = [], [], [], [], []
     for _ in range(ROUNDS):
-        seconds, cpu = postgres_loop(url, nodes, edges, at.cpu_of_services)
-        floors.append(seconds)
-        floor_cpus.append(cpu)
+        with at.silence():
+            floors.append(postgres_loop(url, nodes, edges, at.cpu_of_services))
+        time.sleep(0.5)  # what the clock missed meanwhile is done
         made = swarm.proposed(of, plan)
-        before, committed = at.cpu(), commits()
+        before, committed = cpu_of_platform(at), commits()
         run(of, made)
         time.sleep(0.3)  # the relay comes to its end, too
-        cpus.append(at.cpu() - before)
+        cpus.append(cpu_of_platform(at) - before)
         spent.append(commits() - committed)
         walls.append(swarm.wall(of, made))
         waits.append(swarm.waits(of, made))
+    floor = median(one.seconds for one in floors)
+    floor_cpu = median(one.cpu for one in floors)
     usual = sorted(waits, key=lambda found: quantile(found, 0.95))[ROUNDS // 2]
     return {
         f"engine.{name}.ms_per_node": median(walls) * 1000 / nodes,
-        f"engine.{name}.floor_ms_per_node": median(floors) * 1000 / nodes,
-        f"engine.{name}.ratio": median(walls) / median(floors),
+        f"engine.{name}.floor_ms_per_node": floor * 1000 / nodes,
+        f"engine.{name}.ratio": median(walls) / floor,
         f"engine.{name}.cpu_ms_per_node": median(cpus) * 1000 / nodes,
-        f"engine.{name}.cpu_ratio": median(cpus) / median(floor_cpus),
+        f"engine.{name}.floor_cpu_ms_per_node": floor_cpu * 1000 / nodes,
+        f"engine.{name}.cpu_ratio": median(cpus) / floor_cpu,
         f"engine.{name}.commits_per_node": median(spent) / nodes,
+        f"engine.{name}.floor_commits_per_node": median(one.commits for one in floors) / nodes,
         f"engine.{name}.wait_p50_ms": quantile(usual, 0.5),
         f"engine.{name}.wait_p95_ms": quantile(usual, 0.95),
     }
@@ -75,7 +86,7 @@ def dags(at: Stage, of: Team) -> Figures:
     for name, shape in (("chain100", shapes.chain()), ("fan200", shapes.fan()), ("layered500", shapes.layered())):
         found |= measure(at, of, name, *shape)
     names = ("chain100", "fan200", "layered500")
-    found["engine.cpu_ratio"] = median(found[f"engine.{name}.cpu_ratio"] for name in names)
+    found["engine.cpu_ratio"] = max(found[f"engine.{name}.cpu_ratio"] for name in names)
     found["engine.ready_to_started_p95_ms"] = max(found[f"engine.{name}.wait_p95_ms"] for name in names)
     return found
 

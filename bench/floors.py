@@ -3,7 +3,7 @@
 import multiprocessing
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -11,78 +11,97 @@ from bench.shapes import Edges
 
 SCHEMA = """
 DROP SCHEMA IF EXISTS floor CASCADE; CREATE SCHEMA floor;
-CREATE TABLE floor.node (id int PRIMARY KEY, state text NOT NULL, deps int NOT NULL);
+CREATE TABLE floor.node (
+  id int PRIMARY KEY, state text NOT NULL, deps int NOT NULL, started_at timestamptz, ended_at timestamptz
+);
 CREATE TABLE floor.edge (parent int NOT NULL, child int NOT NULL);
 CREATE INDEX ON floor.edge (parent);
 CREATE INDEX ON floor.node (id) WHERE state = 'ready';
+CREATE FUNCTION floor.step(p_id int, OUT next int, OUT released int, OUT is_over boolean) LANGUAGE plpgsql AS $$
+BEGIN
+  released := 0;
+  IF p_id IS NOT NULL THEN
+    UPDATE floor.node SET state = 'done', ended_at = clock_timestamp() WHERE id = p_id AND state = 'running';
+    WITH children AS (
+      UPDATE floor.node n SET deps = deps - 1, state = CASE WHEN deps = 1 THEN 'ready' ELSE state END
+      FROM floor.edge e WHERE e.parent = p_id AND n.id = e.child RETURNING n.state
+    ) SELECT count(*) INTO released FROM children WHERE state = 'ready';
+  END IF;
+  UPDATE floor.node n SET state = 'running', started_at = clock_timestamp() FROM (
+    SELECT id FROM floor.node WHERE state = 'ready' ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
+  ) x WHERE n.id = x.id RETURNING n.id INTO next;
+  is_over := next IS NULL AND NOT EXISTS (SELECT 1 FROM floor.node WHERE state <> 'done');
+END $$;
 """
-# One fsynced commit a node: it completes this one, releases its children and claims the next.
-STEP = """
-WITH done AS (UPDATE floor.node SET state = 'done' WHERE id = %(id)s AND state = 'running' RETURNING id),
-released AS (
-  UPDATE floor.node n SET deps = deps - 1, state = CASE WHEN deps = 1 THEN 'ready' ELSE state END
-  FROM floor.edge e, done WHERE e.parent = done.id AND n.id = e.child RETURNING n.id, n.state
-), next AS (
-  SELECT id FROM floor.node WHERE state = 'ready' ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
-), claimed AS (
-  UPDATE floor.node n SET state = 'running' FROM next WHERE n.id = next.id RETURNING n.id
-) SELECT (SELECT id FROM claimed), (SELECT count(*) FROM released WHERE state = 'ready')
-"""
-_CLAIM = """
-UPDATE floor.node n SET state = 'running' FROM (
-  SELECT id FROM floor.node WHERE state = 'ready' ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
-) x WHERE n.id = x.id RETURNING n.id
-"""
+_STEP = "SELECT next, released, is_over FROM floor.step(%s)"
+_WALL = "SELECT extract(epoch FROM max(ended_at) - min(started_at)) FROM floor.node"
 
 
-def _loop(url: str, go: Any, cpu: Any) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
+class Floor(NamedTuple):
+    """A DAG on the floor: seconds from its first start to its last end, CPU seconds with the database's, commits."""
+
+    seconds: float
+    cpu: float
+    commits: int
+
+
+def _loop(url: str, go: Any, wakes: Any, spent: Any, commits: Any) -> None:
+    """One fsynced commit a node: it completes this one, releases its children and claims the next."""
+    with psycopg.connect(url, autocommit=True, prepare_threshold=0) as connection:
         go.wait()
-        began = time.process_time()
-        node = None
+        began, node = time.process_time(), None
         while True:
-            row = connection.execute(STEP, {"id": node}).fetchone() if node is not None else None
-            node = row[0] if row else None
+            row = connection.execute(_STEP, [node]).fetchone()
+            assert row is not None
+            commits.value += 1
+            node, released, is_over = row
+            if is_over:
+                wakes.release()  # the other one is done as well
+                break
+            if released > (node is not None):
+                wakes.release()  # there is more than this process takes
             if node is None:
-                # What this very statement released it does not see: claim by itself.
-                row = connection.execute(_CLAIM).fetchone()
-                node = row[0] if row else None
-            if node is None:
-                left = connection.execute("SELECT 1 FROM floor.node WHERE state <> 'done' LIMIT 1").fetchone()
-                if left is None:
-                    break
-                time.sleep(0.0005)
-        cpu.value = time.process_time() - began
+                wakes.acquire(timeout=1)
+        spent.value = time.process_time() - began
 
 
-def postgres_loop(
-    url: str, nodes: int, edges: Edges, services: Callable[[], float] = lambda: 0.0
-) -> tuple[float, float]:
-    """Seconds, and CPU seconds, for a DAG with two processes that claim and complete, and nothing else.
+def lay(connection: psycopg.Connection[Any], nodes: int, edges: Edges) -> None:
+    """The tables of the floor, with a DAG in them."""
+    connection.execute(SCHEMA)
+    deps = [0] * nodes
+    for _, child in edges:
+        deps[child] += 1
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO floor.node VALUES (%s, %s, %s)",
+            [(n, "ready" if not deps[n] else "blocked", deps[n]) for n in range(nodes)],
+        )
+        cursor.executemany("INSERT INTO floor.edge VALUES (%s, %s)", edges)
+    connection.execute("ANALYZE floor.node, floor.edge")
 
-    `services` tells the CPU seconds so far of the database.
+
+def postgres_loop(url: str, nodes: int, edges: Edges, services: Callable[[], float] = lambda: 0.0) -> Floor:
+    """A DAG with two processes that claim and complete, and nothing else.
+
+    `services` tells the CPU seconds so far of the database, which nobody else should use meanwhile.
     """
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(SCHEMA)
-        deps = [0] * nodes
-        for _, child in edges:
-            deps[child] += 1
-        with connection.cursor() as cursor:
-            cursor.executemany(
-                "INSERT INTO floor.node VALUES (%s, %s, %s)",
-                [(n, "ready" if not deps[n] else "blocked", deps[n]) for n in range(nodes)],
-            )
-            cursor.executemany("INSERT INTO floor.edge VALUES (%s, %s)", edges)
-        connection.execute("ANALYZE floor.node, floor.edge")
     context = multiprocessing.get_context("spawn")
-    go, cpus = context.Event(), [context.Value("d", 0.0) for _ in range(2)]
-    running = [context.Process(target=_loop, args=(url, go, cpu)) for cpu in cpus]
-    for process in running:
-        process.start()
-    time.sleep(1)
-    before, began = services(), time.monotonic()
-    go.set()
-    for process in running:
-        process.join()
-    seconds = time.monotonic() - began
-    return seconds, services() - before + sum(cpu.value for cpu in cpus)
+    go, wakes = context.Event(), context.Semaphore(0)
+    spent, commits = [context.Value("d", 0.0) for _ in range(2)], [context.Value("i", 0) for _ in range(2)]
+    running = [
+        context.Process(target=_loop, args=(url, go, wakes, one, many))
+        for one, many in zip(spent, commits, strict=True)
+    ]
+    with psycopg.connect(url, autocommit=True) as connection:
+        lay(connection, nodes, edges)
+        for process in running:
+            process.start()
+        time.sleep(1)
+        before = services()
+        go.set()
+        for process in running:
+            process.join()
+        cpu = services() - before + sum(one.value for one in spent)
+        row = connection.execute(_WALL).fetchone()
+    assert row is not None
+    return Floor(float(row[0]), cpu, sum(many.value for many in commits))

@@ -55,12 +55,24 @@ class Stage:
     def cpu(self) -> float:
         """CPU seconds so far of the platform's processes and its databases."""
         return self.cpu_of_services() + sum(
-            _seconds(pid) for pid in descendants([process.pid for process in self.processes.values()])
+            seconds_of(pid) for pid in descendants([process.pid for process in self.processes.values()])
         )
+
+    @contextmanager
+    def silence(self) -> Iterator[None]:
+        """Stop all processes of the platform, so that something else is measured on its databases."""
+        pids = descendants([process.pid for process in self.processes.values()])
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
 
     def cpu_of_services(self) -> float:
         """CPU seconds so far of Postgres and Valkey."""
-        return sum(_seconds(pid) for pid in descendants([mark.pid for mark in marks(self.folder).values()]))
+        return sum(seconds_of(pid) for pid in descendants([mark.pid for mark in marks(self.folder).values()]))
 
     def log(self, name: str) -> str:
         """What a process printed."""
@@ -140,7 +152,7 @@ def descendants(roots: list[int]) -> set[int]:
     return found
 
 
-def _seconds(pid: int) -> float:
+def seconds_of(pid: int) -> float:
     """CPU seconds of a process and of those of its children that have ended."""
     try:
         words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
