@@ -26,6 +26,7 @@ from sessions.events import acting
 from sessions.models import Session
 from sessions.transitions import move
 from tenants import tokens, turns
+from tenants.faults import crash_point
 from tenants.models import Domain, Due, Placement, Runner, Team
 from tenants.trace import begin_trace, current_trace
 
@@ -162,6 +163,7 @@ def accept(execution_id: UUID, fence: UUID) -> str:
             limit(execution)
             settlement().started(execution)
         extend(execution)
+    crash_point("attempt.begun")
     return "cancel" if execution.cancel_at else "continue"
 
 
@@ -200,7 +202,9 @@ def receive(execution_id: UUID, fence: UUID, outcome: Outcome, *, takes_next: bo
         if not _end(execution, *_verdict(outcome), outcome=report):
             raise Stale(str(execution_id))
         settlement().settled(execution, outcome, facts)
-        return Receipt(next=settlement().next(execution) if takes_next else None)
+        follows = settlement().next(execution) if takes_next else None
+        crash_point("outcome.settling")
+        return Receipt(next=follows)
 
 
 def _has(execution_id: UUID, fence: UUID, report: dict[str, Any]) -> bool:
@@ -260,6 +264,7 @@ def end(execution_id: UUID, to: str, *, reason: str, because: str, guard: Q | No
             return False
         if not _end(execution, to, reason, because):
             return False
+        crash_point("lease.ending")
         settlement().ended(execution)
     logger.info("execution ended", execution=str(execution_id), state=to, because=because)
     return True

@@ -22,6 +22,7 @@ from agents.models import Budget, Execution
 from agents.provider import Call, Receive, Refused, Scope, Send, ask, openai_error
 from tenants import tokens
 from tenants.context import PUBLIC, in_schema
+from tenants.faults import crash_point
 from tenants.middleware import find_team
 from tenants.states import TeamState
 
@@ -173,6 +174,7 @@ async def _carry(caller: Caller, call: Call, receive: Receive, send: Send, held:
             status = int(HTTPStatus.OK) if meter.is_complete else CLIENT_GONE
         else:
             status = NOT_REACHED if problem else asking.result()
+        crash_point("gateway.answered")
         await _note(caller, meter, status, time.monotonic() - begun, held)
     if problem is not None:
         raise problem

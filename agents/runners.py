@@ -19,6 +19,7 @@ from agents.models import Execution
 from agents.states import ExecutionState
 from tenants import tokens
 from tenants.context import in_schema
+from tenants.faults import crash_point
 from tenants.models import Placement, Runner
 
 logger = structlog.get_logger(__name__)
@@ -91,6 +92,7 @@ def pending(runner_id: UUID, channel: str) -> list[Assignment]:
         with in_schema(placement.team.schema_name):
             if assignment := executions.deliver(placement.execution, placement.team):
                 found.append(assignment)
+                crash_point("attempt.given")
     return found
 
 

@@ -24,6 +24,7 @@ from sessions.metrics import RELAY_LAG, RELAYED
 from sessions.models import Event
 from sessions.topics import stream_key
 from tenants.context import PUBLIC, in_schema
+from tenants.faults import crash_point
 
 logger = structlog.get_logger(__name__)
 
@@ -134,6 +135,7 @@ class Relay:
     def _relay(self, waiting: Waiting) -> int:
         with in_schema(waiting.schema):
             number(waiting.team)
+            crash_point("relay.numbered")
             if self._redis_away_until is not None and time.monotonic() < self._redis_away_until:
                 return 0
             try:
@@ -174,6 +176,7 @@ def announce(waiting: Waiting, client: redis.Redis) -> int:
         logger.warning("the live stream is newer than the database: started anew", stream=key)
         client.delete(key)
         _add(client, key, events)
+    crash_point("relay.announced")
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM public.tenants_outbox WHERE id = ANY(%s)", [[row for row, _ in rows]])
     now = timezone.now()

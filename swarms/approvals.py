@@ -14,6 +14,7 @@ from swarms.digests import digest
 from swarms.models import Approval, Node, Plan, Swarm
 from swarms.states import ApprovalState, SwarmState
 from tenants import turns
+from tenants.faults import crash_point
 from tenants.models import Membership, User
 from tenants.roles import Permission, may
 
@@ -168,6 +169,7 @@ def _decide(approval: Approval, verdict: str, *, by: User, because: str) -> None
             )
             if fresh.kind == "budget":
                 budgets.decided(fresh)
+            crash_point("approval.deciding")
         hints.advance(swarm.pk)
     if changed:
         raise NotDecidable(changed)

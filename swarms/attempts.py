@@ -18,6 +18,7 @@ from swarms.overlap import outside
 from swarms.reasons import RULES, UNKNOWN, Again, GiveUp, Told, after_failure, count
 from swarms.states import SWARM_STARTS, AttemptState, MergeState, NodeState, SwarmState
 from swarms.workspace import repos
+from tenants.faults import crash_point
 from tenants.models import Runner
 
 logger = structlog.get_logger(__name__)
@@ -103,6 +104,7 @@ def _open(node: Node, number: int, runner: Runner) -> Execution:
         stall_seconds=swarm.project.stall_minutes * 60,
         draws_on=budgets.subjects(swarm, node),
     )
+    crash_point("attempt.opening")
     attempt.execution = execution
     attempt.save(force_insert=True)
     return execution

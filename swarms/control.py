@@ -18,6 +18,7 @@ from django.db import connection
 from swarms import engine, hints, progress
 from tenants import turns
 from tenants.context import PUBLIC, in_schema
+from tenants.faults import crash_point
 
 logger = structlog.get_logger(__name__)
 
@@ -95,9 +96,11 @@ class _Shift:
                 took = step(cursor, self.swarm_id, held, claim=0 if self.yields else BATCH)
                 self.done += len(held) - took.stale
                 held = took.claimed
+                crash_point("control.stepped")
                 self._follow(took)
                 if not held:
                     break
+                crash_point("control.claimed")
                 if time.monotonic() - self.looked > SLICE_SECONDS:
                     self._look()
         self._charge()

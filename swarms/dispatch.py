@@ -20,6 +20,7 @@ from swarms.allowances import Parked
 from swarms.models import CheckRun, Node, Plan, Swarm
 from tenants import turns
 from tenants.context import PUBLIC, in_schema
+from tenants.faults import crash_point
 from tenants.models import Runner, Ticket
 from tenants.trace import begin_trace, current_trace
 
@@ -66,6 +67,7 @@ def dispatch() -> int:
         else:
             hints.dispatch()  # there may be more
     for runner in runners.values():
+        crash_point("dispatch.placed")
         nudge(runner)
     return given
 
@@ -87,6 +89,7 @@ def _one_turn() -> Runner | None:
                     barren.add((free.team_id, free.trusted))
                 continue
             _place(ticket, runner)
+            crash_point("dispatch.placing")
         return runner
     return None
 

@@ -36,6 +36,7 @@ from swarms.models import Approval, Node, Plan, Swarm
 from swarms.release import FanIn
 from swarms.states import SWARM_ENDED, SWARM_STARTS, NodeState, PlanState, SwarmState
 from tenants import turns
+from tenants.faults import crash_point
 from tenants.trace import begin_trace
 
 logger = structlog.get_logger(__name__)
@@ -58,11 +59,13 @@ def advance(swarm_id: UUID) -> None:
             actions = decide(snapshot(swarm))
             for action in actions:
                 apply(swarm, action)
+            crash_point("engine.deciding")
             # Landing is for a worker: until it is done, the same decision would only be made again.
             # Not before: who is killed between two rounds leaves the rest to the reconciler.
             if all(isinstance(action, Land) for action in actions):
                 turns.settled("advance", swarm_id)
                 return
+        crash_point("engine.between_rounds")
     logger.error("a swarm does not come to rest", swarm=str(swarm_id), rounds=MAX_ROUNDS)
     turns.settled("advance", swarm_id)
     turns.due("advance", swarm_id, after=hints.LOST_HINT)
@@ -145,6 +148,7 @@ def apply(swarm: Swarm, action: Action) -> None:
             approvals.ask_plan(_plan(swarm))
         case AdoptPlan():
             planner.adopt(swarm, _plan(swarm), because=action.why)
+            crash_point("plan.adopting")
             checks.ask(swarm, "before", swarm.base_commit, landing.acceptance(swarm))
             move(swarm, SwarmState.RUNNING, because=action.why, started_at=timezone.now())
             progress.release(swarm.pk, consider=swarm.nodes.filter(parents=0).values_list("pk", flat=True))

@@ -14,6 +14,7 @@ from swarms.states import CheckRunState, SwarmState
 from swarms.workspace import repos
 from swarms.workspace.git import GitError
 from tenants import turns
+from tenants.faults import crash_point
 
 
 def acceptance(swarm: Swarm) -> list[dict[str, str]]:
@@ -94,6 +95,7 @@ def _prepare(swarm: Swarm, *, instead_of: CheckRun | None = None) -> None:
     result = repos.merge(swarm.project_id, head, swarm.integration_commit, message)
     if result.commit:
         repos.set_ref(swarm.project_id, f"refs/heads/landing/{swarm.id}", result.commit)
+    crash_point("landing.made")
     with transaction.atomic():
         locked = Swarm.objects.select_for_update(no_key=True, of=("self",)).select_related("project").get(pk=swarm.pk)
         if locked.state != swarm.state or _candidate_run(locked) != instead_of:
@@ -128,6 +130,7 @@ def _finish(swarm: Swarm, run: CheckRun) -> None:
     """Point the target branch at the checked commit, push it, and say so."""
     if not _commit_to(swarm, run):
         return
+    crash_point("landing.committed")
     project, branch = swarm.project, f"refs/heads/{swarm.project.target_branch}"
     head = repos.commit_of(project.pk, branch)
     if not repos.is_ancestor(project.pk, run.commit, head) and not (
@@ -135,11 +138,14 @@ def _finish(swarm: Swarm, run: CheckRun) -> None:
     ):
         _prepare(swarm, instead_of=run)
         return
+    crash_point("landing.unpushed")
     pushed = _push(project, run.commit)
     if pushed is None:
         _prepare(swarm, instead_of=run)
         return
+    crash_point("landing.pushed")
     _end(swarm, run.commit, pushed)
+    crash_point("landing.landed")
     _tidy(swarm)
 
 

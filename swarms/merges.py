@@ -12,6 +12,7 @@ from swarms.models import Attempt, CheckRun, Merge, Node, Swarm
 from swarms.states import CheckRunState, MergeState, SwarmState
 from swarms.workspace import repos
 from tenants import turns
+from tenants.faults import crash_point
 
 MAX_DIFF = 6000
 """Characters of a diff in a conflict's evidence."""
@@ -31,7 +32,9 @@ def process(swarm_id: UUID) -> None:
         result = repos.merge(swarm.project_id, swarm.integration_commit, entry.attempt.commit, _message(entry.attempt))
         if result.commit:
             repos.set_ref(swarm.project_id, f"refs/heads/merge/{entry.id}", result.commit)
+        crash_point("merge.made")
         _record(swarm, entry, result)
+        crash_point("merge.recorded")
 
 
 def _next(swarm: Swarm) -> Merge | None:
@@ -138,6 +141,7 @@ def checked(run: CheckRun) -> None:
     if run.state == CheckRunState.PASSED:
         if move(entry, MergeState.MERGED, because=run.because, ended_at=timezone.now()):
             Swarm.objects.filter(pk=swarm.pk).update(integration_commit=entry.commit)
+            crash_point("merge.merging")
             attempts.merged(entry)
     elif move(entry, MergeState.REFUSED, because=run.because, ended_at=timezone.now()):
         attempts.fail(

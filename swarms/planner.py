@@ -17,6 +17,7 @@ from swarms.reasons import PARKED, RULES, UNKNOWN, Counts, Retry
 from swarms.states import PlanState, SwarmState
 from swarms.workspace import repos
 from tenants import turns
+from tenants.faults import crash_point
 from tenants.models import Runner, User
 
 ROUNDS = 3
@@ -129,6 +130,7 @@ def proposed(plan_id: UUID, proposal: PlanProposal) -> None:
         )
     else:
         propose(plan, proposal)
+        crash_point("plan.proposing")
 
 
 def gave_up(plan_id: UUID, reason: str, because: str) -> None:

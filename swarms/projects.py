@@ -16,6 +16,7 @@ from swarms.states import ProjectState
 from swarms.workspace import repos, sources
 from swarms.workspace.git import GitError
 from tenants import turns
+from tenants.faults import crash_point
 from tenants.models import User
 
 logger = structlog.get_logger(__name__)
@@ -90,6 +91,7 @@ def fetch(project_id: UUID) -> None:
     if project.state == ProjectState.FETCHING:
         try:
             head = repos.fetch(project)
+            crash_point("project.fetched")
         except GitError as error:
             to, because = ProjectState.FAILED, f"The repository could not be read: {error}"
     # Settled together with the move: somebody who asks again right after it must find nothing due.

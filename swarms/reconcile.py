@@ -19,6 +19,7 @@ from swarms import approvals, dispatch, engine, operations, orphans, sweep
 from swarms.models import Attempt, Swarm
 from tenants import turns
 from tenants.context import PUBLIC, in_schema
+from tenants.faults import crash_point
 from tenants.messages import send_on_commit
 from tenants.models import Due, Team, Ticket
 from tenants.states import TeamState
@@ -120,6 +121,7 @@ def tick() -> int:
 
 
 def _look(schema: str, verb: Callable[[], object], rows: list[Due]) -> None:
+    crash_point("tick.found")
     try:
         with in_schema(schema), bound_contextvars(team=schema):
             verb()

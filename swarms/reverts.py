@@ -14,6 +14,7 @@ from swarms.models import Attempt, Merge, Node, Swarm
 from swarms.states import MergeState, NodeState, SwarmState
 from swarms.workspace import repos
 from tenants import turns
+from tenants.faults import crash_point
 
 logger = structlog.get_logger(__name__)
 MAX_DIFF = 6000
@@ -43,8 +44,10 @@ def process(swarm_id: UUID) -> None:
         if result.commit:
             repos.set_ref(swarm.project_id, f"refs/heads/{attempt.branch}", result.commit)
         evidence = "" if result.commit else _evidence(swarm, merge, list(result.conflicts))
+        crash_point("revert.made")
         if not _record(swarm, attempt, list(result.conflicts), evidence, paths):
             repos.delete_refs(swarm.project_id, f"refs/heads/{attempt.branch}")
+        crash_point("revert.recorded")
 
 
 def _next(swarm: Swarm) -> Node | None:

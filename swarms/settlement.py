@@ -16,6 +16,7 @@ from agents.models import Execution
 from swarms import allowances, attempts, checks, dispatch, hints, merges, nested, planner
 from swarms.models import Attempt, CheckRun, Swarm
 from swarms.states import CheckRunState
+from tenants.faults import crash_point
 
 WANTED: dict[str, type] = {
     "plan": PlanOutcome,
@@ -116,6 +117,7 @@ class Settlement:
 
     def _checked(self, run: CheckRun, outcome: CheckOutcome) -> None:
         if run.state == CheckRunState.RUNNING and checks.finished(run, outcome):
+            crash_point("checks.settling")
             self._follow(run)
 
     def _follow(self, run: CheckRun) -> None:

@@ -23,6 +23,7 @@ from swarms.models import Attempt, CheckRun, Node, Swarm
 from swarms.states import NODE_LIVE, CheckRunState, NodeState, SwarmState
 from tenants import turns
 from tenants.context import PUBLIC, in_schema
+from tenants.faults import crash_point
 from tenants.trace import begin_trace
 
 logger = structlog.get_logger(__name__)
@@ -207,6 +208,7 @@ def _count(what: str, take: Callable[[], Any]) -> int:
 def _mend(what: str, ids: list[UUID]) -> int:
     count = 0
     for one in ids:
+        crash_point("sweep.found")
         try:
             MEND[what](one)
             count += 1

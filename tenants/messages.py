@@ -9,6 +9,7 @@ from dramatiq.message import Message
 from dramatiq.middleware import Middleware, MiddlewareError
 
 from tenants import context
+from tenants.faults import crash_point
 from tenants.trace import begin_trace, current_trace
 
 logger = structlog.get_logger(__name__)
@@ -58,6 +59,7 @@ def send_on_commit(actor: str, *args: Any) -> None:
 
     def send() -> None:
         broker = get_broker()
+        crash_point("hint.unsent")
         try:
             broker.declare_queue(QUEUE)
             broker.enqueue(message)

@@ -11,6 +11,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 
 from tenants.context import PUBLIC, connection, in_schema
+from tenants.faults import crash_point
 from tenants.models import Domain, Invitation, Placement, Runner, Team, TeamShare, Token
 from tenants.states import TeamState
 
@@ -32,7 +33,9 @@ def build(team: Team, *, wait: bool = False) -> bool:
             _say(team, "Making room in the database")
             with connection.cursor() as cursor:
                 cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {connection.ops.quote_name(team.schema_name)}")
+            crash_point("team.schema_made")
             migrate(team.schema_name, lambda step: _say(team, step))
+            crash_point("team.migrated")
             TeamShare.objects.get_or_create(team=team)
         except Exception as error:
             logger.exception("provisioning failed", team=team.schema_name)

@@ -17,6 +17,7 @@ from agents.runner.entry import PRELOAD
 from agents.runner.execution import Execution
 from agents.runner.reports import Faults, Refused, Reports, Stale
 from agents.runner.sandbox import Sandbox
+from tenants.faults import crash_point
 
 log = structlog.get_logger(__name__)
 
@@ -76,6 +77,7 @@ class Pool:
             self._spawn(self._send(Accepted(execution=assignment.execution, fence=held.assignment.fence)))
         elif assignment.execution not in self._waiting:
             self._waiting[assignment.execution] = assignment
+            crash_point("runner.assigned")
             self._spawn(self._admit(assignment))
 
     def obey(self, verdicts: dict[UUID, Verdict]) -> None:
@@ -134,6 +136,7 @@ class Pool:
             log.exception("an assignment could not be carried out", **words)
         finally:
             del self._executions[assignment.execution]
+            crash_point("runner.cleaning")
             await asyncio.to_thread(shutil.rmtree, one.folder, ignore_errors=True)
             log.info("assignment ended", **words)
             await self._send(Ended(execution=assignment.execution, because="leaving" if self._closing else "over"))

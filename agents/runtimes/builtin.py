@@ -38,6 +38,7 @@ from agents.runtimes.context import Context
 from agents.runtimes.prompts import instructions
 from agents.runtimes.recording import Transcript, listed
 from agents.runtimes.tools import READING, WRITING, Desk, Function, run_command
+from tenants.faults import crash_point
 
 log = structlog.get_logger(__name__)
 
@@ -107,7 +108,9 @@ class Run:
             return WorkOutcome(commit=self.assignment.repository.commit, summary=answer.summary)
         if change is None:
             raise NoChanges
+        crash_point("runner.unpushed")
         await self.workspace.push()
+        crash_point("runner.pushed")
         self.transcript.note("patch", text=change.diff)
         return WorkOutcome(commit=change.commit, summary=answer.summary, files=change.files)
 

@@ -16,6 +16,7 @@ from sessions import transcript
 from swarms.api.access import execution_of, secret_of
 from tenants import tokens
 from tenants.access import TeamRequest
+from tenants.faults import crash_point
 
 Body = TypeVar("Body", bound=BaseModel)
 STALE_STATUS = 409
@@ -86,5 +87,6 @@ def outcome(request: TeamRequest, team: str, execution: UUID) -> JsonResponse:
         receipt = executions.Receipt([f"this cannot be stored: {error}"])
     if receipt.faults:
         return JsonResponse({"faults": receipt.faults}, status=422)
+    crash_point("outcome.accepted")
     follows = {"next": receipt.next.model_dump(mode="json")} if receipt.next else {}
     return JsonResponse({"accepted": True} | follows)
