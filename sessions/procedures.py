@@ -26,3 +26,26 @@ BEGIN
 END $body$;
 """
 DROP_PUBLISH = "DROP FUNCTION agent_sessions_publish(uuid, text, text[], jsonb[], text, uuid, text);"
+
+NUMBER = """
+CREATE FUNCTION agent_sessions_number(p_team uuid, p_batch int) RETURNS int LANGUAGE plpgsql AS $body$
+DECLARE v_last bigint; v_count int;
+BEGIN
+  INSERT INTO agent_sessions_stream AS s (id, last_position) VALUES (1, 0)
+  ON CONFLICT (id) DO UPDATE SET last_position = s.last_position RETURNING s.last_position INTO v_last;
+  WITH picked AS (
+    SELECT outbox.id AS place, event.id FROM public.tenants_outbox AS outbox
+    JOIN agent_sessions_event AS event ON event.id = outbox.event
+    WHERE outbox.team_id = p_team AND event.position IS NULL ORDER BY outbox.id LIMIT p_batch
+  ), numbered AS (SELECT picked.id, v_last + row_number() OVER (ORDER BY place) AS position FROM picked)
+  UPDATE agent_sessions_event AS event SET position = numbered.position FROM numbered WHERE event.id = numbered.id;
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  IF v_count > 0 THEN
+    UPDATE agent_sessions_stream SET last_position = v_last + v_count WHERE id = 1;
+  END IF;
+  RETURN v_count;
+END $body$;
+"""
+DROP_NUMBER = "DROP FUNCTION agent_sessions_number(uuid, int);"
+
+ALL = ((PUBLISH, DROP_PUBLISH), (NUMBER, DROP_NUMBER))

@@ -15,7 +15,7 @@ import redis
 import structlog
 from django.conf import settings
 from django.db import Error as DatabaseError
-from django.db import connection, transaction
+from django.db import connection
 from django.utils import timezone
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -31,31 +31,26 @@ logger = structlog.get_logger(__name__)
 BATCH = 500
 STREAM_LENGTH = 10_000
 """Events that a team's stream keeps, roughly; who missed more replays from Postgres."""
+ROUND_SECONDS = 0.01
+"""Rounds follow each other so fast at most: who publishes one event at a time costs one round for several of them."""
 POLL_SECONDS = 0.25
 PAUSE_SECONDS = 1.0
 """So long Redis, or the database, is left alone after a failure."""
 
+# As many steps through the index as teams have something waiting, however many teams there are.
 _WAITING = """
-SELECT team.schema_name, team.id FROM public.tenants_team AS team
-WHERE EXISTS (SELECT FROM public.tenants_outbox AS outbox WHERE outbox.team_id = team.id)
-"""
-_LOCK_STREAM = """
-INSERT INTO agent_sessions_stream AS stream (id, last_position) VALUES (1, 0)
-ON CONFLICT (id) DO UPDATE SET last_position = stream.last_position RETURNING last_position
-"""
-_NUMBER = """
-WITH picked AS (
-  SELECT outbox.id AS place, event.id FROM public.tenants_outbox AS outbox
-  JOIN agent_sessions_event AS event ON event.id = outbox.event
-  WHERE outbox.team_id = %(team)s AND event.position IS NULL ORDER BY outbox.id LIMIT %(batch)s
-), numbered AS (SELECT id, %(last)s + row_number() OVER (ORDER BY place) AS position FROM picked)
-UPDATE agent_sessions_event AS event SET position = numbered.position
-FROM numbered WHERE event.id = numbered.id
+WITH RECURSIVE waiting (team_id) AS (
+  (SELECT team_id FROM public.tenants_outbox ORDER BY team_id LIMIT 1)
+  UNION ALL
+  SELECT (SELECT o.team_id FROM public.tenants_outbox o WHERE o.team_id > w.team_id ORDER BY o.team_id LIMIT 1)
+  FROM waiting w WHERE w.team_id IS NOT NULL
+)
+SELECT team.schema_name, team.id FROM waiting JOIN public.tenants_team AS team ON team.id = waiting.team_id
 """
 # An event that is gone (retention) is not announced; its row in the outbox goes with the batch.
 _NUMBERED = """
-SELECT outbox.id, event.id FROM public.tenants_outbox AS outbox
-LEFT JOIN agent_sessions_event AS event ON event.id = outbox.event
+SELECT outbox.id, event.subject, event.seq, event.kind, event.payload, event.actor, event.at, event.position
+FROM public.tenants_outbox AS outbox LEFT JOIN agent_sessions_event AS event ON event.id = outbox.event
 WHERE outbox.team_id = %(team)s AND (event.id IS NULL OR event.position IS NOT NULL)
 ORDER BY event.position NULLS FIRST LIMIT %(batch)s
 """
@@ -110,14 +105,17 @@ class Relay:
         """Relay until `stop` is set; survives the database and Redis being away."""
         try:
             while not stop.is_set():
+                began, sent = time.monotonic(), 0
                 try:
-                    while self.run_once() and not stop.is_set():
-                        pass
+                    sent = self.run_once()
                 except DatabaseError as error:
                     logger.warning("relay waits for the database", error=str(error))
                     connection.close()
                     stop.wait(PAUSE_SECONDS)
-                self.wait()
+                if sent:
+                    stop.wait(max(0.0, ROUND_SECONDS - (time.monotonic() - began)))
+                else:
+                    self.wait()
         finally:
             self.close()
             connection.close()
@@ -153,14 +151,9 @@ class Relay:
 
 def number(team: Any) -> int:
     """Give the team's next events their positions, inside its schema. Returns how many got one."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(_LOCK_STREAM)
-        last = cursor.fetchone()[0]
-        cursor.execute(_NUMBER, {"team": team, "batch": BATCH, "last": last})
-        count = cursor.rowcount
-        if count:
-            cursor.execute("UPDATE agent_sessions_stream SET last_position = %s WHERE id = 1", [last + count])
-    return count
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT agent_sessions_number(%s, %s)", [team, BATCH])
+        return int(cursor.fetchone()[0])
 
 
 def announce(waiting: Waiting, client: redis.Redis) -> int:
@@ -170,15 +163,18 @@ def announce(waiting: Waiting, client: redis.Redis) -> int:
         rows = cursor.fetchall()
     if not rows:
         return 0
-    events = list(Event.objects.filter(pk__in=[event for _, event in rows if event]).order_by("position"))
+    events = [
+        Event(subject=subject, seq=seq, kind=kind, payload=json.loads(payload), actor=actor, at=at, position=position)
+        for _, subject, seq, kind, payload, actor, at, position in rows
+        if position is not None
+    ]
     key = stream_key(waiting.schema)
     if _add(client, key, events) and _is_of_another_life(client, key):
         logger.warning("the live stream is newer than the database: started anew", stream=key)
         client.delete(key)
         _add(client, key, events)
-    crash_point("relay.announced")
     with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM public.tenants_outbox WHERE id = ANY(%s)", [[row for row, _ in rows]])
+        cursor.execute("DELETE FROM public.tenants_outbox WHERE id = ANY(%s)", [[row for row, *_ in rows]])
     now = timezone.now()
     RELAYED.inc(len(events))
     for event in events:

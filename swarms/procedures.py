@@ -42,7 +42,7 @@ DECLARE
   v_now timestamptz := clock_timestamp();
   v_state text; v_base text; v_priority int; v_starts boolean;
   v_wave uuid[] := p_ended; v_consider uuid[] := p_consider; v_waiting uuid[] := '{{}}';
-  v_claimed jsonb; v_moves jsonb; v_ready uuid[]; v_asks int;
+  v_moves jsonb; v_ready uuid[]; v_running uuid[]; v_numbers int[]; v_asks int;
 BEGIN
   claimed := '[]'; moves := '[]'; lanes := '{{}}'; asks := 0;
   SELECT s.state, s.integration_commit, s.priority INTO v_state, v_base, v_priority
@@ -57,7 +57,7 @@ BEGIN
         WHEN 'failed' THEN p.on_failure IN ({_words(SATISFIES)})
         ELSE false END
       FROM swarms_node p
-      WHERE p.id = ANY (v_wave) AND e.parent_id = p.id AND e.resolved IS NULL
+      WHERE e.parent_id = ANY (v_wave) AND p.id = e.parent_id AND e.resolved IS NULL
         AND NOT (p.state = 'failed' AND p.on_failure IN ({_words(SWARM_STOPS)}))
       RETURNING e.child_id, e.resolved
     ), counted AS (
@@ -98,21 +98,25 @@ BEGIN
         started_at = CASE WHEN p.after = 'running' AND n.started_at IS NULL THEN v_now ELSE n.started_at END,
         ended_at = CASE WHEN p.after = 'skipped' THEN v_now ELSE n.ended_at END
       FROM placed p WHERE n.id = p.id
-      RETURNING n.id, n.key, n.kind, n.because, n.attempts_made AS number, p.before, p.after, p.verdict
-    ), tried AS ({_ATTEMPT}
-      FROM changed c WHERE c.after = 'running' AND c.before = 'blocked'
-      RETURNING a.id, a.node_id, a.fence, a.number
+      RETURNING n.id, n.key, n.because, n.attempts_made AS number, p.before, p.after, p.verdict
     )
     SELECT
-      coalesce((SELECT jsonb_agg(jsonb_build_object('attempt', t.id, 'fence', t.fence, 'node', t.node_id))
-        FROM tried t), '[]'),
-      coalesce((SELECT jsonb_agg(jsonb_build_object('noun', 'node', 'id', c.id, 'name', c.key, 'before', c.before,
-        'after', c.after, 'because', c.because)) FROM changed c WHERE c.before <> c.after), '[]'),
-      coalesce((SELECT array_agg(c.id) FROM changed c WHERE c.after = 'ready' AND c.before = 'blocked'), '{{}}'),
-      coalesce((SELECT array_agg(c.id) FROM changed c WHERE c.after = 'skipped' AND c.before <> 'skipped'), '{{}}'),
-      (SELECT count(*) FROM changed c WHERE c.verdict = 'ask')
-    INTO v_claimed, v_moves, v_ready, v_wave, v_asks;
-    claimed := claimed || v_claimed; moves := moves || v_moves; asks := asks + v_asks;
+      coalesce(array_agg(c.id) FILTER (WHERE c.before = 'blocked' AND c.after = 'running'), '{{}}'),
+      coalesce(array_agg(c.number) FILTER (WHERE c.before = 'blocked' AND c.after = 'running'), '{{}}'),
+      coalesce(array_agg(c.id) FILTER (WHERE c.before = 'blocked' AND c.after = 'ready'), '{{}}'),
+      coalesce(array_agg(c.id) FILTER (WHERE c.before <> 'skipped' AND c.after = 'skipped'), '{{}}'),
+      coalesce(jsonb_agg(jsonb_build_object('noun', 'node', 'id', c.id, 'name', c.key, 'before', c.before,
+        'after', c.after, 'because', c.because)) FILTER (WHERE c.before <> c.after), '[]'),
+      count(*) FILTER (WHERE c.verdict = 'ask')
+    INTO v_running, v_numbers, v_ready, v_wave, v_moves, v_asks FROM changed c;
+    IF cardinality(v_running) > 0 THEN
+      WITH tried AS ({_ATTEMPT}
+        FROM unnest(v_running, v_numbers) AS c (id, number) RETURNING a.id, a.node_id, a.fence
+      )
+      SELECT claimed || jsonb_agg(jsonb_build_object('attempt', t.id, 'fence', t.fence, 'node', t.node_id))
+      INTO claimed FROM tried t;
+    END IF;
+    moves := moves || v_moves; asks := asks + v_asks;
     v_waiting := v_waiting || v_ready; v_consider := '{{}}';
   END LOOP;
   IF v_starts AND cardinality(v_waiting) > 0 THEN
@@ -135,15 +139,15 @@ DROP_SPREAD = "DROP FUNCTION swarms_spread(uuid, uuid, uuid[], uuid[], int, inte
 TELL = f"""
 CREATE FUNCTION swarms_tell(p_team uuid, p_swarm uuid, p_moves jsonb, p_actor text, p_trace text) RETURNS void
 LANGUAGE plpgsql AS $body$
+DECLARE v_payloads jsonb[] := '{{}}';
 BEGIN
-  IF jsonb_array_length(p_moves) > 0 THEN
-    PERFORM agent_sessions_publish(p_team, 'swarm:' || p_swarm, array_agg('nodes.moved'::text), array_agg(x.payload),
-      p_actor, NULL, p_trace)
-    FROM (
-      SELECT jsonb_build_object('moves', jsonb_agg(m.value ORDER BY m.place)) AS payload
-      FROM jsonb_array_elements(p_moves) WITH ORDINALITY AS m (value, place)
-      GROUP BY (m.place - 1) / {MOST_MOVES} ORDER BY (m.place - 1) / {MOST_MOVES}
-    ) AS x;
+  FOR v_first IN 0 .. jsonb_array_length(p_moves) - 1 BY {MOST_MOVES} LOOP
+    v_payloads := array_append(v_payloads, jsonb_build_object('moves', jsonb_path_query_array(
+      p_moves, ('$[' || v_first || ' to ' || v_first + {MOST_MOVES} - 1 || ']')::jsonpath)));
+  END LOOP;
+  IF cardinality(v_payloads) > 0 THEN
+    PERFORM agent_sessions_publish(p_team, 'swarm:' || p_swarm,
+      array_fill('nodes.moved'::text, ARRAY[cardinality(v_payloads)]), v_payloads, p_actor, NULL, p_trace);
   END IF;
 END $body$;
 """
@@ -171,7 +175,7 @@ CREATE FUNCTION swarms_step(
 DECLARE
   v_now timestamptz := clock_timestamp();
   v_state text; v_base text; v_trace text; v_nodes uuid[]; v_done jsonb; v_moves jsonb; v_more jsonb; v_claimed jsonb;
-  v_room int;
+  v_room int; v_spread record;
 BEGIN
   SELECT s.state, s.integration_commit, s.trace INTO v_state, v_base, v_trace
   FROM swarms_swarm s WHERE s.id = p_swarm FOR NO KEY UPDATE;
@@ -179,7 +183,7 @@ BEGIN
     UPDATE swarms_attempt a SET state = 'succeeded', because = 'nothing had to be done', ended_at = v_now,
       lease_until = NULL
     FROM unnest(p_attempts, p_fences) AS d (id, fence)
-    WHERE a.id = d.id AND a.fence = d.fence AND a.state IN ('leased', 'running')
+    WHERE a.id = d.id AND a.fence = d.fence AND a.ended_at IS NULL
     RETURNING a.id, a.node_id, a.number
   ), nodes AS (
     UPDATE swarms_node n SET state = 'succeeded', because = 'nothing had to be done', commit = v_base, ended_at = v_now
@@ -192,11 +196,13 @@ BEGIN
     'succeeded', 'because', 'nothing had to be done')), '[]')
   INTO v_nodes, v_done FROM nodes n;
   stale := cardinality(p_attempts) - cardinality(v_nodes);
-  SELECT s.claimed, s.moves, s.lanes, s.asks INTO claimed, v_moves, lanes, asks
-  FROM swarms_spread(p_team, p_swarm, v_nodes, '{{}}', p_claim, p_lease) AS s;
-  v_moves := v_done || v_moves;
+  v_spread := swarms_spread(p_team, p_swarm, v_nodes, '{{}}', p_claim, p_lease);
+  claimed := v_spread.claimed; lanes := v_spread.lanes; asks := v_spread.asks;
+  v_moves := v_done || v_spread.moves;
   v_room := p_claim - jsonb_array_length(claimed);
-  IF v_room > 0 AND v_state IN ({_words(SWARM_STARTS)}) THEN
+  IF v_room > 0 AND v_state IN ({_words(SWARM_STARTS)}) AND EXISTS (
+    SELECT 1 FROM public.tenants_ticket x WHERE x.swarm = p_swarm AND x.lane = 'control'
+  ) THEN
     WITH taken AS (
       DELETE FROM public.tenants_ticket t USING (
         SELECT x.id FROM public.tenants_ticket x
@@ -221,10 +227,13 @@ BEGIN
     v_moves := v_moves || v_more;
   END IF;
   PERFORM swarms_tell(p_team, p_swarm, v_moves, 'system', v_trace);
-  waits := jsonb_array_length(claimed) >= p_claim AND EXISTS (
-    SELECT 1 FROM public.tenants_ticket x WHERE x.swarm = p_swarm AND x.lane = 'control');
-  is_over := jsonb_array_length(claimed) = 0 AND lanes = '{{}}' AND NOT EXISTS (
-    SELECT 1 FROM swarms_node n WHERE n.swarm_id = p_swarm AND n.state NOT IN ({_words(NODE_ENDED)}));
+  waits := false; is_over := false;
+  IF jsonb_array_length(claimed) >= p_claim THEN
+    waits := EXISTS (SELECT 1 FROM public.tenants_ticket x WHERE x.swarm = p_swarm AND x.lane = 'control');
+  ELSIF jsonb_array_length(claimed) = 0 AND lanes = '{{}}' THEN
+    is_over := NOT EXISTS (
+      SELECT 1 FROM swarms_node n WHERE n.swarm_id = p_swarm AND n.state NOT IN ({_words(NODE_ENDED)}));
+  END IF;
   -- Should this worker end before it has followed up, the clock does.
   IF asks > 0 OR is_over THEN
     INSERT INTO public.tenants_due (team_id, kind, subject, due_at)
@@ -241,10 +250,6 @@ DROP_STEP = "DROP FUNCTION swarms_step(uuid, uuid, uuid[], uuid[], int, interval
 FREEZE_EDGES = """
 CREATE FUNCTION swarms_edge_frozen() RETURNS trigger LANGUAGE plpgsql AS $body$
 BEGIN
-  IF TG_OP = 'UPDATE' AND (OLD.parent_id, OLD.child_id, OLD.condition) IS NOT DISTINCT FROM
-      (NEW.parent_id, NEW.child_id, NEW.condition) THEN
-    RETURN NEW;  -- only whether it is satisfied
-  END IF;
   IF EXISTS (
     SELECT 1 FROM swarms_node WHERE id = CASE WHEN TG_OP = 'DELETE' THEN OLD.child_id ELSE NEW.child_id END
       AND state <> 'blocked'
@@ -253,7 +258,7 @@ BEGIN
   END IF;
   RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
 END $body$;
-CREATE TRIGGER swarms_edge_frozen BEFORE INSERT OR UPDATE OR DELETE ON swarms_edge
+CREATE TRIGGER swarms_edge_frozen BEFORE INSERT OR DELETE OR UPDATE OF parent_id, child_id, condition ON swarms_edge
   FOR EACH ROW EXECUTE FUNCTION swarms_edge_frozen();
 """
 UNFREEZE_EDGES = "DROP TRIGGER swarms_edge_frozen ON swarms_edge; DROP FUNCTION swarms_edge_frozen();"

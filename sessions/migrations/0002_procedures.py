@@ -1,9 +1,9 @@
 from django.db import migrations
 
-from sessions.procedures import DROP_PUBLISH, PUBLISH
+from sessions.procedures import ALL
 
 
 class Migration(migrations.Migration):
     dependencies = [("agent_sessions", "0001_initial")]
 
-    operations = [migrations.RunSQL(PUBLISH, DROP_PUBLISH)]
+    operations = [migrations.RunSQL(make, drop) for make, drop in ALL]

@@ -1,9 +1,11 @@
 from django.db import migrations
 
 from swarms.procedures import ALL
+from swarms.release import FAN_IN, ON_FAILURE
 from swarms.states import ENDED, MACHINES
 from tenants.triggers import drop_move_trigger, move_trigger
 
+WORDS = {"node": {"fan_in": FAN_IN, "on_failure": ON_FAILURE}}
 TABLES = {noun: f"swarms_{noun.replace('_', '')}" for noun in MACHINES}
 
 
@@ -12,7 +14,9 @@ class Migration(migrations.Migration):
 
     operations = [
         *(
-            migrations.RunSQL(move_trigger(TABLES[noun], moves, ENDED[noun]), drop_move_trigger(TABLES[noun]))
+            migrations.RunSQL(
+                move_trigger(TABLES[noun], moves, ENDED[noun], WORDS.get(noun)), drop_move_trigger(TABLES[noun])
+            )
             for noun, moves in MACHINES.items()
         ),
         *(migrations.RunSQL(make, drop) for make, drop in ALL),

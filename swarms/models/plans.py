@@ -7,7 +7,6 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from swarms.models.projects import Swarm
-from swarms.release import FAN_IN, ON_FAILURE
 from swarms.states import NODE_ENDED, NODE_MOVES, PLAN_MOVES, NodeState, PlanState
 from tenants.ids import uuid7
 from tenants.models import User
@@ -119,8 +118,6 @@ class Node(models.Model):
             models.CheckConstraint(
                 condition=Q(parents__gte=F("deps_left") + F("deps_ok")), name="node_counts_its_parents"
             ),
-            models.CheckConstraint(condition=Q(fan_in__in=sorted(FAN_IN)), name="node_fan_in"),
-            models.CheckConstraint(condition=Q(on_failure__in=ON_FAILURE), name="node_on_failure"),
         ]
 
     def __str__(self) -> str:
