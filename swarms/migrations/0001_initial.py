@@ -6,7 +6,6 @@ import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
 
-import swarms.release
 import swarms.states
 import tenants.ids
 
@@ -403,10 +402,11 @@ class Migration(migrations.Migration):
                             (swarms.states.SwarmState["FAILING"], swarms.states.SwarmState["FAILING"]),
                             (swarms.states.SwarmState["FAILED"], swarms.states.SwarmState["FAILED"]),
                             (swarms.states.SwarmState["ROLLING_BACK"], swarms.states.SwarmState["ROLLING_BACK"]),
+                            (swarms.states.SwarmState["ROLLBACK_PAUSED"], swarms.states.SwarmState["ROLLBACK_PAUSED"]),
                             (swarms.states.SwarmState["ROLLED_BACK"], swarms.states.SwarmState["ROLLED_BACK"]),
                         ],
                         default=swarms.states.SwarmState["PLANNING"],
-                        max_length=12,
+                        max_length=16,
                     ),
                 ),
                 ("because", models.TextField(blank=True)),
@@ -790,39 +790,6 @@ class Migration(migrations.Migration):
                     )
                 ),
                 name="node_counts_its_parents",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="node",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    (
-                        "fan_in__in",
-                        [
-                            swarms.release.FanIn["ALL_DONE"],
-                            swarms.release.FanIn["ALL_SUCCESS"],
-                            swarms.release.FanIn["ANY_SUCCESS"],
-                        ],
-                    )
-                ),
-                name="node_fan_in",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="node",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    (
-                        "on_failure__in",
-                        [
-                            swarms.release.OnFailure["CONTINUE"],
-                            swarms.release.OnFailure["FAIL_SWARM"],
-                            swarms.release.OnFailure["ROLLBACK"],
-                            swarms.release.OnFailure["SKIP_DESCENDANTS"],
-                        ],
-                    )
-                ),
-                name="node_on_failure",
             ),
         ),
         migrations.AddConstraint(
