@@ -18,7 +18,7 @@ SYSTEM = "system"
 _actor: ContextVar[str] = ContextVar("actor", default=SYSTEM)
 _cause: ContextVar[UUID | None] = ContextVar("cause", default=None)
 
-_PUBLISH = "SELECT * FROM agent_sessions_publish(%s, %s, %s, %s, %s, %s, %s)"
+_PUBLISH = "SELECT ids, last, moment FROM agent_sessions_publish(%s, %s, %s, %s, %s, %s, %s)"
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def publish_all(subject: str, facts: Sequence[tuple[str, dict[str, Any]]], *, ca
             trace,
         ]
         cursor.execute(_PUBLISH, words)
-        numbered = cursor.fetchall()
+        ids, last, moment = cursor.fetchone()
     return [
         Event(
             id=key,
@@ -69,9 +69,9 @@ def publish_all(subject: str, facts: Sequence[tuple[str, dict[str, Any]]], *, ca
             actor=actor,
             cause=because_of,
             trace=trace,
-            at=at,
+            at=moment,
         )
-        for (key, seq, at), (kind, payload) in zip(numbered, checked, strict=True)
+        for seq, (key, (kind, payload)) in enumerate(zip(ids, checked, strict=True), last - len(checked) + 1)
     ]
 
 

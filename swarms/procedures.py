@@ -4,7 +4,7 @@ The rules are those of swarms.release; tests/test_release.py holds both against 
 """
 
 from swarms.release import SATISFIES, SWARM_STOPS, case_of
-from swarms.states import NODE_ENDED, SWARM_STARTS
+from swarms.states import NODE_ENDED, SWARM_AT_WORK, SWARM_STARTS
 
 MOST_MOVES = 100
 """Moves that one event tells of."""
@@ -67,7 +67,7 @@ BEGIN
     ), judged AS (
       SELECT n.id, n.key, n.kind, n.state AS before, n.priority, n.path_length, c.ended, c.ok,
         CASE
-          WHEN n.state <> 'blocked' OR v_state NOT IN ('paused', 'draining', {_words(SWARM_STARTS)}) THEN 'keep'
+          WHEN n.state <> 'blocked' OR v_state NOT IN ({_words(SWARM_AT_WORK)}) THEN 'keep'
           WHEN {case_of("never", **_COUNTS)} THEN 'skip'
           WHEN NOT {case_of("holds", **_COUNTS)} THEN 'keep'
           WHEN v_state = 'draining' THEN 'skip'
@@ -139,14 +139,14 @@ DROP_SPREAD = "DROP FUNCTION swarms_spread(uuid, uuid, uuid[], uuid[], int, inte
 TELL = f"""
 CREATE FUNCTION swarms_tell(p_team uuid, p_swarm uuid, p_moves jsonb, p_actor text, p_trace text) RETURNS void
 LANGUAGE plpgsql AS $body$
-DECLARE v_payloads jsonb[] := '{{}}';
+DECLARE v_payloads jsonb[] := '{{}}'; v_told record;
 BEGIN
   FOR v_first IN 0 .. jsonb_array_length(p_moves) - 1 BY {MOST_MOVES} LOOP
     v_payloads := array_append(v_payloads, jsonb_build_object('moves', jsonb_path_query_array(
       p_moves, ('$[' || v_first || ' to ' || v_first + {MOST_MOVES} - 1 || ']')::jsonpath)));
   END LOOP;
   IF cardinality(v_payloads) > 0 THEN
-    PERFORM agent_sessions_publish(p_team, 'swarm:' || p_swarm,
+    v_told := agent_sessions_publish(p_team, 'swarm:' || p_swarm,
       array_fill('nodes.moved'::text, ARRAY[cardinality(v_payloads)]), v_payloads, p_actor, NULL, p_trace);
   END IF;
 END $body$;
