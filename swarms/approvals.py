@@ -12,7 +12,7 @@ from sessions.transitions import move
 from swarms import admission, budgets, compensation, hints
 from swarms.digests import digest
 from swarms.models import Approval, Node, Plan, Swarm
-from swarms.states import ApprovalState, SwarmState
+from swarms.states import ApprovalState
 from tenants import turns
 from tenants.faults import crash_point
 from tenants.models import Membership, User
@@ -61,11 +61,11 @@ def _node(node: Node) -> dict[str, Any]:
 
 def ask_landing(swarm: Swarm, reviews: list[dict[str, Any]]) -> Approval:
     """Ask whether exactly this commit may land."""
-    title = f"Land the rollback of {swarm}" if swarm.state == SwarmState.ROLLING_BACK else f"Land {swarm}"
+    title = f"Land the rollback of {swarm}" if swarm.undoes else f"Land {swarm}"
     return _ask(swarm, kind="landing", title=title, subject=_landing(swarm) | {"reviews": reviews})
 
 
-def ask_rollback(swarm: Swarm, *, by: User) -> Approval:
+def ask_rollback(swarm: Swarm, *, by: User | None) -> Approval:
     """Ask whether exactly what landed, and had effects, is undone."""
     return _ask(
         swarm, kind="rollback", title=f"Roll back {swarm}", subject=compensation.subject(swarm), requested_by=by

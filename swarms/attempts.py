@@ -141,7 +141,8 @@ def worked(attempt: Attempt, outcome: WorkOutcome, changed: list[str]) -> None:
     node, swarm = attempt.node, attempt.node.swarm
     Attempt.objects.filter(pk=attempt.pk).update(commit=outcome.commit, summary=outcome.summary)
     attempt.commit, attempt.summary = outcome.commit, outcome.summary
-    if swarm.state in (SwarmState.CANCELLING, SwarmState.FAILING):
+    # Effects outside the repository that an agent has taken back are gone, whoever stopped the rollback meanwhile.
+    if swarm.state in (SwarmState.CANCELLING, SwarmState.FAILING) and node.kind != "undo":
         fail(attempt, reason="cancelled", because=f"its swarm was {swarm.state} when it was done")
         return
     if strays := outside(changed, node.writes):

@@ -6,8 +6,8 @@ from typing import Any
 from django.db.models import QuerySet
 
 from swarms.models import CheckRun, Edge, Merge, Node, Swarm
-from swarms.states import CheckRunState, MergeState, NodeState, SwarmState
-from swarms.undo import Done, Step, steps
+from swarms.states import CheckRunState, MergeState, NodeState
+from swarms.undo import Done, Standing, Step, steps
 
 
 def effects(swarm: Swarm) -> list[Node]:
@@ -32,6 +32,19 @@ def merged(swarm: Swarm) -> list[Merge]:
 def takes_back(swarm: Swarm) -> bool:
     """Whether nodes of a rollback take back merges that landed, so that their result must land."""
     return swarm.nodes.exclude(undoes=None).exclude(kind="undo").exists()
+
+
+def standing(swarm: Swarm) -> Standing | None:
+    """How far its rollback has come; None when none has begun."""
+    found = list(swarm.nodes.exclude(undoes=None).order_by("ended_at", "key").values_list("key", "kind", "state"))
+    if not found:
+        return None
+    succeeded = [(key, kind) for key, kind, state in found if state == NodeState.SUCCEEDED]
+    return Standing(
+        done=tuple(key for key, kind in succeeded if kind == "undo"),
+        on_branch=tuple(key for key, kind in succeeded if kind != "undo"),
+        left=tuple(sorted(key for key, _, state in found if state != NodeState.SUCCEEDED)),
+    )
 
 
 def scope(swarm: Swarm) -> list[Step]:
@@ -76,7 +89,7 @@ def subject(swarm: Swarm) -> dict[str, Any]:
 
 def base(swarm: Swarm) -> str:
     """What the result of a swarm is compared with: where it began, or where its rollback began to take back."""
-    if swarm.state == SwarmState.ROLLING_BACK:
+    if swarm.undoes:
         reverts = swarm.merges.filter(state=MergeState.MERGED).exclude(attempt__node__undoes=None)
         first = reverts.order_by("ended_at", "pk").first()
         return first.onto if first else swarm.landed_commit

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from sessions.models import Event
 from swarms.models import Approval, CheckRun, Edge, Merge, Node, Swarm
-from swarms.states import NODE_ENDED, NodeState, SwarmState
+from swarms.states import NODE_ENDED, SWARM_PAUSED, NodeState
 from swarms.why import Facts, Surroundings, Unmet, Waiting, unmet
 from tenants import turns
 from tenants.models import Placement, Runner, TeamShare, Ticket
@@ -78,7 +78,7 @@ def surroundings(swarm: Swarm) -> Surroundings:
 
 
 def _since(swarm: Swarm) -> datetime | None:
-    if swarm.state != SwarmState.PAUSED:
+    if swarm.state not in SWARM_PAUSED:
         return swarm.started_at
     moved = Event.objects.filter(subject=swarm.topic, kind="swarm.moved").order_by("-seq")
     return moved.values_list("at", flat=True).first()

@@ -3,8 +3,25 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from swarms.actions import (
+    Action,
+    AdoptPlan,
+    AskForLanding,
+    AskForNode,
+    AskForPlan,
+    CheckIntegration,
+    EndWaiting,
+    FailNode,
+    Land,
+    MakeReady,
+    MoveSwarm,
+    RejectPlan,
+    Release,
+    RollBack,
+)
 from swarms.release import SWARM_STOPS, FanIn, OnFailure, Verdict, verdict
 from swarms.states import NODE_LIVE, NODE_WAITING, ApprovalState, CheckRunState, NodeState, PlanState, SwarmState
+from swarms.undo import Standing
 
 
 @dataclass(frozen=True)
@@ -55,6 +72,10 @@ class Snapshot:
     landing_check: str = ""
     undoable: int = 0
     """Nodes that succeeded, had effects outside git, and are not undone; counted while the swarm fails."""
+    because: str = ""
+    """Why it is in its state."""
+    standing: Standing | None = None
+    """How far its rollback had come; known while the swarm fails."""
     rollback_approval: str = ""
     """State of the last answer about a rollback that has not begun."""
     takes_back: bool = False
@@ -67,91 +88,6 @@ class Snapshot:
     @property
     def has_open_nodes(self) -> bool:
         return self.count(*NODE_WAITING, *NODE_LIVE) > 0
-
-
-@dataclass(frozen=True)
-class Action:
-    """One thing to do; `why` is written with it."""
-
-    why: str
-
-
-@dataclass(frozen=True)
-class Release(Action):
-    """Let nodes start, or be skipped, that nothing holds back."""
-
-    nodes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class OfNode(Action):
-    """Something about one node."""
-
-    node: str
-
-
-@dataclass(frozen=True)
-class MakeReady(OfNode):
-    """It was approved: it waits for its turn."""
-
-
-@dataclass(frozen=True)
-class AskForNode(OfNode):
-    """A person decides whether it starts."""
-
-
-@dataclass(frozen=True)
-class FailNode(OfNode):
-    """It was not approved."""
-
-
-@dataclass(frozen=True)
-class EndWaiting(Action):
-    """Whatever has not started is cancelled or skipped."""
-
-    to: str
-
-
-@dataclass(frozen=True)
-class MoveSwarm(Action):
-    """The swarm goes on to another state."""
-
-    to: str
-
-
-@dataclass(frozen=True)
-class AdoptPlan(Action):
-    """The plan becomes nodes and edges, and the swarm runs."""
-
-
-@dataclass(frozen=True)
-class RejectPlan(Action):
-    """The coordinator plans again."""
-
-
-@dataclass(frozen=True)
-class AskForPlan(Action):
-    """A person decides about the plan."""
-
-
-@dataclass(frozen=True)
-class CheckIntegration(Action):
-    """The whole result is checked."""
-
-
-@dataclass(frozen=True)
-class AskForLanding(Action):
-    """A person decides about the landing."""
-
-
-@dataclass(frozen=True)
-class Land(Action):
-    """The result goes to the target branch."""
-
-
-@dataclass(frozen=True)
-class RollBack(Action):
-    """What succeeded is undone by nodes of its own."""
 
 
 def decide(swarm: Snapshot) -> list[Action]:
@@ -169,7 +105,7 @@ def decide(swarm: Snapshot) -> list[Action]:
             return _stopping(swarm)
         case SwarmState.SUCCEEDED | SwarmState.FAILED if swarm.rollback_approval == ApprovalState.APPROVED:
             return [RollBack("it was approved")]
-        case SwarmState.ROLLING_BACK:
+        case SwarmState.ROLLING_BACK | SwarmState.ROLLBACK_PAUSED:
             return _rolling_back(swarm)
     return []
 
@@ -267,12 +203,14 @@ def _stopping(swarm: Snapshot) -> list[Action]:
         return [EndWaiting(f"the swarm is {swarm.state}", NodeState.CANCELLED)]
     if swarm.count(*NODE_LIVE) or swarm.live_executions:
         return []
-    if swarm.state == SwarmState.FAILING and swarm.undoable:
+    if swarm.state == SwarmState.FAILING and swarm.undoable and not swarm.standing:
         asked = [n.key for n in swarm.nodes if (n.state, n.on_failure) == (NodeState.FAILED, OnFailure.ROLLBACK)]
         if asked:
             return [RollBack(f"the failure of {', '.join(asked)} means that what succeeded is undone")]
     to = SwarmState.CANCELLED if swarm.state == SwarmState.CANCELLING else SwarmState.FAILED
-    return [MoveSwarm("all work has stopped", to)]
+    # What made it stop is worth more than that it has stopped.
+    why = swarm.because or "all work has stopped"
+    return [MoveSwarm(f"{why}; {swarm.standing}" if swarm.standing else why, to)]
 
 
 def _rolling_back(swarm: Snapshot) -> list[Action]:
@@ -282,6 +220,8 @@ def _rolling_back(swarm: Snapshot) -> list[Action]:
             node.key for node in swarm.nodes if node.state == NodeState.BLOCKED and node.verdict != Verdict.WAIT
         )
         return [Release("nothing stands before them any more", free)] if free else []
+    if swarm.state == SwarmState.ROLLBACK_PAUSED:
+        return []
     failed = [node for node in swarm.nodes if node.is_undo and node.state in (NodeState.FAILED, NodeState.CANCELLED)]
     if failed:
         why = "; ".join(f"{node.key} {node.state}: {node.because}" for node in failed)

@@ -13,7 +13,7 @@ from agents.states import LIVE
 from sessions.events import publish
 from sessions.transitions import move
 from swarms import approvals, attempts, checks, compensation, hints, landing, planner, progress, replan, rollback
-from swarms.decide import (
+from swarms.actions import (
     Action,
     AdoptPlan,
     AskForLanding,
@@ -25,13 +25,11 @@ from swarms.decide import (
     Land,
     MakeReady,
     MoveSwarm,
-    NodeView,
     RejectPlan,
     Release,
     RollBack,
-    Snapshot,
-    decide,
 )
+from swarms.decide import NodeView, Snapshot, decide
 from swarms.models import Approval, Node, Plan, Swarm
 from swarms.release import FanIn
 from swarms.states import SWARM_ENDED, SWARM_STARTS, NodeState, PlanState, SwarmState
@@ -93,13 +91,14 @@ def snapshot(swarm: Swarm) -> Snapshot:
         plan_needs_approval=swarm.project.approve_plan,
         plan_approval=plan_gate.state if plan_gate else "",
         plan_because=plan_gate.because if plan_gate else "",
-        landing_needs_approval=swarm.project.approve_landing
-        or (swarm.state != SwarmState.ROLLING_BACK and _worries(swarm, counts)),
+        landing_needs_approval=swarm.project.approve_landing or (not swarm.undoes and _worries(swarm, counts)),
         landing_approval=gate.state if gate else "",
         landing_check=landing_run.state if landing_run else "",
         undoable=len(compensation.effects(swarm)) if swarm.state == SwarmState.FAILING else 0,
+        because=swarm.because,
+        standing=compensation.standing(swarm) if swarm.state == SwarmState.FAILING else None,
         rollback_approval=rollback.answer(swarm),
-        takes_back=swarm.state == SwarmState.ROLLING_BACK and compensation.takes_back(swarm),
+        takes_back=swarm.undoes and compensation.takes_back(swarm),
     )
 
 
@@ -224,9 +223,7 @@ def _make_ready(swarm: Swarm, action: MakeReady) -> None:
 
 def _move_swarm(swarm: Swarm, action: MoveSwarm) -> None:
     ends = action.to in SWARM_ENDED
-    # What made it stop is worth more than that it has stopped.
-    because = swarm.because if ends and swarm.state != SwarmState.ROLLING_BACK else action.why
-    if not move(swarm, action.to, because=because, ended_at=timezone.now() if ends else None):
+    if not move(swarm, action.to, because=action.why, ended_at=timezone.now() if ends else None):
         return
     if ends:
         turns.settled("swarm_deadline", swarm.pk)

@@ -22,7 +22,7 @@ def acceptance(swarm: Swarm) -> list[dict[str, str]]:
 
     What the plan wanted is not there any more when it is rolled back: then only the project's count.
     """
-    if swarm.state == SwarmState.ROLLING_BACK:
+    if swarm.undoes:
         return compensation.required(swarm, [*swarm.project.acceptance, *swarm.project.checks])
     plans = swarm.plans.filter(state="approved").order_by("version")
     proposed = [check for plan in plans if plan.document for check in plan.document["acceptance"]]
@@ -31,7 +31,7 @@ def acceptance(swarm: Swarm) -> list[dict[str, str]]:
 
 def reviews(swarm: Swarm) -> list[dict[str, str]]:
     """What reviewers said, for the person who decides the landing; nobody reviews what is left after a rollback."""
-    if swarm.state == SwarmState.ROLLING_BACK:
+    if swarm.undoes:
         return []
     return [
         {"node": node.key, "summary": node.summary}

@@ -34,6 +34,7 @@ LOOKS: dict[str, dict[str, Look]] = {
         "failing": Look("failed", "x", "Failing"),
         "failed": Look("failed", "x", "Failed"),
         "rolling_back": Look("running", "rotate-ccw", "Rolling back"),
+        "rollback_paused": Look("paused", "pause", "Rollback paused"),
         "rolled_back": Look("cancelled", "rotate-ccw", "Rolled back"),
     },
     "plan": {

@@ -9,7 +9,7 @@ from sessions.events import publish
 from sessions.transitions import move
 from swarms import attempts, checks, hints
 from swarms.models import Attempt, CheckRun, Merge, Node, Swarm
-from swarms.states import CheckRunState, MergeState, SwarmState
+from swarms.states import SWARM_AT_WORK, CheckRunState, MergeState
 from swarms.workspace import repos
 from tenants import turns
 from tenants.faults import crash_point
@@ -39,7 +39,7 @@ def process(swarm_id: UUID) -> None:
 
 def _next(swarm: Swarm) -> Merge | None:
     """The entry whose turn it is; None while another one is being checked, or nothing may be merged."""
-    if swarm.state not in (SwarmState.RUNNING, SwarmState.PAUSED, SwarmState.DRAINING, SwarmState.ROLLING_BACK):
+    if swarm.state not in SWARM_AT_WORK:
         return None
     queue = swarm.merges.select_related("attempt__node").order_by("created_at", "pk")
     if queue.filter(state=MergeState.CHECKING).exists():

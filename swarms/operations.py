@@ -19,7 +19,7 @@ from sessions.events import SYSTEM, acting, publish
 from sessions.transitions import move
 from swarms import admission, approvals, engine, hints, progress, retry
 from swarms.models import Node, Swarm
-from swarms.states import NODE_ENDED, NODE_WAITING, SWARM_ENDED, NodeState, SwarmState
+from swarms.states import NODE_ENDED, NODE_WAITING, SWARM_ENDED, SWARM_UNDOES, NodeState, SwarmState
 from tenants import turns
 from tenants.models import Ticket, User
 from tenants.trace import begin_trace
@@ -30,10 +30,10 @@ FURTHEST = timedelta(days=366)
 GOING = (SwarmState.RUNNING, SwarmState.PAUSED)
 
 ALLOWED: dict[str, tuple[SwarmState, ...]] = {
-    "pause": (SwarmState.RUNNING,),
-    "resume": (SwarmState.PAUSED,),
+    "pause": (SwarmState.RUNNING, SwarmState.ROLLING_BACK),
+    "resume": (SwarmState.PAUSED, SwarmState.ROLLBACK_PAUSED),
     "drain": GOING,
-    "cancel": tuple(state for state in SwarmState if SwarmState.CANCELLING in Swarm.MOVES[state]),
+    "cancel": tuple(s for s in SwarmState if SwarmState.CANCELLING in Swarm.MOVES[s] or s in SWARM_UNDOES),
     "retry": (SwarmState.FAILED,),
 }
 """In which states of a swarm each verb is possible."""
@@ -91,9 +91,11 @@ def _decided(swarm: Swarm, by: User | None, what: str, why: str = "", node: str 
 
 
 def pause(swarm: Swarm, *, by: User | None) -> None:
-    """Let nothing new start; live attempts go on."""
+    """Let nothing new start, of its plan or of its rollback; live attempts go on."""
     with _doing(swarm, by) as locked:
-        _change(locked, SwarmState.PAUSED, f"paused by {name_of(by)}", ALLOWED["pause"])
+        _is_not_landing(locked, "pause")
+        to = SwarmState.ROLLBACK_PAUSED if locked.undoes else SwarmState.PAUSED
+        _change(locked, to, f"paused by {name_of(by)}", ALLOWED["pause"])
         turns.unqueue("node", *locked.nodes.filter(state=NodeState.READY).values_list("pk", flat=True))
         hints.advance(swarm.pk)
 
@@ -101,7 +103,8 @@ def pause(swarm: Swarm, *, by: User | None) -> None:
 def resume(swarm: Swarm, *, by: User | None) -> None:
     """Go on after a pause."""
     with _doing(swarm, by) as locked:
-        _change(locked, SwarmState.RUNNING, f"resumed by {name_of(by)}", ALLOWED["resume"])
+        to = SwarmState.ROLLING_BACK if locked.undoes else SwarmState.RUNNING
+        _change(locked, to, f"resumed by {name_of(by)}", ALLOWED["resume"])
         progress.queue(locked, locked.nodes.filter(state=NodeState.READY))
         hints.merge(swarm.pk)
         hints.advance(swarm.pk)
@@ -110,6 +113,8 @@ def resume(swarm: Swarm, *, by: User | None) -> None:
 def drain(swarm: Swarm, *, by: User | None) -> None:
     """Let what runs come to its end, leave the rest out, and land what is merged."""
     with _doing(swarm, by) as locked:
+        if locked.undoes:
+            raise NotNow("A rollback cannot be drained: pause it, and cancel it when what runs has ended.")
         because = f"drained by {name_of(by)}"
         _change(locked, SwarmState.DRAINING, because, ALLOWED["drain"])
         approvals.void(locked, because=because, kind="node")
@@ -119,14 +124,23 @@ def drain(swarm: Swarm, *, by: User | None) -> None:
 
 
 def cancel(swarm: Swarm, *, by: User | None) -> None:
-    """Stop everything; the target branch stays as it is. It is cancelled when all who work on it have stopped."""
+    """Stop everything; the target branch stays as it is. It is cancelled when all who work on it have stopped.
+
+    A rollback stops in the same way. The swarm has failed then, and says what is undone; rolled back again, it goes on.
+    """
     with _doing(swarm, by) as locked:
-        if locked.state == SwarmState.LANDING and locked.landed_commit:
-            raise NotNow("The swarm is going to its target branch at this moment; it is too late to cancel.")
-        because = f"cancelled by {name_of(by)}"
-        _change(locked, SwarmState.CANCELLING, because, ALLOWED["cancel"])
+        _is_not_landing(locked, "cancel")
+        because = f"{'rollback stopped' if locked.undoes else 'cancelled'} by {name_of(by)}"
+        to = SwarmState.FAILING if locked.undoes else SwarmState.CANCELLING
+        _change(locked, to, because, ALLOWED["cancel"])
         engine.stop_work(locked, because=because)
         hints.advance(swarm.pk)
+
+
+def _is_not_landing(swarm: Swarm, verb: str) -> None:
+    commit = {SwarmState.LANDING: swarm.landed_commit, SwarmState.ROLLING_BACK: swarm.rolled_back_commit}
+    if commit.get(SwarmState(swarm.state)):
+        raise NotNow(f"The swarm is going to its target branch at this moment; it is too late to {verb}.")
 
 
 def retry_swarm(swarm: Swarm, *, by: User | None) -> None:
@@ -249,6 +263,8 @@ def set_deadline(swarm: Swarm, at: datetime | None, *, by: User | None) -> None:
     with _doing(swarm, by) as locked:
         if locked.is_ended:
             raise NotNow(f"The swarm has ended ({_words(locked.state)}); a deadline means nothing any more.")
+        if locked.undoes:
+            raise NotNow("A deadline is for the work; a rollback goes on until it is done, or somebody cancels it.")
         Swarm.objects.filter(pk=locked.pk).update(deadline_at=at)
         turns.settled("swarm_deadline", locked.pk)
         if at is not None:
@@ -267,7 +283,7 @@ def expire(swarm_id: UUID) -> None:
         begin_trace(swarm.trace)
         turns.settled("swarm_deadline", swarm_id)
         now = timezone.now()
-        if swarm.deadline_at is None or SwarmState.FAILING not in Swarm.MOVES[swarm.state]:
+        if swarm.deadline_at is None or swarm.undoes or SwarmState.FAILING not in Swarm.MOVES[swarm.state]:
             return
         if swarm.deadline_at > now:
             turns.due("swarm_deadline", swarm_id, after=swarm.deadline_at - now)

@@ -10,7 +10,9 @@ from swarms.states import (
     ATTEMPT_MOVES,
     NODE_LIVE,
     SWARM_ENDED,
+    SWARM_PAUSED,
     SWARM_STARTS,
+    SWARM_UNDOES,
     CheckRunState,
     SwarmState,
 )
@@ -82,7 +84,7 @@ FIND: dict[str, str] = {
 
 STUCK = f"""
     SELECT s.id FROM swarms_swarm s
-    WHERE s.state NOT IN ({words(*SWARM_ENDED, SwarmState.PAUSED)})
+    WHERE s.state NOT IN ({words(*SWARM_ENDED, *SWARM_PAUSED)})
       AND NOT EXISTS (SELECT FROM public.tenants_due d
         WHERE d.subject = s.id AND d.kind IN ('advance', 'step', 'merge', 'land', 'revert'))
       AND NOT EXISTS (SELECT FROM public.tenants_ticket t WHERE t.swarm = s.id)
@@ -104,7 +106,7 @@ NOT_DUE = f"""
         WHERE e.state = 'running' AND e.stall_seconds > 0
       UNION ALL SELECT 'approval', a.id, a.expires_at FROM swarms_approval a WHERE a.state = 'pending'
       UNION ALL SELECT 'swarm_deadline', s.id, s.deadline_at FROM swarms_swarm s
-        WHERE s.deadline_at IS NOT NULL AND s.state NOT IN ({words(*SWARM_ENDED, *_STOPS)})
+        WHERE s.deadline_at IS NOT NULL AND s.state NOT IN ({words(*SWARM_ENDED, *SWARM_UNDOES, *_STOPS)})
     ) AS x
     WHERE NOT EXISTS (SELECT FROM public.tenants_due d WHERE d.kind = x.kind AND d.subject = x.id)
     ON CONFLICT DO NOTHING RETURNING subject

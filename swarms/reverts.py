@@ -36,7 +36,7 @@ def process(swarm_id: UUID) -> None:
             continue
         merge = Merge.objects.select_related("attempt").get(attempt__node=node.undoes_id, state=MergeState.MERGED)
         paths = repos.changed_files(swarm.project_id, merge.onto, merge.commit)
-        if node.attempts_made:
+        if node.attempts.exclude(reason="cancelled").exists():
             _give_to_agent(swarm, node, paths)
             continue
         result = repos.revert(swarm.project_id, swarm.integration_commit, merge.commit, _message(node, merge))

@@ -4,13 +4,14 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from sessions.events import acting, publish
+from sessions.events import SYSTEM, acting, publish
 from sessions.transitions import move
 from swarms import approvals, compensation, graph, hints, progress
 from swarms.models import Approval, Edge, Node, Swarm
 from swarms.release import OnFailure
 from swarms.states import ApprovalState, NodeState, SwarmState
 from swarms.undo import Step
+from tenants import turns
 from tenants.models import User
 
 ROLLED_BACK_FROM = (SwarmState.SUCCEEDED, SwarmState.FAILED)
@@ -43,13 +44,13 @@ def _has_something(swarm: Swarm) -> bool:
     return compensation.takes_back(swarm) or compensation.unfinished(swarm).exists() or bool(compensation.scope(swarm))
 
 
-def request(swarm: Swarm, *, by: User) -> Approval | None:
-    """Ask to undo what a swarm has done: its landing, and its effects outside git.
+def request(swarm: Swarm, *, by: User | None) -> Approval | None:
+    """Ask to undo what a swarm has done: its landing, and its effects outside git. `by` is None for the operator.
 
     A person approves it first (the answer), unless landings need no approval in this project: then it begins at once.
     Raises ValidationError, which says why it cannot be rolled back.
     """
-    with transaction.atomic(), acting(f"user:{by.pk}"):
+    with transaction.atomic(), acting(f"user:{by.pk}" if by else SYSTEM):
         found = Swarm.objects.select_for_update(no_key=True, of=("self",)).select_related("project", "goal")
         locked = found.get(pk=swarm.pk)
         if locked.state not in ROLLED_BACK_FROM:
@@ -63,7 +64,8 @@ def request(swarm: Swarm, *, by: User) -> Approval | None:
             raise ValidationError("Its rollback waits for approval already: decide that.")
         if locked.project.approve_landing:
             return approvals.ask_rollback(locked, by=by)
-        begin(locked, because=f"{by} asked for it, and nobody has to approve landings of this project")
+        who = by or "the operator"
+        begin(locked, because=f"{who} asked for it, and nobody has to approve landings of this project")
         hints.advance(locked.pk)
     return None
 
@@ -85,6 +87,7 @@ def begin(swarm: Swarm, *, because: str) -> None:
     why = f"{swarm.because}: {because}" if was == SwarmState.FAILING else because
     if not move(swarm, SwarmState.ROLLING_BACK, because=why, rollback_at=timezone.now(), ended_at=None):
         return
+    turns.settled("swarm_deadline", swarm.pk)
     approvals.void(swarm, because="the swarm is rolled back", kind="rollback")
     _try_again(swarm)
     steps = compensation.scope(swarm)

@@ -32,6 +32,7 @@ class SwarmState(StrEnum):
     FAILING = "failing"  # waits for live work to stop
     FAILED = "failed"
     ROLLING_BACK = "rolling_back"  # what succeeded is undone, the last first
+    ROLLBACK_PAUSED = "rollback_paused"  # nothing more is undone for now
     ROLLED_BACK = "rolled_back"
 
 
@@ -47,7 +48,8 @@ SWARM_MOVES = table(
     failing="failed rolling_back",
     failed="running rolling_back",
     succeeded="rolling_back",
-    rolling_back="rolled_back failed",
+    rolling_back="rollback_paused rolled_back failing failed",
+    rollback_paused="rolling_back failing",
 )
 
 
@@ -161,6 +163,12 @@ SWARM_ENDED = frozenset({SwarmState.SUCCEEDED, SwarmState.CANCELLED, SwarmState.
 """Nothing happens any more by itself; a person may still retry or roll back."""
 SWARM_STARTS = frozenset({SwarmState.RUNNING, SwarmState.ROLLING_BACK})
 """States in which nodes start."""
+SWARM_PAUSED = frozenset({SwarmState.PAUSED, SwarmState.ROLLBACK_PAUSED})
+"""States in which nodes do not start, but would: what runs goes on."""
+SWARM_AT_WORK = SWARM_STARTS | SWARM_PAUSED | {SwarmState.DRAINING}
+"""States in which the ends of nodes are followed up, and their work is merged."""
+SWARM_UNDOES = frozenset({SwarmState.ROLLING_BACK, SwarmState.ROLLBACK_PAUSED})
+"""States in which what a swarm did is being taken back."""
 NODE_ENDED = frozenset({NodeState.SUCCEEDED, NodeState.FAILED, NodeState.SKIPPED, NodeState.CANCELLED})
 NODE_LIVE = frozenset({NodeState.RUNNING, NodeState.VERIFYING, NodeState.MERGING})
 NODE_WAITING = frozenset({NodeState.BLOCKED, NodeState.AWAITING_APPROVAL, NodeState.READY})

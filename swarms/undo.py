@@ -30,6 +30,20 @@ class Step:
     """Keys of the steps that must have succeeded before."""
 
 
+@dataclass(frozen=True)
+class Standing:
+    """How far a rollback has come: keys of its steps."""
+
+    done: tuple[str, ...] = ()
+    on_branch: tuple[str, ...] = ()
+    """Merges that are taken back on the swarm's branch, which is not on the target branch yet."""
+    left: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        told = {"done": self.done, "done on its branch, not on the target branch": self.on_branch, "left": self.left}
+        return "; ".join(f"{what}: {', '.join(keys)}" for what, keys in told.items() if keys)
+
+
 def steps(done: Sequence[Done], depends_on: Mapping[str, Iterable[str]], taken: Collection[str] = ()) -> list[Step]:
     """The steps that undo everything, each once, in an order in which they may be done.
 

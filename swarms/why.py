@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from swarms.states import NodeState, SwarmState
+from swarms.states import SWARM_PAUSED, NodeState, SwarmState
 
 NAMED = 5
 """Nodes that a reason names."""
@@ -82,8 +82,9 @@ _PARKED = {
 def unmet(node: Facts, around: Surroundings) -> list[Unmet]:
     """Why a node does not run now, the most basic reason first; empty when it runs or has ended."""
     found: list[Unmet] = []
-    if around.swarm_state == SwarmState.PAUSED and node.state in (NodeState.BLOCKED, NodeState.READY):
-        found.append(Unmet("paused", "the swarm is paused", around.swarm_since, "Resume the swarm."))
+    if around.swarm_state in SWARM_PAUSED and node.state in (NodeState.BLOCKED, NodeState.READY):
+        what = "the swarm" if around.swarm_state == SwarmState.PAUSED else "its rollback"
+        found.append(Unmet("paused", f"{what} is paused", around.swarm_since, f"Resume {what}."))
     match node.state:
         case NodeState.BLOCKED if node.open_parents:
             found.append(_dependency(node))
@@ -109,7 +110,7 @@ def _dependency(node: Facts) -> Unmet:
 def _turn(node: Facts, around: Surroundings) -> list[Unmet]:
     ticket = node.ticket
     if ticket is None:
-        if around.swarm_state == SwarmState.PAUSED:
+        if around.swarm_state in SWARM_PAUSED:
             return []
         return [Unmet("turn", "it has no ticket yet", node.since, "The reconciler gives it one within seconds.")]
     if ticket.parked:

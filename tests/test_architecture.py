@@ -23,6 +23,7 @@ PURE = (
     "swarms.vertex",
     "swarms.amend",
     "swarms.states",
+    "swarms.actions",
     "swarms.decide",
     "swarms.overlap",
     "swarms.undo",

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarms.decide import (
+from swarms.actions import (
     AskForLanding,
     AskForNode,
     CheckIntegration,
@@ -20,12 +20,10 @@ from swarms.decide import (
     Land,
     MakeReady,
     MoveSwarm,
-    NodeView,
     RejectPlan,
     Release,
-    Snapshot,
-    decide,
 )
+from swarms.decide import NodeView, Snapshot, decide
 from swarms.reasons import Again, GiveUp, after_failure
 from swarms.release import FAN_IN, ON_FAILURE, SWARM_STOPS
 from swarms.states import NODE_ENDED, SWARM_MOVES

@@ -21,18 +21,16 @@ from agents.contracts import (
     WorkOutcome,
 )
 from swarms import progress
-from swarms.decide import (
+from swarms.actions import (
     Action,
     AskForLanding,
     CheckIntegration,
     Land,
     MoveSwarm,
-    NodeView,
     Release,
     RollBack,
-    Snapshot,
-    decide,
 )
+from swarms.decide import NodeView, Snapshot, decide
 from swarms.graph import ancestors
 from swarms.models import Edge, Goal, Node, Plan, Project, Swarm
 from swarms.undo import Done, Step, steps

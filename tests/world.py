@@ -3,18 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from swarms.decide import (
+from swarms.actions import (
     AskForNode,
     CheckIntegration,
     EndWaiting,
     FailNode,
     MakeReady,
     MoveSwarm,
-    NodeView,
     Release,
-    Snapshot,
-    decide,
 )
+from swarms.decide import NodeView, Snapshot, decide
 from swarms.release import SWARM_STOPS, Waiting, satisfied, spread
 from swarms.states import NODE_ENDED, NODE_MOVES, SWARM_ENDED, SWARM_MOVES
 

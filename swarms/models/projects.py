@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db import models
 from django.db.models import Q
 
-from swarms.states import PROJECT_MOVES, SWARM_ENDED, SWARM_MOVES, ProjectState, SwarmState
+from swarms.states import PROJECT_MOVES, SWARM_ENDED, SWARM_MOVES, SWARM_UNDOES, ProjectState, SwarmState
 from tenants.ids import uuid7
 from tenants.models import User
 from tenants.states import Moves
@@ -100,7 +100,7 @@ class Swarm(models.Model):
     project = models.ForeignKey(Project, models.PROTECT, related_name="swarms")
     goal = models.OneToOneField(Goal, models.PROTECT, related_name="swarm")
     number = models.PositiveIntegerField(help_text="The goal's number.")
-    state = models.CharField(max_length=12, default=SwarmState.PLANNING, choices=[(s, s) for s in SwarmState])
+    state = models.CharField(max_length=16, default=SwarmState.PLANNING, choices=[(s, s) for s in SwarmState])
     because = models.TextField(blank=True)
     base_commit = models.CharField(max_length=40, help_text="Head of the target branch when the goal was stated.")
     integration_commit = models.CharField(max_length=40, blank=True, help_text="Head of swarm/<id>.")
@@ -146,6 +146,11 @@ class Swarm(models.Model):
     @property
     def is_ended(self) -> bool:
         return self.state in SWARM_ENDED
+
+    @property
+    def undoes(self) -> bool:
+        """What it did is being taken back."""
+        return self.state in SWARM_UNDOES
 
     @property
     def begun_anew_at(self) -> datetime:

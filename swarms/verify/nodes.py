@@ -1,7 +1,7 @@
 """Invariants of nodes and edges. Pure text."""
 
 from swarms.release import SATISFIES, SWARM_STOPS, case_of
-from swarms.states import NODE_ENDED, NODE_LIVE
+from swarms.states import NODE_ENDED, NODE_LIVE, SWARM_AT_WORK, SWARM_PAUSED, SWARM_STARTS, SwarmState
 from swarms.verify.invariant import Invariant, words
 
 _ENDED, _LIVE = words(NODE_ENDED), words(NODE_LIVE)
@@ -62,7 +62,7 @@ INVARIANTS = (
           concat('edge ', p.key, ' to ', c.key, ' is open, and its parent is ', p.state) AS says
         FROM {_ENDS} WHERE e.resolved IS NULL AND {_VERDICT} IS NOT NULL AND p.state <> 'cancelled'
           AND c.state NOT IN ({_ENDED})
-          AND s.state IN ('running', 'paused', 'draining', 'integrating', 'rolling_back')
+          AND s.state IN ({words(SWARM_AT_WORK | {SwarmState.INTEGRATING})})
         """,
     ),
     Invariant(
@@ -90,7 +90,7 @@ INVARIANTS = (
         SELECT n.id::text AS id, n.swarm_id AS swarm, concat(n.key, ' is blocked, and nothing holds it back: ',
           n.fan_in, ' of ', n.parents, ' parents, ', n.deps_left, ' open, ', n.deps_ok, ' satisfied') AS says
         FROM swarms_node n JOIN swarms_swarm s ON s.id = n.swarm_id
-        WHERE n.state = 'blocked' AND s.state IN ('running', 'paused', 'rolling_back')
+        WHERE n.state = 'blocked' AND s.state IN ({words(SWARM_STARTS | SWARM_PAUSED)})
           AND ({case_of("holds", **_COUNTS)} OR {case_of("never", **_COUNTS)})
           AND NOT {WILL_BE_LOOKED_AT.format(swarm="s.id")}
         """,

@@ -1,6 +1,6 @@
 """Invariants of turns, leases, approvals and money: what waits, and who looks at it. Pure text."""
 
-from swarms.states import SWARM_STARTS
+from swarms.states import SWARM_AT_WORK, SWARM_STARTS
 from swarms.verify.invariant import Invariant, words
 
 _STARTS = words(SWARM_STARTS)
@@ -85,10 +85,10 @@ INVARIANTS = (
     Invariant(
         "merge_is_hinted",
         "While a merge could be taken from a swarm's queue, somebody is about to look.",
-        """
+        f"""
         SELECT m.swarm_id::text AS id, m.swarm_id AS swarm, concat(count(*), ' merges wait, and nobody looks') AS says
         FROM swarms_merge m JOIN swarms_swarm s ON s.id = m.swarm_id
-        WHERE m.state = 'queued' AND s.state IN ('running', 'paused')
+        WHERE m.state = 'queued' AND s.state IN ({words(SWARM_AT_WORK)})
           AND NOT EXISTS (SELECT FROM swarms_merge c WHERE c.swarm_id = m.swarm_id AND c.state = 'checking')
           AND NOT EXISTS (SELECT FROM public.tenants_due d
             WHERE d.kind = 'merge' AND d.subject = m.swarm_id AND d.team_id = %(team)s)
