@@ -173,6 +173,7 @@ def announce(waiting: Waiting, client: redis.Redis) -> int:
         logger.warning("the live stream is newer than the database: started anew", stream=key)
         client.delete(key)
         _add(client, key, events)
+    crash_point("relay.announced")
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM public.tenants_outbox WHERE id = ANY(%s)", [[row for row, *_ in rows]])
     now = timezone.now()
