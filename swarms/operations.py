@@ -73,9 +73,9 @@ def name_of(by: User | None) -> str:
     return str(by) if by else "the operator"
 
 
-def _change(swarm: Swarm, to: str, because: str, allowed: tuple[str, ...], **fields: Any) -> None:
+def _change(swarm: Swarm, to: str, because: str, allowed: tuple[str, ...], *, also: str = "", **fields: Any) -> None:
     if swarm.state not in allowed or not move(swarm, to, because=because, **fields):
-        raise NotNow(f"The swarm is {_words(swarm.state)}; that is possible only while it is {_any(allowed)}.")
+        raise NotNow(f"The swarm is {_words(swarm.state)}; that is possible only while it is {_any(allowed)}.{also}")
 
 
 def _words(state: str) -> str:
@@ -113,10 +113,9 @@ def resume(swarm: Swarm, *, by: User | None) -> None:
 def drain(swarm: Swarm, *, by: User | None) -> None:
     """Let what runs come to its end, leave the rest out, and land what is merged."""
     with _doing(swarm, by) as locked:
-        if locked.undoes:
-            raise NotNow("A rollback cannot be drained: pause it, and cancel it when what runs has ended.")
         because = f"drained by {name_of(by)}"
-        _change(locked, SwarmState.DRAINING, because, ALLOWED["drain"])
+        also = " Pause the rollback, and cancel it when what runs has ended." if locked.undoes else ""
+        _change(locked, SwarmState.DRAINING, because, ALLOWED["drain"], also=also)
         approvals.void(locked, because=because, kind="node")
         turns.unqueue("node", *locked.nodes.filter(state=NodeState.READY).values_list("pk", flat=True))
         hints.merge(swarm.pk)

@@ -143,7 +143,7 @@ def test_verbs_act_as_the_member_and_say_what_is_in_the_way(stage: Stage, bob: P
     assert bob.post(f"{swarm}/pause").json()["state"] == "paused"
     again = bob.post(f"{swarm}/pause")
     assert again.status_code == 409
-    assert again.json()["error"] == "The swarm is paused; that is possible only while it is running."
+    assert again.json()["error"] == "The swarm is paused; that is possible only while it is running or rolling back."
     assert bob.post(f"{swarm}/resume").json()["state"] == "running"
     moved = Event.objects.filter(kind="swarm.moved", subject=stage.swarm.topic).order_by("-seq")[0]
     assert moved.actor == f"user:{user_of('bob', 'acme').pk}"

@@ -227,7 +227,7 @@ def test_a_rollback_is_not_drained_and_no_deadline_ends_it(
     worker.meanwhile["undo-c"] = lambda: operations.pause(swarm, by=hands.by)
     operations.set_deadline(swarm, timezone.now() + timedelta(days=1), by=hands.by)
     hands.run(swarm)
-    with pytest.raises(NotNow, match="pause it, and cancel it when what runs has ended"):
+    with pytest.raises(NotNow, match="Pause the rollback, and cancel it when what runs has ended"):
         operations.drain(swarm, by=hands.by)
     with pytest.raises(NotNow, match="A deadline is for the work"):
         operations.set_deadline(swarm, timezone.now() + timedelta(hours=1), by=hands.by)
