@@ -100,8 +100,8 @@ test-fresh: ## Run tests and demo in a fresh clone of the last commit
 	$(MAKE) test VENV=.venv
 	$(MAKE) demo VENV=.venv
 
-bench: setup ## Measure the engine, with floors from the same run; ARGS="dags idle" for some cases
-	@exec $(RUN) -m bench $(ARGS)
+bench: setup ## Measure, with floors from the same run; AREA=engine, ARGS="dags idle" for some cases
+	@exec $(RUN) -m bench $(if $(AREA),--area $(AREA)) $(ARGS)
 
 chaos: setup ## Kill everything while swarms run, and look at what is left; ARGS=7 for another seed
 	@exec $(RUN) -m bench.chaos $(ARGS)

@@ -54,14 +54,18 @@ class Stage:
 
     def cpu(self) -> float:
         """CPU seconds so far of the platform's processes and its databases."""
-        return self.cpu_of_services() + sum(
-            seconds_of(pid) for pid in descendants([process.pid for process in self.processes.values()])
-        )
+        return sum(self.cpu_by_name().values())
+
+    def cpu_by_name(self) -> dict[str, float]:
+        """CPU seconds so far of each process of the platform and of each database, with all that it has started."""
+        roots = {name: process.pid for name, process in self.processes.items()}
+        roots |= {name: mark.pid for name, mark in marks(self.folder).items()}
+        return {name: sum(map(seconds_of, descendants([pid]))) for name, pid in roots.items()}
 
     @contextmanager
-    def silence(self) -> Iterator[None]:
-        """Stop all processes of the platform, so that something else is measured on its databases."""
-        pids = descendants([process.pid for process in self.processes.values()])
+    def silence(self, *names: str) -> Iterator[None]:
+        """Stop some processes, or all, so that something else is measured on the databases; then let them go on."""
+        pids = descendants([self.processes[name].pid for name in names or self.processes])
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
         try:
@@ -72,7 +76,8 @@ class Stage:
 
     def cpu_of_services(self) -> float:
         """CPU seconds so far of Postgres and Valkey."""
-        return sum(seconds_of(pid) for pid in descendants([mark.pid for mark in marks(self.folder).values()]))
+        found = self.cpu_by_name()
+        return sum(found[name] for name in marks(self.folder))
 
     def log(self, name: str) -> str:
         """What a process printed."""
@@ -98,9 +103,14 @@ def stage(**variables: str) -> Iterator[Stage]:
     try:
         os.environ |= ensure(folder, bound=True)
         found = Stage(folder, dict(os.environ))
-        subprocess.run(
-            [sys.executable, "manage.py", "prepare", "--migrate"], cwd=PROJECT_ROOT, env=found.environment, check=True
-        )
+        with (folder / "prepare.log").open("wb") as log:
+            subprocess.run(
+                [sys.executable, "manage.py", "prepare", "--migrate"],
+                cwd=PROJECT_ROOT,
+                env=found.environment,
+                stdout=log,
+                check=True,
+            )
         import django
 
         django.setup()
@@ -127,18 +137,18 @@ def _says(at: Stage, name: str, words: str) -> bool:
     return words in at.log(name)
 
 
-def wait_for(holds: Callable[[], bool], otherwise: str, *, seconds: float = 120) -> None:
-    """Until `holds()` is true. Raises TimeoutError."""
+def wait_for(holds: Callable[[], bool], otherwise: str, *, seconds: float = 120, every: float = 0.02) -> None:
+    """Until `holds()` is true, asking `every` so many seconds. Raises TimeoutError."""
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:
             raise TimeoutError(otherwise)
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 def descendants(roots: list[int]) -> set[int]:
     """These processes, and all that come from them."""
-    parents = {}
+    parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -153,9 +163,11 @@ def descendants(roots: list[int]) -> set[int]:
 
 
 def seconds_of(pid: int) -> float:
-    """CPU seconds of a process and of those of its children that have ended."""
+    """CPU seconds of a process, to the nanosecond, and of those of its children that have ended."""
     try:
+        # The clock of another process, as clock_getcpuclockid(3) makes it: `/proc` counts in hundredths of a second.
+        own = time.clock_gettime(~pid << 3 | 2)
         words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return 0.0
-    return sum(int(word) for word in words[11:15]) / TICKS
+    return own + sum(int(word) for word in words[13:15]) / TICKS

@@ -7,11 +7,12 @@ from django.db import connection, transaction
 from agents.contracts import PlanNode, PlanProposal
 from bench.shapes import Edges
 from sessions.transitions import move
-from swarms import engine, planner
+from swarms import engine, operations, planner
 from swarms.models import Goal, Node, Plan, Project, Swarm
+from swarms.states import SWARM_ENDED
 from tenants import provisioning, signup
-from tenants.context import in_schema
-from tenants.models import Team, User
+from tenants.context import PUBLIC, in_schema
+from tenants.models import Outbox, Team, User
 
 COMMIT = "0" * 40
 
@@ -75,22 +76,52 @@ def adopt(of: Team, swarm: UUID) -> None:
 def is_done(of: Team, swarm: UUID) -> bool:
     """Whether every node has ended."""
     with in_schema(of.schema_name):
-        nodes = Node.objects.filter(swarm=swarm)
-        return nodes.exists() and not nodes.exclude(state="succeeded").exists()
+        states = set(Node.objects.filter(swarm=swarm).order_by().values_list("state", flat=True).distinct())
+        return states == {"succeeded"}
+
+
+def relayed(of: Team) -> bool:
+    """Whether the relay has published every event of the team."""
+    with in_schema(PUBLIC):
+        return not Outbox.objects.filter(team=of.pk).exists()
+
+
+def end(of: Team, swarm: UUID) -> None:
+    """Cancel what is left of a swarm that was measured: its checks would wait for a runner."""
+    with in_schema(of.schema_name):
+        operations.cancel(Swarm.objects.get(pk=swarm), by=None)
+
+
+def is_ended(of: Team, swarm: UUID) -> bool:
+    """Whether nothing more will happen to a swarm."""
+    with in_schema(of.schema_name):
+        return Swarm.objects.filter(pk=swarm, state__in=SWARM_ENDED).exists()
 
 
 def waits(of: Team, swarm: UUID) -> list[float]:
     """Milliseconds from the end of its last parent to the start of each node, sorted."""
-    return sorted(_read(of, _WAITS, swarm))
+    with in_schema(of.schema_name), connection.cursor() as cursor:
+        cursor.execute(_WAITS, [swarm])
+        return sorted(float(row[0]) for row in cursor.fetchall())
+
+
+def span(of: Team, swarm: UUID) -> tuple[float, float]:
+    """Its first start and its last end, in seconds since 1970."""
+    with in_schema(of.schema_name), connection.cursor() as cursor:
+        cursor.execute(_SPAN, [swarm])
+        start, end = cursor.fetchone()
+    return float(start), float(end)
 
 
 def wall(of: Team, swarm: UUID) -> float:
     """Seconds from the first start to the last end."""
-    [seconds] = _read(of, _WALL, swarm)
-    return seconds
+    start, end = span(of, swarm)
+    return end - start
 
 
-_WALL = "SELECT extract(epoch FROM max(ended_at) - min(started_at)) FROM swarms_node WHERE swarm_id = %s"
+_SPAN = """
+SELECT extract(epoch FROM min(started_at)), extract(epoch FROM max(ended_at)) FROM swarms_node WHERE swarm_id = %s
+"""
 _WAITS = """
 SELECT extract(epoch FROM n.started_at - max(p.ended_at)) * 1000 FROM swarms_node n
 JOIN swarms_edge e ON e.child_id = n.id JOIN swarms_node p ON p.id = e.parent_id
@@ -98,13 +129,6 @@ WHERE n.swarm_id = %s GROUP BY n.id
 """
 
 
-def _read(of: Team, sql: str, swarm: UUID) -> list[float]:
-    with in_schema(of.schema_name), connection.cursor() as cursor:
-        cursor.execute(sql, [swarm])
-        return [float(row[0]) for row in cursor.fetchall()]
-
-
 def first_start(of: Team, swarm: UUID) -> float:
     """When its first node started, in seconds since 1970."""
-    [seconds] = _read(of, "SELECT extract(epoch FROM min(started_at)) FROM swarms_node WHERE swarm_id = %s", swarm)
-    return seconds
+    return span(of, swarm)[0]

@@ -1,12 +1,13 @@
-"""What the same machine does with next to nothing around it, in the same run."""
+"""A minimal claim-and-complete loop on the platform's Postgres: two processes, one fsynced commit a node."""
 
 import multiprocessing
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg
 
+from bench.floors import Floor
 from bench.shapes import Edges
 
 SCHEMA = """
@@ -15,16 +16,17 @@ CREATE TABLE floor.node (
   id int PRIMARY KEY, state text NOT NULL, deps int NOT NULL, started_at timestamptz, ended_at timestamptz
 );
 CREATE TABLE floor.edge (parent int NOT NULL, child int NOT NULL);
-CREATE INDEX ON floor.edge (parent);
+CREATE INDEX ON floor.edge (parent, child);
 CREATE INDEX ON floor.node (id) WHERE state = 'ready';
 CREATE FUNCTION floor.step(p_id int, OUT next int, OUT released int, OUT is_over boolean) LANGUAGE plpgsql AS $$
 BEGIN
   released := 0;
   IF p_id IS NOT NULL THEN
     UPDATE floor.node SET state = 'done', ended_at = clock_timestamp() WHERE id = p_id AND state = 'running';
+    -- Children in the order of their ids: two processes must not wait for each other in a circle.
     WITH children AS (
       UPDATE floor.node n SET deps = deps - 1, state = CASE WHEN deps = 1 THEN 'ready' ELSE state END
-      FROM floor.edge e WHERE e.parent = p_id AND n.id = e.child RETURNING n.state
+      FROM (SELECT child FROM floor.edge WHERE parent = p_id ORDER BY child) e WHERE n.id = e.child RETURNING n.state
     ) SELECT count(*) INTO released FROM children WHERE state = 'ready';
   END IF;
   UPDATE floor.node n SET state = 'running', started_at = clock_timestamp() FROM (
@@ -33,21 +35,17 @@ BEGIN
   is_over := next IS NULL AND NOT EXISTS (SELECT 1 FROM floor.node WHERE state <> 'done');
 END $$;
 """
+# Always through indexes: the fastest way here, and the only one that updates children in the order of their ids.
+BY_INDEX = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c enable_bitmapscan=off"
 _STEP = "SELECT next, released, is_over FROM floor.step(%s)"
-_WALL = "SELECT extract(epoch FROM max(ended_at) - min(started_at)) FROM floor.node"
-
-
-class Floor(NamedTuple):
-    """A DAG on the floor: seconds from its first start to its last end, CPU seconds with the database's, commits."""
-
-    seconds: float
-    cpu: float
-    commits: int
+_WALL = (
+    "SELECT extract(epoch FROM max(ended_at) - min(started_at)), count(*) FILTER (WHERE state = 'done') FROM floor.node"
+)
 
 
 def _loop(url: str, go: Any, wakes: Any, spent: Any, commits: Any) -> None:
     """One fsynced commit a node: it completes this one, releases its children and claims the next."""
-    with psycopg.connect(url, autocommit=True, prepare_threshold=0) as connection:
+    with psycopg.connect(url, autocommit=True, prepare_threshold=0, options=BY_INDEX) as connection:
         go.wait()
         began, node = time.process_time(), None
         while True:
@@ -80,10 +78,10 @@ def lay(connection: psycopg.Connection[Any], nodes: int, edges: Edges) -> None:
     connection.execute("ANALYZE floor.node, floor.edge")
 
 
-def postgres_loop(url: str, nodes: int, edges: Edges, services: Callable[[], float] = lambda: 0.0) -> Floor:
+def run(url: str, nodes: int, edges: Edges, cpu: Callable[[], float]) -> Floor:
     """A DAG with two processes that claim and complete, and nothing else.
 
-    `services` tells the CPU seconds so far of the database, which nobody else should use meanwhile.
+    `cpu` tells the CPU seconds so far of the database, which nobody else should use meanwhile.
     """
     context = multiprocessing.get_context("spawn")
     go, wakes = context.Event(), context.Semaphore(0)
@@ -97,11 +95,12 @@ def postgres_loop(url: str, nodes: int, edges: Edges, services: Callable[[], flo
         for process in running:
             process.start()
         time.sleep(1)
-        before = services()
+        before = cpu()
         go.set()
         for process in running:
             process.join()
-        cpu = services() - before + sum(one.value for one in spent)
+        used = cpu() - before + sum(one.value for one in spent)
         row = connection.execute(_WALL).fetchone()
-    assert row is not None
-    return Floor(float(row[0]), cpu, sum(many.value for many in commits))
+    if row is None or row[1] != nodes:
+        raise AssertionError(f"the floor did {row and row[1]} of {nodes} nodes")
+    return Floor(float(row[0]), used, sum(many.value for many in commits))

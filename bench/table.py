@@ -1,0 +1,85 @@
+"""The tables of docs/performance.md, drawn from results.json."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from bench import results
+from bench.peers import PEERS, Times
+from config.env import PROJECT_ROOT
+
+DOCUMENT = PROJECT_ROOT / "docs" / "performance.md"
+PARTS = ("figures", "peers")
+DAGS = ("chain100", "fan200", "layered500")
+
+
+def write() -> None:
+    """Draw the tables anew, between their marks in the document."""
+    text = DOCUMENT.read_text()
+    figures = results.known()["figures"]
+    for part, lines in zip(PARTS, (drawn(figures), beside(figures)), strict=True):
+        head, begin, rest = text.partition(f"<!-- {part} -->\n")
+        _, end, foot = rest.partition(f"<!-- end of {part} -->")
+        if not begin or not end:
+            raise ValueError(f"{DOCUMENT.name} has no marks for its {part}")
+        text = head + begin + "\n" + "\n".join(lines) + "\n\n" + end + foot
+    DOCUMENT.write_text(text)
+
+
+def drawn(figures: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """A table for each case, under what it was measured on."""
+    cases: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+    for name, figure in figures.items():
+        cases.setdefault(figure["case"], []).append((name, figure))
+    taken: dict[str, str] = {}
+    for case, found in cases.items():
+        taken[case] = _taken(found[0][1])
+    for number, (case, found) in enumerate(cases.items()):
+        if number:
+            yield ""
+        yield f"**{case.partition('.')[2]}**. {taken[case]}"
+        yield ""
+        yield "| figure | measured | of its runs | to reach | |"
+        yield "|---|---|---|---|---|"
+        yield from (_row(name, figure) for name, figure in found)
+
+
+def _row(name: str, figure: Mapping[str, Any]) -> str:
+    spread = f"{results.shown(figure['min'])} to {results.shown(figure['max'])}, {figure['runs']}"
+    verdict = figure["verdict"] and f"**{figure['verdict']}**"
+    return (
+        f"| `{name}` | {results.shown(figure['value'])} {figure['unit']} | {spread} | {figure['reach']} | {verdict} |"
+    )
+
+
+def _taken(figure: Mapping[str, Any]) -> str:
+    """What a case was measured on, in a sentence."""
+    machine, noise = figure["machine"], figure["noise"]
+    return (
+        f"{figure['at'][:16].replace('T', ' ')} UTC, commit {figure['commit']}, `{figure['command']}`; "
+        f"{machine['cores']} cores ({machine['processor']}), {machine['memory_gb']} GB, {machine['system']}, "
+        f"Python {machine['python']}, Postgres {machine['postgres']}, Valkey {machine['valkey']}; "
+        f"load before {noise['load_before']}, an fsync {noise['fsync_ms']} ms, "
+        f"other programs had {noise['others']:.0%} of the processors meanwhile."
+    )
+
+
+def beside(figures: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Wall and CPU a node as multiples of raw Dramatiq's: ours, and those of other engines."""
+    yield "| engine | durable | " + " | ".join(f"{dag} wall | CPU" for dag in DAGS) + " |"
+    yield "|---|---|" + "---|---|" * len(DAGS)
+    ours = [
+        (_value(figures, f"engine.{dag}.dramatiq_ratio"), _value(figures, f"engine.{dag}.dramatiq_cpu_ratio"))
+        for dag in DAGS
+    ]
+    yield _engine("**Waggle**, everything on", "every step, fsync", ours)
+    for peer in PEERS:
+        yield _engine(peer.name, peer.keeps, (peer.chain, peer.fan, peer.layers))
+
+
+def _value(figures: Mapping[str, Mapping[str, Any]], name: str) -> float | None:
+    return figures[name]["value"] if name in figures else None
+
+
+def _engine(name: str, keeps: str, times: Iterable[Times]) -> str:
+    cells = [results.shown(one) if one is not None else "–" for both in times for one in both]
+    return f"| {name} | {keeps} | " + " | ".join(cells) + " |"
