@@ -48,6 +48,8 @@ def land(swarm_id: UUID) -> None:
             _prepare(swarm)
         elif run.state == CheckRunState.PASSED:
             _finish(swarm, run)
+    # Due until it is done, also when whoever landed it died right after.
+    _tidy(swarm_id)
     _settle(swarm_id)
 
 
@@ -146,7 +148,6 @@ def _finish(swarm: Swarm, run: CheckRun) -> None:
     crash_point("landing.pushed")
     _end(swarm, run.commit, pushed)
     crash_point("landing.landed")
-    _tidy(swarm)
 
 
 @transaction.atomic
@@ -185,8 +186,11 @@ def _push(project: Project, commit: str) -> str | None:
     return refused
 
 
-def _tidy(swarm: Swarm) -> None:
-    """The candidates of merges are of no use any more; attempts' branches stay, for their diffs."""
+def _tidy(swarm_id: UUID) -> None:
+    """Once it has landed, candidates of merges are of no use any more; attempts' branches stay, for their diffs."""
+    swarm = Swarm.objects.get(pk=swarm_id)
+    if swarm.state not in (SwarmState.SUCCEEDED, SwarmState.ROLLED_BACK):
+        return
     for entry in swarm.merges.all():
         repos.delete_refs(swarm.project_id, f"refs/heads/merge/{entry.id}")
     repos.delete_refs(swarm.project_id, f"refs/heads/landing/{swarm.id}")

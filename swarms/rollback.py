@@ -88,6 +88,8 @@ def begin(swarm: Swarm, *, because: str) -> None:
     if not move(swarm, SwarmState.ROLLING_BACK, because=why, rollback_at=timezone.now(), ended_at=None):
         return
     turns.settled("swarm_deadline", swarm.pk)
+    # Due still if who landed it died before all was tidied up: it would land this before anything is undone.
+    turns.settled("land", swarm.pk)
     approvals.void(swarm, because="the swarm is rolled back", kind="rollback")
     _try_again(swarm)
     steps = compensation.scope(swarm)

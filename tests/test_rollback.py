@@ -1,6 +1,7 @@
 """Rolling back: what had effects is undone, what landed is taken back, each once and the last first."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from sessions.models import Event
 from swarms import approvals, engine, goals, landing, operations, reverts, rollback
 from swarms.models import Approval, Attempt, CheckRun, Merge, Node, Project, Swarm
 from swarms.workspace import repos
+from tenants import turns
 from tenants.models import Team
 from tests.conftest import user_of
 from tests.hands import Hands
@@ -87,6 +89,17 @@ def test_others_later_work_stays_and_a_policy_that_asks_nobody_asks_nobody(
     assert listed(source) == ["list.txt", "other.txt"]
     assert (source / "list.txt").read_text() == "begin\n"
     assert not Approval.objects.filter(kind="rollback").exists()
+
+
+def test_who_landed_it_and_died_before_all_was_tidied_up_does_not_make_its_rollback_land_at_once(
+    landed: Swarm, hands: Hands, source: Path
+) -> None:
+    Project.objects.update(approve_landing=False)
+    turns.due("land", landed.pk, after=timedelta(0))
+    take_back(landed, hands)
+    assert landed.state == "rolled_back", landed.because
+    assert listed(source) == ["list.txt"]
+    assert (source / "list.txt").read_text() == "begin\n"
 
 
 def test_what_git_cannot_take_back_goes_to_an_agent_with_both_sides(landed: Swarm, hands: Hands, source: Path) -> None:
