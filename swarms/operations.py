@@ -19,6 +19,7 @@ from sessions.events import SYSTEM, acting, publish
 from sessions.transitions import move
 from swarms import admission, approvals, engine, hints, progress, retry
 from swarms.models import Node, Swarm
+from swarms.refusals import NotNow as NotNow
 from swarms.states import NODE_ENDED, NODE_WAITING, SWARM_ENDED, SWARM_UNDOES, NodeState, SwarmState
 from tenants import turns
 from tenants.models import Ticket, User
@@ -37,10 +38,6 @@ ALLOWED: dict[str, tuple[SwarmState, ...]] = {
     "retry": (SwarmState.FAILED,),
 }
 """In which states of a swarm each verb is possible."""
-
-
-class NotNow(ValidationError):
-    """The state does not allow it; the text says what would."""
 
 
 @contextmanager

@@ -154,7 +154,7 @@ def give(swarm: Swarm, text: str, *, by: User) -> Plan:
     return version_of(swarm, proposal, by=by)
 
 
-def version_of(swarm: Swarm, proposal: PlanProposal, *, by: User) -> Plan:
+def version_of(swarm: Swarm, proposal: PlanProposal, *, by: User | None) -> Plan:
     """A person's proposal as the next version, which changes the plan that is carried out, if there is one.
 
     Raises PlanFaults or AdmissionRefused, and then nothing changes.
@@ -198,7 +198,7 @@ def propose(plan: Plan, proposal: PlanProposal) -> None:
     publish(
         swarm.topic,
         "decision.made",
-        by="coordinator" if plan.source == "coordinator" else f"user:{plan.created_by_id}",
+        by=_author(plan),
         what=f"plan {plan.version} with {len(proposal.nodes)} nodes",
         why=proposal.summary,
     )
@@ -207,6 +207,12 @@ def propose(plan: Plan, proposal: PlanProposal) -> None:
     if swarm.project.approve_plan:
         approvals.ask_plan(plan)
     hints.advance(swarm.id)
+
+
+def _author(plan: Plan) -> str:
+    if plan.source == "coordinator":
+        return "coordinator"
+    return f"user:{plan.created_by_id}" if plan.created_by_id else "operator"
 
 
 def adopt(swarm: Swarm, plan: Plan, *, because: str) -> None:

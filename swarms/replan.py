@@ -4,28 +4,29 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from agents.contracts import PlanProposal
-from sessions.events import acting, publish
+from sessions.events import SYSTEM, acting, publish
 from sessions.transitions import move
 from swarms import amend, approvals, nested, plan_rows, planner, versions
 from swarms.amend import Answer
 from swarms.models import Plan, Swarm
 from swarms.plan_yaml import PlanFaults, annotated, read_yaml
+from swarms.refusals import NotNow
 from swarms.states import PlanState, SwarmState
 from tenants.models import User
 
 
-def change(swarm: Swarm, text: str, *, by: User) -> Plan:
-    """Propose another plan for a running swarm, as YAML. Raises PlanFaults, or ValidationError when it does not run."""
+def change(swarm: Swarm, text: str, *, by: User | None) -> Plan:
+    """Propose another plan for a running swarm, as YAML; `by` is None for the operator. Raises PlanFaults or NotNow."""
     proposal = read_yaml(text)
-    with transaction.atomic(), acting(f"user:{by.pk}"):
+    with transaction.atomic(), acting(f"user:{by.pk}" if by else SYSTEM):
         return planner.version_of(_running(swarm), proposal, by=by)
 
 
-def ask(swarm: Swarm, note: str, *, by: User) -> Plan:
-    """Ask the coordinator to change the plan of a running swarm. Raises ValidationError when it does not run."""
+def ask(swarm: Swarm, note: str, *, by: User | None) -> Plan:
+    """Ask the coordinator to change the plan of a running swarm. Raises NotNow, or ValidationError without a note."""
     if not note.strip():
         raise ValidationError("Say what should be different: the coordinator sees the plan and what is done.")
-    with transaction.atomic(), acting(f"user:{by.pk}"):
+    with transaction.atomic(), acting(f"user:{by.pk}" if by else SYSTEM):
         return planner.draft(_running(swarm), note=note)
 
 
@@ -36,7 +37,8 @@ def _running(swarm: Swarm) -> Swarm:
         .get(pk=swarm.pk)
     )
     if locked.state not in versions.AMENDABLE:
-        raise ValidationError(f"The swarm is {locked.state}: its plan can be changed while it is running or paused.")
+        state = locked.state.replace("_", " ")
+        raise NotNow(f"The swarm is {state}; its plan can be changed only while it is running or paused.")
     return locked
 
 

@@ -1,6 +1,5 @@
 """Rolling back: what succeeded is undone by nodes of their own, which run like any other node, the last first."""
 
-from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
@@ -8,6 +7,7 @@ from sessions.events import SYSTEM, acting, publish
 from sessions.transitions import move
 from swarms import approvals, compensation, graph, hints, progress
 from swarms.models import Approval, Edge, Node, Swarm
+from swarms.refusals import NotNow
 from swarms.release import OnFailure
 from swarms.states import ApprovalState, NodeState, SwarmState
 from swarms.undo import Step
@@ -48,20 +48,21 @@ def request(swarm: Swarm, *, by: User | None) -> Approval | None:
     """Ask to undo what a swarm has done: its landing, and its effects outside git. `by` is None for the operator.
 
     A person approves it first (the answer), unless landings need no approval in this project: then it begins at once.
-    Raises ValidationError, which says why it cannot be rolled back.
+    Raises NotNow, which says why it cannot be rolled back.
     """
     with transaction.atomic(), acting(f"user:{by.pk}" if by else SYSTEM):
         found = Swarm.objects.select_for_update(no_key=True, of=("self",)).select_related("project", "goal")
         locked = found.get(pk=swarm.pk)
         if locked.state not in ROLLED_BACK_FROM:
-            raise ValidationError(
-                f"The swarm is {locked.state}; only one that has landed, or failed after it had effects outside git, "
-                "can be rolled back."
+            state = locked.state.replace("_", " ")
+            raise NotNow(
+                f"The swarm is {state}; only one that has landed, or failed after it had effects outside git, can be "
+                "rolled back."
             )
         if not _has_something(locked):
-            raise ValidationError("There is nothing to undo: nothing landed, and no node that succeeded says how.")
+            raise NotNow("There is nothing to undo: nothing landed, and no node that succeeded says how.")
         if _waits(locked):
-            raise ValidationError("Its rollback waits for approval already: decide that.")
+            raise NotNow("Its rollback waits for approval already: decide that.")
         if locked.project.approve_landing:
             return approvals.ask_rollback(locked, by=by)
         who = by or "the operator"

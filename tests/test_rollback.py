@@ -73,7 +73,7 @@ def test_what_landed_is_taken_back_and_the_target_has_the_tree_of_before(
     assert {c["name"] for run in CheckRun.objects.filter(attempt__node__kind="revert") for c in run.checks} == {"list"}
     assert Event.objects.filter(kind="swarm.rolled_back").count() == 1
     assert violations(team.schema_name, quiet=True) == []
-    with pytest.raises(ValidationError, match="rolled_back"):
+    with pytest.raises(ValidationError, match="is rolled back"):
         rollback.request(landed, by=hands.by)
 
 

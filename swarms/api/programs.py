@@ -14,7 +14,8 @@ from pydantic import ValidationError as BodyError
 
 from swarms.admission import AdmissionRefused
 from swarms.api.access import secret_of
-from swarms.operations import NotNow
+from swarms.plan_yaml import PlanFaults
+from swarms.refusals import NotNow
 from tenants import programs
 from tenants.access import TeamRequest, refusal
 from tenants.roles import Permission, may
@@ -62,6 +63,8 @@ def program(method: str, permission: Permission) -> Callable[[View], View]:
                 return refused
             except NotNow as error:
                 return _error(409, error.messages)
+            except PlanFaults as error:
+                return JsonResponse({"error": "The plan has faults.", "faults": error.faults}, status=422)
             except ValidationError as error:
                 return _error(422, error.messages)
 

@@ -10,9 +10,9 @@ from django.http import Http404, JsonResponse
 from django.shortcuts import get_object_or_404
 from pydantic import AwareDatetime
 
-from swarms import conditions, operations, rollback
+from swarms import conditions, operations, replan, rollback
 from swarms.api.programs import Given, Refused, body_of, program
-from swarms.models import Edge, Node, Swarm
+from swarms.models import Edge, Node, Plan, Swarm
 from swarms.states import SWARM_ENDED, SwarmState
 from swarms.why import Unmet
 from tenants.access import TeamRequest
@@ -45,6 +45,19 @@ class Deadline(Given):
     at: AwareDatetime | None
 
 
+class Change(Given):
+    """Another plan for a swarm that runs, as YAML; or a note, by which the coordinator writes one."""
+
+    plan: str = ""
+    note: str = ""
+
+
+def _change(swarm: Swarm, given: Change, by: User) -> Plan:
+    if bool(given.plan.strip()) == bool(given.note.strip()):
+        raise Refused(422, "Give either the whole plan as YAML in `plan`, or a `note` for the coordinator.")
+    return replan.change(swarm, given.plan, by=by) if given.plan.strip() else replan.ask(swarm, given.note, by=by)
+
+
 SwarmVerb = tuple[type[Given], Callable[[Swarm, Any, User], object]]
 NodeVerb = tuple[type[Given], Callable[[Node, Any, User], None]]
 SWARM_VERBS: dict[str, SwarmVerb] = {
@@ -53,6 +66,7 @@ SWARM_VERBS: dict[str, SwarmVerb] = {
     "drain": (Nothing, lambda swarm, given, by: operations.drain(swarm, by=by)),
     "cancel": (Nothing, lambda swarm, given, by: operations.cancel(swarm, by=by)),
     "retry": (Nothing, lambda swarm, given, by: operations.retry_swarm(swarm, by=by)),
+    "change": (Change, _change),
     "rollback": (Nothing, lambda swarm, given, by: rollback.request(swarm, by=by)),
     "priority": (Priority, lambda swarm, given, by: operations.set_priority(swarm, given.priority, by=by)),
     "deadline": (Deadline, lambda swarm, given, by: operations.set_deadline(swarm, given.at, by=by)),
@@ -169,6 +183,12 @@ def nodes(request: TeamRequest, swarm: UUID) -> JsonResponse:
     reasons = conditions.of_nodes(found, rows)
     told_nodes = [_told_node(node, parents.get(node.pk, []), reasons.get(node.pk, [])) for node in rows]
     return JsonResponse({"nodes": told_nodes})
+
+
+@program("GET", Permission.VIEW)
+def plan(request: TeamRequest, swarm: UUID) -> JsonResponse:
+    """The plan as it is carried out now, as YAML to be changed; comments tell what can no longer be changed."""
+    return JsonResponse({"plan": replan.written(swarm_of(swarm))})
 
 
 @program("POST", Permission.STATE_GOAL)

@@ -15,6 +15,7 @@ urlpatterns = [
     path("api/v1/swarms", swarms.swarms),
     path(_SWARM.rstrip("/"), swarms.swarm),
     path(f"{_SWARM}nodes", swarms.nodes),
+    path(f"{_SWARM}plan", swarms.plan),
     path(f"{_SWARM}nodes/<slug:key>/<slug:verb>", swarms.act_on),
     path(f"{_SWARM}<slug:verb>", swarms.act),
 ]

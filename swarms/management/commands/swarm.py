@@ -1,8 +1,10 @@
 """manage.py swarm pause textkit#12 --team acme"""
 
+import sys
 from argparse import SUPPRESS, ArgumentTypeError
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -10,19 +12,22 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.dateparse import parse_datetime
 
-from swarms import operations
+from swarms import operations, replan, rollback
 from swarms.models import Node, Swarm
+from swarms.plan_yaml import PlanFaults
 from tenants.context import in_schema
 from tenants.models import Domain
 
-SWARM_VERBS: dict[str, Callable[[Swarm], None]] = {
+SWARM_VERBS: dict[str, Callable[[Swarm], object]] = {
     "pause": lambda swarm: operations.pause(swarm, by=None),
     "resume": lambda swarm: operations.resume(swarm, by=None),
     "drain": lambda swarm: operations.drain(swarm, by=None),
     "cancel": lambda swarm: operations.cancel(swarm, by=None),
     "retry": lambda swarm: operations.retry_swarm(swarm, by=None),
+    "rollback": lambda swarm: rollback.request(swarm, by=None),
 }
-VERBS = ("show", *SWARM_VERBS, "skip", "priority", "deadline")
+NODE_VERBS = ("skip", "retry", "priority")
+VERBS = ("show", "plan", *SWARM_VERBS, "skip", "priority", "deadline", "change")
 
 
 def _moment(text: str) -> datetime | None:
@@ -32,6 +37,13 @@ def _moment(text: str) -> datetime | None:
     if found is None or found.tzinfo is None:
         raise ArgumentTypeError(f"{text} is no moment with a time zone: write 2030-01-31T18:00+00:00, or none")
     return found
+
+
+def _text_of(path: str) -> str:
+    try:
+        return sys.stdin.read() if path == "-" else Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArgumentTypeError(f"{path} cannot be read: {error}") from error
 
 
 class Command(BaseCommand):
@@ -47,6 +59,10 @@ class Command(BaseCommand):
             "--at", type=_moment, default=SUPPRESS, help="2030-01-31T18:00+00:00, for deadline; none takes it away"
         )
         parser.add_argument("--because", default="", help="Why, for skip")
+        parser.add_argument(
+            "--plan", type=_text_of, help="File with the whole plan as YAML (as `plan` prints it), or -, for change"
+        )
+        parser.add_argument("--note", default="", help="What the coordinator shall change, for change")
 
     def handle(self, *args: Any, **options: Any) -> None:
         domain = Domain.objects.select_related("tenant").filter(slug=options["team"]).first()
@@ -54,14 +70,21 @@ class Command(BaseCommand):
             raise CommandError(f"--team: there is no team with the address {options['team']}.")
         with in_schema(domain.tenant.schema_name):
             swarm = _swarm(options["swarm"])
+            if options["verb"] == "plan":
+                self.stdout.write(replan.written(swarm))
+                return
             try:
                 self._do(swarm, options)
+            except PlanFaults as error:
+                raise CommandError("\n".join(["The plan has faults:", *error.faults])) from error
             except ValidationError as error:
                 raise CommandError(" ".join(error.messages)) from error
             self._show(swarm)
 
     def _do(self, swarm: Swarm, options: dict[str, Any]) -> None:
         verb, node = options["verb"], _node(swarm, options["node"]) if options["node"] else None
+        if node is not None and verb not in (*NODE_VERBS, "show"):
+            raise CommandError(f"--node: {verb} is for the whole swarm.")
         if verb == "skip":
             if node is None:
                 raise CommandError("--node: say which node is left out.")
@@ -74,18 +97,28 @@ class Command(BaseCommand):
             if "at" not in options:
                 raise CommandError("--at: say until when, for example --at 2030-01-31T18:00+00:00, or --at none.")
             operations.set_deadline(swarm, options["at"], by=None)
+        elif verb == "change":
+            self._change(swarm, options)
         elif verb == "retry" and node is not None:
             operations.retry_node(node, by=None)
         elif verb in SWARM_VERBS:
-            if node is not None:
-                raise CommandError(f"--node: {verb} is for the whole swarm.")
             SWARM_VERBS[verb](swarm)
+
+    def _change(self, swarm: Swarm, options: dict[str, Any]) -> None:
+        if bool(options["plan"]) == bool(options["note"]):
+            raise CommandError("Give either --plan, a file with the whole plan as YAML, or --note for the coordinator.")
+        if options["plan"]:
+            replan.change(swarm, options["plan"], by=None)
+        else:
+            replan.ask(swarm, options["note"], by=None)
 
     def _show(self, swarm: Swarm) -> None:
         swarm.refresh_from_db()
         self.stdout.write(f"{swarm} ({swarm.pk}): {swarm.state}" + (f", {swarm.because}" if swarm.because else ""))
         for node in swarm.nodes.order_by("key"):
             self.stdout.write(f"  {node.key:<24} {node.state:<18} {node.because}".rstrip())
+        for asked in swarm.approvals.filter(state="pending").order_by("requested_at"):
+            self.stdout.write(f"  waits for approval: {asked.title}")
 
 
 def _swarm(name: str) -> Swarm:
