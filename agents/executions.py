@@ -22,7 +22,7 @@ from agents.nudges import nudge
 from agents.ports import settlement
 from agents.states import LIVE, ExecutionState
 from sessions import transcript
-from sessions.events import acting
+from sessions.events import acting, publish
 from sessions.models import Session
 from sessions.transitions import move
 from tenants import tokens, turns
@@ -73,6 +73,17 @@ def open_execution(
     )
     Placement.objects.create(execution=execution.id, team_id=turns.current_team_id(), runner=runner, kind=kind)
     turns.due("lease", execution.id, after=lease())
+    publish(
+        execution.event_subject,
+        "execution.placed",
+        execution=str(execution.id),
+        kind=kind,
+        subject=subject,
+        agent=agent,
+        runner=runner.name,
+        session=str(session.id),
+        title=session.title,
+    )
     return execution
 
 

@@ -39,7 +39,8 @@ def state_goal(project: Project, text: str, *, by: User) -> Swarm:
             trace=current_trace(),
         )
         for subject in (project.topic, swarm.topic):
-            publish(subject, "goal.stated", goal=str(goal.pk), number=goal.number, text=text[:500])
+            stated = {"goal": str(goal.pk), "number": goal.number, "text": text[:500], "base": swarm.integration_commit}
+            publish(subject, "goal.stated", **stated)
         planner.draft(swarm)
     return swarm
 

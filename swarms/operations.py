@@ -162,6 +162,8 @@ def retry_swarm(swarm: Swarm, *, by: User | None) -> None:
             deadline_at=kept,
         )
         approvals.void(locked, because=because, kind="rollback")
+        if is_late:
+            publish(locked.topic, "deadline.set", at=None)
         if kept:
             turns.due("swarm_deadline", locked.pk, after=kept - now)
         progress.release(locked.pk, consider=retry.again(locked, because=because))
@@ -241,6 +243,7 @@ def set_priority(subject: Swarm | Node, priority: int, *, by: User | None) -> No
         _move_tickets(priority - fresh.priority, **where)
         key = "" if isinstance(subject, Swarm) else str(subject.key)
         of = f" of {key}" if key else ""
+        publish(locked.topic, "priority.set", priority=priority, node=key)
         _decided(locked, by, f"priority {priority}{of}", f"it was {fresh.priority}", node=key)
 
 
@@ -265,6 +268,7 @@ def set_deadline(swarm: Swarm, at: datetime | None, *, by: User | None) -> None:
         turns.settled("swarm_deadline", locked.pk)
         if at is not None:
             turns.due("swarm_deadline", locked.pk, after=at - now)
+        publish(locked.topic, "deadline.set", at=at and at.isoformat())
         _decided(locked, by, f"deadline {_moment(at)}" if at else "no deadline any more")
 
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 from agents.budgets import begin_for, drop_limit, set_limit
 from agents.contracts import Check, PlanNode
 from agents.contracts.plan import EdgeCondition
-from swarms import approvals, budgets, progress
+from swarms import approvals, budgets, planned, progress
 from swarms.amend import Changes, Present
 from swarms.models import Edge, Node, Plan, Swarm
 from swarms.release import SWARM_STOPS, satisfied
@@ -178,6 +178,7 @@ def apply(swarm: Swarm, plan: Plan, changes: Changes, *, under: Node | None = No
         cursor.execute(_RECOUNT, [[*touched, *(node.pk for node in gone)]])
         cursor.execute(_LENGTHS, [list(lengths), list(lengths.values())])
         cursor.execute(_TICKETS, [swarm.pk])
+    planned.tell(swarm, [*stay, *new], dropped=gone)
     moves += _end(gone, plan)
     progress.tell(swarm, moves)
     progress.release(swarm.pk, consider=touched)

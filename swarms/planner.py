@@ -8,7 +8,19 @@ from agents.contracts import PlanProposal
 from agents.models import Execution
 from sessions.events import publish
 from sessions.transitions import move
-from swarms import admission, allowances, amend, approvals, briefing, budgets, graph, hints, plan_rows, versions
+from swarms import (
+    admission,
+    allowances,
+    amend,
+    approvals,
+    briefing,
+    budgets,
+    graph,
+    hints,
+    plan_rows,
+    planned,
+    versions,
+)
 from swarms.allowances import Denied, Parked
 from swarms.digests import digest
 from swarms.models import Edge, Node, Plan, Swarm
@@ -194,6 +206,7 @@ def propose(plan: Plan, proposal: PlanProposal) -> None:
         source=plan.source,
         nodes=[node.key for node in proposal.nodes],
         warnings=warnings,
+        node=plan.node.key if plan.node else "",
     )
     publish(
         swarm.topic,
@@ -228,6 +241,7 @@ def adopt(swarm: Swarm, plan: Plan, *, because: str) -> None:
         Edge(parent=nodes[wire.parent], child=nodes[wire.child], condition=plan_rows.condition(wire.condition))
         for wire in amend.wires(proposal.nodes)
     )
+    planned.tell(swarm, nodes.values())
 
 
 def reject(swarm: Swarm, plan: Plan, *, because: str) -> None:

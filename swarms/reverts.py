@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from sessions.events import publish
 from sessions.transitions import move
-from swarms import attempts, hints, landing, progress
+from swarms import attempts, hints, landing, planned, progress
 from swarms.models import Attempt, Merge, Node, Swarm
 from swarms.states import MergeState, NodeState, SwarmState
 from swarms.workspace import repos
@@ -87,6 +87,7 @@ def _start_at_target(seen: Swarm) -> None:
         if contains:
             Swarm.objects.filter(pk=swarm.pk).update(integration_commit=head)
             why = f"{swarm.project.target_branch} is at {head[:10]}"
+            publish(swarm.topic, "branch.set", commit=head, why=why)
             publish(swarm.topic, "decision.made", by="engine", what="take back what landed from there", why=why)
             return
         because = (
@@ -154,6 +155,7 @@ def _write_for_agent(node: Node, paths: set[str]) -> None:
         " Others may have changed the same places since: keep their work. Change nothing else."
     )
     Node.objects.filter(pk=node.pk).update(kind=node.kind, writes=node.writes, instructions=node.instructions)
+    planned.tell(node.swarm, [node])
 
 
 def _evidence(swarm: Swarm, merge: Merge, conflicts: list[str]) -> str:

@@ -5,7 +5,7 @@ from django.utils import timezone
 
 from sessions.events import SYSTEM, acting, publish
 from sessions.transitions import move
-from swarms import approvals, compensation, graph, hints, progress
+from swarms import approvals, compensation, graph, hints, planned, progress
 from swarms.models import Approval, Edge, Node, Swarm
 from swarms.refusals import NotNow
 from swarms.release import OnFailure
@@ -116,6 +116,7 @@ def _add(swarm: Swarm, steps: list[Step]) -> None:
     Edge.objects.bulk_create(
         Edge(parent=nodes[before], child=nodes[step.key]) for step in steps for before in step.after
     )
+    planned.tell(swarm, nodes.values())
 
 
 def _node(swarm: Swarm, step: Step, undone: Node, checks: list[dict[str, str]], path_length: int) -> Node:
