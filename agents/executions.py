@@ -73,17 +73,8 @@ def open_execution(
     )
     Placement.objects.create(execution=execution.id, team_id=turns.current_team_id(), runner=runner, kind=kind)
     turns.due("lease", execution.id, after=lease())
-    publish(
-        execution.event_subject,
-        "execution.placed",
-        execution=str(execution.id),
-        kind=kind,
-        subject=subject,
-        agent=agent,
-        runner=runner.name,
-        session=str(session.id),
-        title=session.title,
-    )
+    told = {"kind": kind, "subject": subject, "agent": agent, "runner": runner.name, "session": str(session.id)}
+    publish(execution.event_subject, "execution.placed", execution=str(execution.id), title=session.title, **told)
     return execution
 
 
