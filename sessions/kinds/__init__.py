@@ -1,0 +1,79 @@
+"""Every kind of durable event, one frozen model each; `publish` refuses any other. Pure."""
+
+from typing import Any
+
+from sessions.kinds.payload import Decided, Moved, MovedTogether, Payload
+from sessions.kinds.plans import (
+    BranchSet,
+    DeadlineSet,
+    GoalStated,
+    NodesPlanned,
+    PlanProposed,
+    PlanRefused,
+    PrioritySet,
+)
+from sessions.kinds.talk import MessageRecorded, PartRecorded
+from sessions.kinds.work import (
+    ApprovalAsked,
+    ApprovalDecided,
+    AttemptStarted,
+    BreakerMoved,
+    BudgetSet,
+    ChecksFinished,
+    Doing,
+    ExecutionPlaced,
+    Landed,
+    MergeConflicted,
+    Merged,
+    ModelCalled,
+)
+
+MOVED_NOUNS = (
+    "project",
+    "swarm",
+    "plan",
+    "node",
+    "attempt",
+    "check_run",
+    "merge",
+    "approval",
+    "execution",
+    "server",
+)
+KINDS: dict[str, type[Payload]] = {f"{noun}.moved": Moved for noun in MOVED_NOUNS} | {
+    "nodes.moved": MovedTogether,
+    "decision.made": Decided,
+    "goal.stated": GoalStated,
+    "plan.proposed": PlanProposed,
+    "plan.refused": PlanRefused,
+    "nodes.planned": NodesPlanned,
+    "branch.set": BranchSet,
+    "priority.set": PrioritySet,
+    "deadline.set": DeadlineSet,
+    "execution.placed": ExecutionPlaced,
+    "attempt.started": AttemptStarted,
+    "checks.finished": ChecksFinished,
+    "merge.conflicted": MergeConflicted,
+    "node.merged": Merged,
+    "swarm.landed": Landed,
+    "swarm.rolled_back": Landed,
+    "approval.asked": ApprovalAsked,
+    "approval.decided": ApprovalDecided,
+    "budget.set": BudgetSet,
+    "agent.doing": Doing,
+    "model.called": ModelCalled,
+    "breaker.moved": BreakerMoved,
+    "message.recorded": MessageRecorded,
+    "part.recorded": PartRecorded,
+}
+
+
+class UnknownKind(ValueError):
+    """No such kind of event: add it to sessions.kinds.KINDS."""
+
+
+def checked(kind: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """The payload as its kind's model gives it. Raises UnknownKind or pydantic.ValidationError."""
+    if kind not in KINDS:
+        raise UnknownKind(kind)
+    return KINDS[kind].model_validate(payload).model_dump(mode="json")
