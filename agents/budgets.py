@@ -55,6 +55,11 @@ WITH {_MINE}
 UPDATE agents_budget AS b SET reserved_microusd = GREATEST(b.reserved_microusd - %(amount)s::bigint, 0)
 FROM mine WHERE b.id = mine.id
 """
+LEFT = """(
+  SELECT min(b.limit_microusd - b.spent_microusd - b.reserved_microusd) FROM agents_budget b
+  WHERE b.subject IN (SELECT jsonb_array_elements_text(e.budgets))
+) + e.reserved_microusd - e.held_microusd"""
+"""What an execution `e` may still spend, on the tightest of its budgets; NULL: no limit."""
 _RECOUNT = """
 UPDATE agents_budget AS b SET reserved_microusd = LEAST(now.amount, b.limit_microusd - b.spent_microusd)
 FROM (
@@ -184,10 +189,12 @@ def settle(found: Aside) -> None:
             cursor.execute(_FREE, {"subjects": list(found.subjects), "amount": found.amount})
 
 
-def left(execution: Execution) -> int | None:
-    """What it may still spend; None: no limit."""
-    rooms = [room(budget) for budget in Budget.objects.filter(subject__in=execution.budgets)]
-    return min(rooms) + execution.reserved_microusd - execution.held_microusd if rooms else None
+def left(execution_id: UUID) -> int | None:
+    """What an execution may still spend; None: no limit."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {LEFT} FROM agents_execution e WHERE e.id = %s", [execution_id])
+        found: tuple[int | None] = cursor.fetchone()
+    return found[0]
 
 
 def room(budget: Budget) -> int:

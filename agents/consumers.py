@@ -12,7 +12,8 @@ from django.conf import settings
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from agents import runners
-from agents.contracts.link import Accepted, Assign, Ended, FromRunner, Heartbeat, Hello, Verdicts, Welcome
+from agents.contracts.link import Accepted, Assign, Ended, FromRunner, Heartbeat, Hello, Order, Verdicts, Welcome
+from agents.leases import STALE
 from tenants.hints import capacity_freed
 
 logger = structlog.get_logger(__name__)
@@ -60,10 +61,11 @@ class RunnerConsumer(AsyncWebsocketConsumer):
                 await self._hello(message)
             case Accepted():
                 verdict = await self._ask(runners.accepted, self.runner, message.execution, message.fence)
-                await self._say(Verdicts.model_validate({"executions": {message.execution: verdict}}))
+                if verdict != "continue":
+                    await self._say(Verdicts(executions={message.execution: Order(verdict=verdict)}))
             case Heartbeat():
-                verdicts = await self._ask(runners.beats, self.runner, message.executions)
-                await self._say(Verdicts.model_validate({"executions": verdicts}))
+                orders = await self._ask(runners.beats, self.runner, message.executions)
+                await self._say(Verdicts(executions=orders))
             case Ended():
                 await self._ask(runners.let_go, self.runner, message.execution, message.because)
                 await self.placed({})
@@ -89,9 +91,10 @@ class RunnerConsumer(AsyncWebsocketConsumer):
 
     async def placed(self, event: dict[str, Any]) -> None:
         """Something was placed on this runner: give it. Something must stop: say so before the next heartbeat."""
-        verdicts = {one: verdict for verdict in ("cancel", "stale") for one in event.get(verdict, ())}
-        if verdicts:
-            await self._say(Verdicts.model_validate({"executions": verdicts}))
+        orders = {UUID(one): Order(verdict="cancel") for one in event.get("cancel", ())}
+        orders |= {UUID(one): STALE for one in event.get("stale", ())}
+        if orders:
+            await self._say(Verdicts(executions=orders))
         for assignment in await self._ask(runners.pending, self.runner, self.channel_name):
             await self._say(Assign(assignment=assignment))
 

@@ -9,9 +9,11 @@ from django.conf import settings
 from django.db import connection
 from django.db.models.functions import Now
 
+from agents.budgets import LEFT
 from agents.contracts import Assignment
-from agents.contracts.link import Beat
+from agents.contracts.link import Beat, Order
 from agents.models import Execution
+from agents.ports import settlement
 from agents.states import LIVE
 from tenants import tokens, turns
 
@@ -47,11 +49,13 @@ def limit(execution: Execution) -> None:
         turns.due("stall", execution.pk, after=timedelta(seconds=execution.stall_seconds))
 
 
+STALE = Order(verdict="stale")
 _BEAT = f"""
 WITH said AS (
   SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::int[]) AS b (id, fence, progress)
 ), live AS (
-  SELECT e.id, e.cancel_at FROM agents_execution e JOIN said b USING (id, fence) WHERE e.state IN ({_WORDS})
+  SELECT e.id, e.swarm, e.cancel_at, {LEFT} AS money FROM agents_execution e JOIN said b USING (id, fence)
+  WHERE e.state IN ({_WORDS})
 ), free AS (
   SELECT e.id FROM agents_execution e JOIN live USING (id) ORDER BY e.id FOR NO KEY UPDATE OF e SKIP LOCKED
 ), kept AS (
@@ -60,12 +64,13 @@ WITH said AS (
     progress = greatest(e.progress, b.progress)
   FROM said b, free WHERE e.id = b.id AND e.id = free.id AND e.state IN ({_WORDS}) RETURNING e.id
 )
-SELECT live.id, live.cancel_at IS NOT NULL, count(kept.id) FROM live LEFT JOIN kept USING (id) GROUP BY 1, 2
+SELECT live.id, live.swarm, live.cancel_at IS NOT NULL, live.money, kept.id IS NOT NULL
+FROM live LEFT JOIN kept USING (id)
 """
 
 
-def heartbeats(live: Iterable[Beat]) -> dict[UUID, str]:
-    """Keep the leases of this team's executions, in one statement. For each: continue, cancel or stale.
+def heartbeats(live: Iterable[Beat]) -> dict[UUID, Order]:
+    """Keep the leases of this team's executions, in one statement. What is to be done with each.
 
     The database's clock decides. One that is locked (its outcome is just coming in) is left alone until the next beat.
     """
@@ -79,11 +84,15 @@ def heartbeats(live: Iterable[Beat]) -> dict[UUID, str]:
     with connection.cursor() as cursor:
         cursor.execute(_BEAT, words)
         found = cursor.fetchall()
-    tokens.renew(*(token_subject(execution) for execution, _, kept in found if kept))
-    verdicts = {execution: "cancel" if asked else "continue" for execution, asked, _ in found}
-    return {one.execution: verdicts.get(one.execution, "stale") for one in beats}
+    tokens.renew(*(token_subject(execution) for execution, _, _, _, kept in found if kept))
+    paused = settlement().paused({swarm for _, swarm, _, _, _ in found})
+    orders = {
+        execution: Order(verdict="cancel" if asked else "continue", pause=swarm in paused, budget_left=money)
+        for execution, swarm, asked, money, _ in found
+    }
+    return {one.execution: orders.get(one.execution, STALE) for one in beats}
 
 
 def heartbeat(execution_id: UUID, fence: UUID, progress: int) -> str:
-    """Keep one lease: see `heartbeats`."""
-    return heartbeats([Beat(execution=execution_id, fence=fence, progress=progress)])[execution_id]
+    """Keep one lease: see `heartbeats`. Returns the verdict."""
+    return heartbeats([Beat(execution=execution_id, fence=fence, progress=progress)])[execution_id].verdict

@@ -1,5 +1,6 @@
 """The one small protocol by which the agents' side asks upward: what an execution's end means."""
 
+from collections.abc import Collection
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -18,6 +19,9 @@ class Settlement(Protocol):
 
     def refused(self, execution: Execution, outcome: Outcome, faults: list[str]) -> None:
         """The outcome has faults; the agent is told and tries again."""
+
+    def paused(self, swarms: Collection[UUID]) -> set[UUID]:
+        """Those of these swarms in which nothing new starts now."""
 
     def started(self, execution: Execution) -> None:
         """The runner began."""

@@ -13,8 +13,8 @@ from django.db.models.functions import Now
 
 from agents import executions
 from agents.contracts import Assignment
-from agents.contracts.link import Beat, Hello
-from agents.leases import heartbeats, lease
+from agents.contracts.link import Beat, Hello, Order
+from agents.leases import STALE, heartbeats, lease
 from agents.models import Execution
 from agents.states import ExecutionState
 from tenants import tokens
@@ -104,21 +104,21 @@ def accepted(runner_id: UUID, execution: UUID, fence: UUID) -> str:
     return "stale"
 
 
-def beats(runner_id: UUID, live: Iterable[Beat]) -> dict[UUID, str]:
+def beats(runner_id: UUID, live: Iterable[Beat]) -> dict[UUID, Order]:
     """A heartbeat: the runner is alive, and so is each of these. What to do with each.
 
     A few statements for each team that has work here, however much it is.
     """
     Runner.objects.filter(pk=runner_id).update(seen_at=Now())
     said = {beat.execution: beat for beat in live}
-    verdicts = dict.fromkeys(said, "stale")
+    orders = dict.fromkeys(said, STALE)
     for schema, placed in _by_team(runner_id, Q()).items():
         with in_schema(schema):
-            verdicts |= heartbeats(said[execution] for execution in placed if execution in said)
+            orders |= heartbeats(said[execution] for execution in placed if execution in said)
             _give_again([execution for execution in placed if execution not in said])
             for execution in _forgotten([execution for execution in placed if execution not in said]):
                 _lose(execution, "lost", "its runner is there and no longer has it", _silent())
-    return verdicts
+    return orders
 
 
 def _give_again(missing: list[UUID]) -> None:

@@ -1,5 +1,6 @@
 """What an execution's start and end mean for the plan: the upward side of agents.ports."""
 
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from agents.contracts import (
 from agents.models import Execution
 from swarms import allowances, attempts, checks, dispatch, hints, merges, nested, planner
 from swarms.models import Attempt, CheckRun, Swarm
-from swarms.states import CheckRunState
+from swarms.states import SWARM_PAUSED, CheckRunState
 from tenants.faults import crash_point
 
 WANTED: dict[str, type] = {
@@ -62,6 +63,11 @@ class Settlement:
             nested.refused(_attempt(execution), faults)
         elif isinstance(outcome, PlanOutcome):
             planner.refused(_id(execution), faults)
+
+    def paused(self, swarms: Collection[UUID]) -> set[UUID]:
+        """See the protocol."""
+        found = Swarm.objects.filter(pk__in=swarms, state__in=SWARM_PAUSED) if swarms else Swarm.objects.none()
+        return set(found.values_list("pk", flat=True))
 
     def started(self, execution: Execution) -> None:
         """See the protocol."""

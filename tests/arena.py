@@ -186,8 +186,8 @@ class Arena:
                 hello = Hello(name="hands", boot=uuid7(), capacity=4, sandbox="none", version="1", holding=kept)
                 runners.connect(runner.pk, hello, CHANNEL)
             beats = [Beat(execution=one.execution, fence=one.fence, progress=1) for one in held]
-            verdicts = runners.beats(runner.pk, beats)
-            held[:] = [one for one in held if verdicts[one.execution] == "continue"]
+            orders = runners.beats(runner.pk, beats)
+            held[:] = [one for one in held if orders[one.execution].verdict == "continue"]
             for assignment in runners.pending(runner.pk, CHANNEL):
                 if not self.calm.is_set() and dice.random() < 0.08:
                     held.append(assignment)  # it takes its time

@@ -28,7 +28,7 @@ from agents.contracts import (
     RecordBatch,
     Repository,
 )
-from agents.contracts.link import Accepted, Assign, Beat, Ended, FromRunner, Heartbeat, Hello, Verdicts, Welcome
+from agents.contracts.link import Accepted, Assign, Beat, Ended, FromRunner, Heartbeat, Hello, Order, Verdicts, Welcome
 
 RUNNER_TOKEN = "wg_runner_token"
 FILES = {
@@ -78,7 +78,8 @@ class FakeControlPlane:
     """Answers 422 to as many outcomes, with these faults."""
     follows: list[Assignment] = field(default_factory=list)
     """What the answers to the next outcomes bring."""
-    verdicts: dict[UUID, str] = field(default_factory=dict)
+    orders: dict[UUID, Order] = field(default_factory=dict)
+    """What is said of an execution, if not to continue."""
     stale: bool = False
     down: bool = False
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -202,7 +203,7 @@ class FakeControlPlane:
                 await send({"type": "websocket.send", "text": reply.model_dump_json()})
 
     def _verdicts(self, executions: list[UUID]) -> Verdicts:
-        return Verdicts.model_validate({"executions": {one: self.verdicts.get(one, "continue") for one in executions}})
+        return Verdicts(executions={one: self.orders.get(one, Order(verdict="continue")) for one in executions})
 
     async def _report(self, path: str, body: bytes, send: Any) -> None:
         if self.stale:

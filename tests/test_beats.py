@@ -15,12 +15,12 @@ from channels.testing import WebsocketCommunicator
 from django.db import connection, transaction
 from django.utils import timezone
 
-from agents import executions, runners, timeouts
+from agents import budgets, executions, runners, timeouts
 from agents.consumers import RunnerConsumer
 from agents.contracts import Assignment, FailureOutcome, FailureReason
-from agents.contracts.link import Beat, Heartbeat, Hello, Verdicts
+from agents.contracts.link import Beat, Heartbeat, Hello, Order, Verdicts
 from agents.models import Execution
-from swarms import goals
+from swarms import goals, operations
 from swarms.models import Attempt, Node, Project, Swarm
 from swarms.sweep import Sweep
 from tenants import tokens
@@ -62,10 +62,10 @@ def test_a_heartbeat_neither_waits_for_a_report_that_comes_in_nor_calls_it_stale
     said = [Beat(execution=held.execution, fence=held.fence, progress=4)]
     with ThreadPoolExecutor(1) as pool, transaction.atomic():
         Execution.objects.select_for_update().get(pk=held.execution)
-        verdicts = pool.submit(elsewhere, schema, lambda: runners.beats(hands.runner.pk, said)).result(PATIENCE)
-        assert verdicts == {held.execution: "continue"}
+        orders = pool.submit(elsewhere, schema, lambda: runners.beats(hands.runner.pk, said)).result(PATIENCE)
+        assert orders == {held.execution: Order(verdict="continue")}
         assert Execution.objects.get(pk=held.execution).progress == 0
-    assert runners.beats(hands.runner.pk, said) == {held.execution: "continue"}
+    assert runners.beats(hands.runner.pk, said) == {held.execution: Order(verdict="continue")}
     assert Execution.objects.get(pk=held.execution).progress == 4
 
 
@@ -103,6 +103,36 @@ def test_of_a_stall_and_a_report_at_the_same_moment_one_counts(swarm: Swarm, han
     assert seen <= {"failed", "stalled", "timed_out"}
 
 
+def test_the_answer_says_what_may_still_be_spent_on_the_tightest_budget(swarm: Swarm, hands: Holding) -> None:
+    held = hands.held[0]
+    said = [Beat(execution=held.execution, fence=held.fence)]
+
+    def left() -> int | None:
+        return runners.beats(hands.runner.pk, said)[held.execution].budget_left
+
+    assert left() is None
+    budgets.set_limit("team", 5_000_000)
+    budgets.set_limit("project:00000000-0000-7000-8000-000000000000", 1)  # of others
+    assert left() == 5_000_000
+    budgets.set_limit(swarm.topic, 2_000_000)
+    assert left() == 2_000_000
+    assert budgets.hold(held.execution, 700_000) is None
+    assert left() == 1_300_000
+    with transaction.atomic():
+        budgets.spend(budgets.locked(held.execution), 100_000, held=700_000)
+    assert left() == 1_900_000
+
+
+def test_the_answer_says_that_the_swarm_is_paused(swarm: Swarm, hands: Holding) -> None:
+    held = hands.held[0]
+    said = [Beat(execution=held.execution, fence=held.fence)]
+    paused = []
+    for verb in (operations.pause, operations.resume):
+        verb(swarm, by=hands.by)
+        paused.append(runners.beats(hands.runner.pk, said)[held.execution].pause)
+    assert paused == [True, False]
+
+
 def test_many_heartbeats_and_cancellations_at_once_never_wait_in_a_circle(swarm: Swarm, hands: Holding) -> None:
     schema = current_schema()
     crew = [
@@ -126,7 +156,7 @@ def test_many_heartbeats_and_cancellations_at_once_never_wait_in_a_circle(swarm:
 
     def beat(runner: UUID) -> set[str]:
         said = [Beat(execution=one.pk, fence=one.fence, progress=n) for n, one in enumerate(made[runner])]
-        return {verdict for _ in range(10) for verdict in runners.beats(runner, reversed(said)).values()}
+        return {order.verdict for _ in range(10) for order in runners.beats(runner, reversed(said)).values()}
 
     def cancel() -> None:
         for some in made.values():
@@ -177,4 +207,5 @@ async def _talk(schema: str, secret: str, held: Assignment) -> list[dict[UUID, s
         told.append(await link.receive_from(PATIENCE))
     finally:
         await link.disconnect()
-    return [Verdicts.model_validate_json(text).executions for text in told]
+    said = [Verdicts.model_validate_json(text).executions for text in told]
+    return [{execution: order.verdict for execution, order in orders.items()} for orders in said]

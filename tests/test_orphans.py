@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from agents import executions, runners
 from agents.contracts import PlanNode, PlanProposal
-from agents.contracts.link import Beat, Hello
+from agents.contracts.link import Beat, Hello, Order
 from agents.models import Execution
 from sessions.transitions import move
 from swarms import control, goals, reconcile
@@ -94,14 +94,14 @@ def test_what_a_runner_says_it_holds_and_nobody_wants_is_stale(swarm: Swarm, han
     stranger = Beat(execution=uuid4(), fence=uuid4(), progress=3)
     wrong = Beat(execution=held.execution, fence=uuid4(), progress=3)
     assert runners.beats(hands.runner.pk, [stranger, wrong]) == {
-        stranger.execution: "stale",
-        held.execution: "stale",
+        stranger.execution: Order(verdict="stale"),
+        held.execution: Order(verdict="stale"),
     }
     assert Execution.objects.get(pk=held.execution).progress == 0
     other = other_runner()
     mine = Beat(execution=held.execution, fence=held.fence, progress=3)
-    assert runners.beats(other.pk, [mine]) == {held.execution: "stale"}
-    assert runners.beats(hands.runner.pk, [mine]) == {held.execution: "continue"}
+    assert runners.beats(other.pk, [mine]) == {held.execution: Order(verdict="stale")}
+    assert runners.beats(hands.runner.pk, [mine]) == {held.execution: Order(verdict="continue")}
     finish(swarm, hands)
 
 

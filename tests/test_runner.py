@@ -15,6 +15,7 @@ from uuid import uuid4
 import pytest
 
 from agents.contracts import Delta, FailureOutcome, FailureReason, MessageRecord, PartRecord, WorkOutcome
+from agents.contracts.link import Order
 from agents.runner.reports import Faults, Reports, Stale
 from agents.runner.settings import SettingsError, read
 from tests.fake_control_plane import RUNNER_TOKEN, FakeControlPlane, call, serving, steps, until
@@ -74,7 +75,7 @@ def fleet(shared: FakeControlPlane) -> Iterator[FakeControlPlane]:
     shared.forget()
     yield shared
     shared.stale = shared.down = False
-    shared.verdicts = {execution: "stale" for execution in shared.accepted}
+    shared.orders = {execution: Order(verdict="stale") for execution in shared.accepted}
     until(lambda: set(shared.accepted) <= set(shared.ended), "all work ends")
 
 
@@ -154,7 +155,7 @@ def test_heartbeats_tell_progress(fleet: FakeControlPlane) -> None:
 def test_a_cancelled_execution_stops_its_command_and_says_so(fleet: FakeControlPlane) -> None:
     assignment, marker = begin_sleeping(fleet)
 
-    fleet.verdicts[assignment.execution] = "cancel"
+    fleet.orders[assignment.execution] = Order(verdict="cancel")
     until(lambda: fleet.ended, "the execution ends")
 
     assert [outcome.reason for outcome in fleet.outcomes if isinstance(outcome, FailureOutcome)] == [
@@ -166,7 +167,7 @@ def test_a_cancelled_execution_stops_its_command_and_says_so(fleet: FakeControlP
 def test_a_stale_execution_is_killed_without_a_word(fleet: FakeControlPlane) -> None:
     assignment, marker = begin_sleeping(fleet)
 
-    fleet.verdicts[assignment.execution] = "stale"
+    fleet.orders[assignment.execution] = Order(verdict="stale")
     until(lambda: fleet.ended, "the execution ends")
 
     assert fleet.outcomes == []
@@ -314,7 +315,7 @@ def test_a_place_that_is_about_to_be_free_is_waited_for(plane: FakeControlPlane,
         first, _ = begin_sleeping(plane)
         second = plane.assignment()
         plane.assign(second)
-        plane.verdicts = {first.execution: "stale"}
+        plane.orders = {first.execution: Order(verdict="stale")}
 
         until(lambda: second.execution in plane.accepted, "the second begins once the first has ended")
 

@@ -108,7 +108,7 @@ def age(assignment: Assignment, **fields: timedelta) -> None:
 def beat(hands: Hands, assignment: Assignment, progress: int) -> str:
     """The runner says that it is at work."""
     said = [Beat(execution=assignment.execution, fence=assignment.fence, progress=progress)]
-    return runners.beats(hands.runner.pk, said)[assignment.execution]
+    return runners.beats(hands.runner.pk, said)[assignment.execution].verdict
 
 
 def refused(assignment: Assignment) -> None:
@@ -307,6 +307,6 @@ def test_heartbeats_of_many_executions_take_few_statements(swarm: Swarm, hands: 
         runners.beats(hands.runner.pk, said)
     strangers = [Beat(execution=one, fence=held.fence, progress=1) for one in (uuid4() for _ in range(50))]
     with content_queries() as many:
-        verdicts = runners.beats(hands.runner.pk, [*said, *strangers])
+        orders = runners.beats(hands.runner.pk, [*said, *strangers])
     assert len(many.captured_queries) == len(few.captured_queries)
-    assert [verdict for key, verdict in verdicts.items() if key != held.execution] == ["stale"] * 50
+    assert [order.verdict for key, order in orders.items() if key != held.execution] == ["stale"] * 50

@@ -66,14 +66,25 @@ class Assign(Frozen):
     assignment: Assignment
 
 
-class Verdicts(Frozen):
-    """Answer to Accepted and Heartbeat: what to do with each execution.
+Verdict = Literal["continue", "cancel", "stale"]
+"""cancel: stop and report a FailureOutcome(cancelled); stale: the lease is gone, stop and stay silent."""
 
-    `continue`; `cancel`: stop and report a FailureOutcome(cancelled); `stale`: the lease is gone, stop and stay silent.
-    """
+
+class Order(Frozen):
+    """What to do with an execution; with `continue`, also what who carries it out should know."""
+
+    verdict: Verdict
+    pause: bool = False
+    """Its swarm is paused: nothing new starts, what runs goes on to its end."""
+    budget_left: int | None = None
+    """Millionths of a dollar that it may still spend, on the tightest of its budgets; None: no limit."""
+
+
+class Verdicts(Frozen):
+    """Answer to Heartbeat: an order for each execution. Without being asked, and after Accepted: for what must stop."""
 
     type: Literal["verdicts"] = "verdicts"
-    executions: dict[UUID, Literal["continue", "cancel", "stale"]]
+    executions: dict[UUID, Order]
 
 
 ToRunner = Annotated[Welcome | Assign | Verdicts, Field(discriminator="type")]

@@ -20,7 +20,7 @@ from agents.runner.reports import Faults, Reports, Stale
 from agents.runner.sandbox import Sandbox, SandboxMissing
 from agents.runner.workspace import WorkspaceError
 from agents.runtimes import runtime_of
-from agents.runtimes.context import Context
+from agents.runtimes.context import Context, Told
 from tenants.logs import bind, configure
 
 log = structlog.get_logger(__name__)
@@ -32,7 +32,7 @@ def main(text: str, folder: Path, sandbox: Sandbox, log_format: str, control: Co
     """Body of the process: carries out the assignment given as JSON.
 
     Over `control` it sends ("progress", n), ("next", assignment) when it was given that to pass on, and at the end
-    ("ended",); it takes ("stop", reason).
+    ("ended",); it takes ("stop", reason) and ("told", pause, budget_left).
     `errors` becomes its standard error.
     """
     os.setsid()
@@ -55,11 +55,12 @@ def main(text: str, folder: Path, sandbox: Sandbox, log_format: str, control: Co
 async def _carry_out(assignment: Assignment, folder: Path, sandbox: Sandbox, control: Connection) -> None:
     loop = asyncio.get_running_loop()
     stopping: asyncio.Future[FailureReason] = loop.create_future()
-    thread = threading.Thread(target=_obey, args=(control, loop, stopping), daemon=True)
+    told = Told()
+    thread = threading.Thread(target=_obey, args=(control, loop, stopping, told), daemon=True)
     thread.start()
     reports = Reports(assignment, _progress(control), lambda follows: control.send(("next", follows.model_dump_json())))
     try:
-        outcome = await _work(assignment, Context(folder, sandbox, reports), stopping)
+        outcome = await _work(assignment, Context(folder, sandbox, reports, told), stopping)
         if not reports.accepted:
             await _report(reports, outcome)
     except Stale as error:
@@ -137,8 +138,10 @@ def _progress(control: Connection) -> Callable[[int], None]:
     return tell
 
 
-def _obey(control: Connection, loop: asyncio.AbstractEventLoop, stopping: asyncio.Future[FailureReason]) -> None:
-    """Waits for the runner's word; the end of the line means that the runner is gone, and so are we."""
+def _obey(
+    control: Connection, loop: asyncio.AbstractEventLoop, stopping: asyncio.Future[FailureReason], told: Told
+) -> None:
+    """Waits for the runner's words; the end of the line means that the runner is gone, and so are we."""
 
     def stop(reason: FailureReason) -> None:
         if not stopping.done():
@@ -146,7 +149,10 @@ def _obey(control: Connection, loop: asyncio.AbstractEventLoop, stopping: asynci
 
     try:
         while True:
-            _, reason = control.recv()
-            loop.call_soon_threadsafe(stop, FailureReason(reason))
+            match control.recv():
+                case ("stop", str(reason)):
+                    loop.call_soon_threadsafe(stop, FailureReason(reason))
+                case ("told", bool(pause), budget_left):
+                    told.pause, told.budget_left = pause, budget_left
     except (EOFError, OSError):
         kill_tree(os.getpid())

@@ -12,6 +12,7 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
 from agents.contracts import Assignment, FailureOutcome, FailureReason
+from agents.contracts.link import Order
 from agents.runner import entry
 from agents.runner.processes import kill_tree
 from agents.runner.sandbox import Sandbox
@@ -34,6 +35,7 @@ class Execution:
         self.ended = asyncio.Event()
         self._reported = False
         self._reason: FailureReason | None = None
+        self._order: Order | None = None
         self._errors: deque[str] = deque(maxlen=ERROR_LINES)
         self._rest = b""
         self._process: ForkServerProcess | None = None
@@ -60,14 +62,22 @@ class Execution:
         if self.killed:
             self.kill()
         elif self._reason is not None:
-            self._tell(self._reason)
+            self._say("stop", self._reason.value)
+        elif self._order is not None:
+            self._say("told", self._order.pause, self._order.budget_left)
 
     def stop(self, reason: FailureReason) -> None:
         """Asks the child to stop and to report why; after a while it is killed."""
         if self._reason is None:
             self._reason = reason
-            self._tell(reason)
+            self._say("stop", reason.value)
             asyncio.get_running_loop().call_later(STOP_SECONDS, self._kill_process)
+
+    def tell(self, order: Order) -> None:
+        """Passes on what the child should know, when it is something new."""
+        if order != self._order:
+            self._order = order
+            self._say("told", order.pause, order.budget_left)
 
     def kill(self) -> None:
         """Ends the child at once; nobody wants its outcome."""
@@ -87,10 +97,10 @@ class Execution:
             detail="\n".join(self._errors),
         )
 
-    def _tell(self, reason: FailureReason) -> None:
+    def _say(self, *words: object) -> None:
         if self._control is not None and not self._control.closed:
             try:
-                self._control.send(("stop", reason.value))
+                self._control.send(words)
             except OSError:  # it just ended; its sentinel says so
                 self._kill_process()
 

@@ -5,14 +5,13 @@ import multiprocessing
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Literal
 from uuid import UUID
 
 import structlog
 
 from agents.contracts import Assignment, FailureOutcome, FailureReason
 from agents.contracts.assignment import Frozen
-from agents.contracts.link import Accepted, Beat, Ended
+from agents.contracts.link import Accepted, Beat, Ended, Order
 from agents.runner.entry import PRELOAD
 from agents.runner.execution import Execution
 from agents.runner.reports import Faults, Refused, Reports, Stale
@@ -23,7 +22,6 @@ log = structlog.get_logger(__name__)
 
 ROOM_SECONDS = 5.0
 """How long an assignment waits for a place that should be free."""
-Verdict = Literal["continue", "cancel", "stale"]
 Send = Callable[[Frozen], Awaitable[None]]
 
 
@@ -80,15 +78,18 @@ class Pool:
             crash_point("runner.assigned")
             self._spawn(self._admit(assignment))
 
-    def obey(self, verdicts: dict[UUID, Verdict]) -> None:
+    def obey(self, orders: dict[UUID, Order]) -> None:
         """Does what the control plane says about each execution."""
-        for execution, verdict in verdicts.items():
-            if (one := self._executions.get(execution)) is None or verdict == "continue":
+        for execution, order in orders.items():
+            if (one := self._executions.get(execution)) is None:
                 continue
-            if verdict == "stale":
-                one.kill()
-            else:
-                one.stop(FailureReason.CANCELLED)
+            match order.verdict:
+                case "continue":
+                    one.tell(order)
+                case "cancel":
+                    one.stop(FailureReason.CANCELLED)
+                case "stale":
+                    one.kill()
 
     async def close(self) -> None:
         """Ends all executions without an outcome: nobody asked for their end, so others shall take them over."""

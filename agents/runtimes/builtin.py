@@ -38,6 +38,7 @@ from agents.runtimes.context import Context
 from agents.runtimes.prompts import instructions
 from agents.runtimes.recording import Transcript, listed
 from agents.runtimes.tools import READING, WRITING, Desk, Function, run_command
+from agents.runtimes.watch import Watch
 from tenants.faults import crash_point
 
 log = structlog.get_logger(__name__)
@@ -80,6 +81,7 @@ class Run:
     context: Context
     workspace: Workspace
     transcript: Transcript
+    watch: Watch
     last_answer: str = ""
     faults: tuple[str, ...] = ()
     outcome: Outcome | None = None
@@ -125,7 +127,7 @@ async def run(assignment: Assignment, context: Context) -> Outcome:
     transcript.say("system", instructions(assignment.role))
     transcript.say("user", assignment.briefing)
     transcript.doing("thinking")
-    work = Run(assignment, context, workspace, transcript)
+    work = Run(assignment, context, workspace, transcript, Watch(context.told))
     desk = Desk(workspace.work, context.confined(assignment, workspace), work.deliver)
     access = assignment.model
     client = AsyncOpenAI(base_url=access.base_url, api_key=assignment.token, max_retries=HTTP_RETRIES)
@@ -154,7 +156,7 @@ async def _converse(agent: Agent[Desk, Any], model: OpenAIChatModel, desk: Desk,
             usage_limits=UsageLimits(request_limit=MODEL_CALLS),
         ) as agent_run:
             try:
-                await _follow(agent_run, work.transcript)
+                await _follow(agent_run, work)
                 return
             except ModelConnectionError as error:
                 history = agent_run.all_messages()
@@ -168,10 +170,17 @@ async def _converse(agent: Agent[Desk, Any], model: OpenAIChatModel, desk: Desk,
                 work.transcript.note("error", state="failed", text=why)
 
 
-async def _follow(agent_run: AgentRun[Desk, Any], transcript: Transcript) -> None:
+async def _follow(agent_run: AgentRun[Desk, Any], work: Run) -> None:
     """Drives a run and records each event as it streams."""
+    transcript = work.transcript
     async for node in agent_run:
         if Agent.is_model_request_node(node):
+            for_agent, for_people = work.watch.before_call()
+            if for_people:
+                transcript.note("step", text=for_people)
+            if for_agent:
+                transcript.say("user", for_agent)
+                agent_run.enqueue(for_agent)
             transcript.begin_answer()
             async with node.stream(agent_run.ctx) as answer:
                 async for event in answer:

@@ -1,6 +1,6 @@
 """What a runtime finds around it on a runner."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agents.contracts import Assignment
@@ -10,13 +10,22 @@ from agents.runner.sandbox import Confined, Sandbox
 from agents.runner.workspace import Workspace, WorkspaceError
 
 
+@dataclass
+class Told:
+    """What the control plane said last about this execution (see agents.contracts.link.Order), while it goes on."""
+
+    pause: bool = False
+    budget_left: int | None = None
+
+
 @dataclass(frozen=True)
 class Context:
-    """The folder, the sandbox and the reports of one execution."""
+    """The folder, the sandbox and the reports of one execution, and what is known of its surroundings."""
 
     folder: Path
     sandbox: Sandbox
     reports: Reports
+    told: Told = field(default_factory=Told)
 
     async def workspace(self, assignment: Assignment) -> Workspace:
         """A clone of the assignment's repository. Raises WorkspaceError."""
