@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -15,20 +16,35 @@ from tenants.trace import current_trace
 from tenants.turns import current_team_id
 
 SYSTEM = "system"
-_actor: ContextVar[str] = ContextVar("actor", default=SYSTEM)
-_cause: ContextVar[UUID | None] = ContextVar("cause", default=None)
+
+
+@dataclass
+class _Act:
+    """What somebody does in one go: all that follows from its first event names that as its cause."""
+
+    actor: str
+    is_followed: bool
+    first: UUID | None = None
+
+
+_act: ContextVar[_Act | None] = ContextVar("act", default=None)
 
 _PUBLISH = "SELECT ids, last, moment FROM agent_sessions_publish(%s, %s, %s, %s, %s, %s, %s)"
 
 
 @contextmanager
-def acting(actor: str) -> Iterator[None]:
-    """Everything published inside is by this actor: `user:<uuid>`, `agent:<name>` or `system`."""
-    marker = _actor.set(actor)
+def acting(actor: str, *, is_followed: bool = True) -> Iterator[None]:
+    """Everything published inside is by this actor: `user:<uuid>`, `agent:<name>` or `system`.
+
+    The first event is the cause of the others, unless they do not follow from it (`is_followed=False`). Inside another
+    act, that one's first event is.
+    """
+    around = _act.get()
+    marker = _act.set(_Act(actor, is_followed, around.first if around else None))
     try:
         yield
     finally:
-        _actor.reset(marker)
+        _act.reset(marker)
 
 
 def publish(subject: str, kind: str, /, *, cause: UUID | None = None, **payload: Any) -> Event:
@@ -45,7 +61,8 @@ def publish_all(subject: str, facts: Sequence[tuple[str, dict[str, Any]]], *, ca
     if not facts:
         return []
     checked = [(kind, kinds.checked(kind, payload)) for kind, payload in facts]
-    actor, because_of, trace = _actor.get(), cause or _cause.get(), current_trace()
+    act, actor, trace = _act.get(), current_actor(), current_trace()
+    because_of = cause or (act.first if act else None)
     payloads = [Jsonb(payload) for _, payload in checked]
     with connection.cursor() as cursor:
         words: list[Any] = [
@@ -59,6 +76,8 @@ def publish_all(subject: str, facts: Sequence[tuple[str, dict[str, Any]]], *, ca
         ]
         cursor.execute(_PUBLISH, words)
         ids, last, moment = cursor.fetchone()
+    if act and act.is_followed and act.first is None:
+        act.first = ids[0]
     return [
         Event(
             id=key,
@@ -77,4 +96,5 @@ def publish_all(subject: str, facts: Sequence[tuple[str, dict[str, Any]]], *, ca
 
 def current_actor() -> str:
     """Who acts here: what `acting` says."""
-    return _actor.get()
+    act = _act.get()
+    return act.actor if act else SYSTEM

@@ -72,7 +72,7 @@ def record(session: Session, records: Sequence[Record]) -> int:
     Raises RecordFault when a record names what is not this session's, SessionOver.
     """
     batch = Batch.of(records)
-    with transaction.atomic(), acting(f"agent:{session.agent}"):
+    with transaction.atomic(), acting(f"agent:{session.agent}", is_followed=False):
         # The subject's row is locked before the session's, as whoever ends a session does.
         if batch.doing is not None:
             _do(session, batch.doing)

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from sessions.kinds.payload import Decided, Moved, MovedTogether, Payload
+from sessions.kinds.moves import MOVED
+from sessions.kinds.payload import Decided, MovedTogether, Payload
 from sessions.kinds.plans import (
     BranchSet,
     DeadlineSet,
@@ -26,21 +27,10 @@ from sessions.kinds.work import (
     MergeConflicted,
     Merged,
     ModelCalled,
+    RolledBack,
 )
 
-MOVED_NOUNS = (
-    "project",
-    "swarm",
-    "plan",
-    "node",
-    "attempt",
-    "check_run",
-    "merge",
-    "approval",
-    "execution",
-    "server",
-)
-KINDS: dict[str, type[Payload]] = {f"{noun}.moved": Moved for noun in MOVED_NOUNS} | {
+KINDS: dict[str, type[Payload]] = {f"{noun}.moved": model for noun, model in MOVED.items()} | {
     "nodes.moved": MovedTogether,
     "decision.made": Decided,
     "goal.stated": GoalStated,
@@ -56,7 +46,7 @@ KINDS: dict[str, type[Payload]] = {f"{noun}.moved": Moved for noun in MOVED_NOUN
     "merge.conflicted": MergeConflicted,
     "node.merged": Merged,
     "swarm.landed": Landed,
-    "swarm.rolled_back": Landed,
+    "swarm.rolled_back": RolledBack,
     "approval.asked": ApprovalAsked,
     "approval.decided": ApprovalDecided,
     "budget.set": BudgetSet,

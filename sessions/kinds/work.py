@@ -7,113 +7,173 @@ class ExecutionPlaced(Payload):
     """An assignment was placed on a runner: from now on its agent is at work."""
 
     execution: str
+    """Its id."""
     kind: str
+    """plan, work, review or check"""
     subject: str
+    """What it is for: plan:<uuid>, node:<uuid> or checks:<uuid>."""
     agent: str
+    """Who works."""
     runner: str
+    """Name of the runner."""
     session: str
+    """The session that has its transcript."""
     title: str
+    """What is done, for people."""
 
 
 class AttemptStarted(Payload):
     """A node's next attempt was placed on a runner."""
 
     node: str
+    """Key of the node."""
     attempt: int
+    """Attempts of a node are numbered."""
     agent: str
+    """Who works."""
     runner: str
+    """Name of the runner."""
     session: str
+    """The session that has its transcript."""
 
 
 class ChecksFinished(Payload):
     """The control plane ran checks on an exact commit."""
 
     purpose: str
+    """before, exact, merged, integration or landing"""
     commit: str
+    """The commit."""
     passed: int
+    """Checks that passed."""
     total: int
+    """Checks that ran."""
     node: str = ""
+    """Key of the node whose work it was; empty: the whole."""
     failed: list[str] = []
+    """Names of the checks that failed."""
 
 
 class MergeConflicted(Payload):
     """A merge conflicts; it goes back to its author."""
 
     node: str
+    """Key of the node whose work it is."""
     attempt: int
+    """The attempt that it came from."""
     paths: list[str]
+    """Files in conflict."""
     other: list[str]
+    """Keys of the nodes whose merged work it conflicts with."""
 
 
 class Merged(Payload):
     """A node's work is on the integration branch."""
 
     node: str
+    """Key of the node."""
     commit: str
+    """The merge commit."""
 
 
 class Landed(Payload):
-    """The integration branch, or what is left of it after a rollback, is on the target branch."""
+    """The integration branch is on the target branch."""
 
     branch: str
+    """The target branch."""
     commit: str
+    """The commit that it has now."""
     pushed: str
+    """pushed, or why the source does not have it"""
+
+
+class RolledBack(Landed):
+    """What is left of the integration branch after a rollback is on the target branch."""
 
 
 class ApprovalAsked(Payload):
     """A person must decide."""
 
     approval: str
+    """Its id."""
     kind: str
+    """plan, node, landing, budget or rollback"""
     title: str
+    """What is asked."""
     node: str = ""
+    """Key of the node that it is about, if it is about one."""
 
 
 class ApprovalDecided(Payload):
     """A person, or an automatic member, decided."""
 
     approval: str
+    """Its id."""
     kind: str
+    """plan, node, landing, budget or rollback"""
     title: str
+    """What was asked."""
     verdict: str
+    """approved or rejected"""
     by: str
+    """Name of who decided; the event's actor has the id."""
     automatic: bool
+    """A member that is no person: a scripted approver."""
     because: str = ""
+    """The reason that was given."""
 
 
 class BudgetSet(Payload):
-    """A member set how much may be spent on something; no limit: nothing holds it back."""
+    """A member set how much may be spent on something."""
 
     budget: str
+    """Whose: team, project:<uuid>, swarm:<uuid> or node:<uuid>."""
     limit_microusd: int | None
+    """The hard line in millionths of a dollar; nothing: there is no limit any more."""
     soft_percent: int
+    """The part of it from which on a person is asked."""
 
 
 class Doing(Payload):
-    """What an agent does now."""
+    """An agent does something else now."""
 
     agent: str
+    """Who."""
     session: str
+    """The session that has its transcript."""
     text: str
+    """What, in one line."""
 
 
 class ModelCalled(Payload):
-    """A metered call of a model."""
+    """A model was called; the call is metered."""
 
     session: str
+    """The session that it belongs to."""
     model: str
+    """What answered, as the provider says."""
     rehearsal: bool
+    """The answer was a recording."""
     status: int
+    """HTTP status of the provider; 0: it was not reached."""
     input_tokens: int
+    """Tokens of the request."""
     output_tokens: int
+    """Tokens of the answer."""
     cost_microusd: int | None
+    """Millionths of a dollar; nothing: the price is not known."""
 
 
 class BreakerMoved(Payload):
-    """What the agents depend on is left alone, tried again or well again."""
+    """Something that agents depend on is left alone, tried again or well again."""
 
     name: str
+    """The breaker."""
     before: str
+    """The state that it left: closed, open or half_open."""
     after: str
+    """The state that it came to."""
     because: str = ""
+    """Why."""
     until: str | None = None
+    """Until when it is left alone."""
