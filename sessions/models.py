@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
 from tenants.ids import uuid7
 
@@ -57,8 +58,11 @@ class Session(models.Model):
     doing = models.CharField(max_length=200, blank=True, help_text="What the agent does now.")
     input_tokens = models.PositiveBigIntegerField(default=0)
     output_tokens = models.PositiveBigIntegerField(default=0)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(default=timezone.now)
     ended_at = models.DateTimeField(null=True, blank=True)
+    origin = models.JSONField(
+        null=True, blank=True, help_text="Of a session that happened elsewhere: where, see sessions.history."
+    )
 
     class Meta:
         indexes: ClassVar = [models.Index(fields=["subject", "created_at"], name="session_subject")]
@@ -80,7 +84,7 @@ class Message(models.Model):
     number = models.PositiveIntegerField(help_text="Place in the session, as it arrived.")
     role = models.CharField(max_length=16)
     model = models.CharField(max_length=120, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=["session", "number"], name="message_number")]
@@ -99,8 +103,8 @@ class Part(models.Model):
     input = models.JSONField(default=dict, blank=True)
     output = models.TextField(blank=True)
     usage = models.JSONField(null=True, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
-    updated_at = models.DateTimeField(auto_now=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
         constraints: ClassVar = [

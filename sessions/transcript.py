@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from django.db import DataError, IntegrityError, transaction
 from django.db.models import F, Max
 from django.utils import timezone
 
-from sessions import deltas
+from sessions import deltas, storable
 from sessions.events import acting, publish, publish_all
 from sessions.models import Message, Part, Session
 from tenants.context import current_schema
@@ -64,6 +64,20 @@ class Batch:
         return batch
 
 
+@dataclass(frozen=True)
+class Written:
+    """What `write` changed."""
+
+    messages: Sequence[Message] = ()
+    """New ones."""
+    parts: Sequence[Part] = ()
+    """New ones."""
+    grown: Sequence[Part] = ()
+    """Parts that were there, and are more now."""
+    moved: Sequence[Part] = ()
+    """Parts that are new or have another state, as they came."""
+
+
 def record(session: Session, records: Sequence[Record]) -> int:
     """Add what an agent did to its transcript, inside the team's schema. Returns how many records were taken.
 
@@ -79,14 +93,22 @@ def record(session: Session, records: Sequence[Record]) -> int:
         row = Session.objects.select_for_update(no_key=True).get(pk=session.pk)
         if row.ended_at is not None:
             raise SessionOver(str(row.pk))
-        facts = _record_messages(row, batch.messages)
-        facts += _record_parts(row, batch.parts)
+        written = write(row, batch)
         pieces = _pieces(row, batch.deltas)
-        publish_all(_topic(row), facts)
+        publish_all(_topic(row), [*map(_message_fact, written.messages), *map(_part_fact, written.moved)])
         if pieces:
             schema = current_schema()
             transaction.on_commit(lambda: deltas.push(schema, row.pk, pieces))
     return len(records)
+
+
+def write(session: Session, batch: Batch) -> Written:
+    """The messages and parts of a batch, in the caller's transaction, which holds the session's row. Tells nobody.
+
+    A record that carries its own times (`created_at`, a part's `updated_at` too) keeps them. Raises RecordFault.
+    """
+    messages = _write_messages(session, batch.messages)
+    return replace(_write_parts(session, batch.parts), messages=messages)
 
 
 def close(session: Session) -> None:
@@ -116,18 +138,20 @@ def _do(session: Session, text: str) -> None:
     Session.objects.filter(pk=session.pk, ended_at=None).update(doing=line)
 
 
-def _record_messages(session: Session, records: Sequence[Any]) -> list[tuple[str, dict[str, Any]]]:
+def _write_messages(session: Session, records: Sequence[Any]) -> list[Message]:
     if not records:
         return []
     known = {message.pk: message for message in Message.objects.filter(pk__in={r.id for r in records})}
     number = session.messages.aggregate(last=Max("number"))["last"] or 0
+    now = timezone.now()
     new: list[Message] = []
     named: list[Message] = []
     for r in records:
         message = known.get(r.id)
         if message is None:
             number += 1
-            message = Message(id=r.id, session=session, number=number, role=r.role, model=r.model)
+            model, at = storable.text(r.model), getattr(r, "created_at", now)
+            message = Message(id=r.id, session=session, number=number, role=r.role, model=model, created_at=at)
             known[r.id] = message
             new.append(message)
         elif message.session_id != session.pk:
@@ -140,13 +164,31 @@ def _record_messages(session: Session, records: Sequence[Any]) -> list[tuple[str
     models = [message.model for message in (*new, *named) if message.model]
     if models:
         Session.objects.filter(pk=session.pk).update(model=models[-1])
-    return [("message.recorded", {"message": str(message.pk), "role": message.role}) for message in new]
+    return new
 
 
-def _record_parts(session: Session, records: Sequence[Any]) -> list[tuple[str, dict[str, Any]]]:
+def _write_parts(session: Session, records: Sequence[Any]) -> Written:
     if not records:
-        return []
+        return Written()
     _refuse_foreign_messages(session, {r.message for r in records})
+    before, after = heavier(records)
+    new = [part for pk, part in after.items() if pk not in before]
+    grown = [part for pk, part in after.items() if pk in before]
+    try:
+        with transaction.atomic():
+            Part.objects.bulk_create(new)
+    except IntegrityError as error:
+        raise RecordFault("two parts claim the same place in a message") from error
+    except DataError as error:
+        raise RecordFault(f"a part cannot be stored: {error}") from error
+    Part.objects.bulk_update(grown, ["kind", "state", "text", "tool", "input", "output", "usage", "updated_at"])
+    _count_tokens(session, before, after)
+    moved = [part for pk, part in after.items() if pk not in before or before[pk].state != part.state]
+    return Written(parts=new, grown=grown, moved=moved)
+
+
+def heavier(records: Sequence[Any]) -> tuple[dict[UUID, Part], dict[UUID, Part]]:
+    """The parts that are stored, and those of the records that are new or heavier, each by id. Raises RecordFault."""
     before = {part.pk: part for part in Part.objects.filter(pk__in={r.id for r in records})}
     after: dict[UUID, Part] = {}
     for r in records:
@@ -156,17 +198,7 @@ def _record_parts(session: Session, records: Sequence[Any]) -> list[tuple[str, d
         offered = _part(r)
         if known is None or weight(offered) > weight(known):
             after[r.id] = offered
-    changed = [part for pk, part in after.items() if pk in before]
-    try:
-        with transaction.atomic():
-            Part.objects.bulk_create([part for pk, part in after.items() if pk not in before])
-    except IntegrityError as error:
-        raise RecordFault("two parts claim the same place in a message") from error
-    except DataError as error:
-        raise RecordFault(f"a part cannot be stored: {error}") from error
-    Part.objects.bulk_update(changed, ["kind", "state", "text", "tool", "input", "output", "usage", "updated_at"])
-    _count_tokens(session, before, after)
-    return [_part_fact(part) for pk, part in after.items() if pk not in before or before[pk].state != part.state]
+    return before, after
 
 
 def _refuse_foreign_messages(session: Session, ids: set[UUID]) -> None:
@@ -177,24 +209,21 @@ def _refuse_foreign_messages(session: Session, ids: set[UUID]) -> None:
 
 
 def _part(r: Any) -> Part:
+    now = timezone.now()
     return Part(
         id=r.id,
         message_id=r.message,
         index=r.index,
         kind=r.kind,
         state=r.state,
-        text=_storable(r.text),
-        tool=r.tool[:80],
-        input=json.loads(_storable(json.dumps(r.input, default=str))),
-        output=_storable(r.output),
+        text=storable.text(r.text),
+        tool=storable.text(r.tool[:80]),
+        input=storable.tree(r.input),
+        output=storable.text(r.output),
         usage=r.usage.model_dump() if r.usage else None,
-        updated_at=timezone.now(),
+        created_at=getattr(r, "created_at", now),
+        updated_at=getattr(r, "updated_at", now),
     )
-
-
-def _storable(text: str) -> str:
-    # Postgres takes no NUL in text, nor \u0000 in jsonb; commands' output may hold both.
-    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}").replace("\\u0000", "\\ufffd")
 
 
 def weight(part: Part) -> tuple[bool, int, str]:
@@ -221,6 +250,10 @@ def _tokens(part: Part | None, name: str) -> int:
     if part is None or part.kind != "step" or not part.usage:
         return 0
     return min(max(int(part.usage.get(name, 0)), 0), MOST_TOKENS)
+
+
+def _message_fact(message: Message) -> tuple[str, dict[str, Any]]:
+    return "message.recorded", {"message": str(message.pk), "role": message.role}
 
 
 def _part_fact(part: Part) -> tuple[str, dict[str, Any]]:

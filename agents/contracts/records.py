@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from agents.contracts.assignment import Frozen
 
@@ -40,6 +40,19 @@ class PartRecord(Frozen):
     output: str = ""
     usage: Usage | None = None
     """For kind 'step': what the model call cost."""
+
+
+class PastMessage(MessageRecord):
+    """A message of a session that happened elsewhere, with its own time. Runners cannot send it."""
+
+    created_at: AwareDatetime
+
+
+class PastPart(PartRecord):
+    """A part of a session that happened elsewhere, with its own times. Runners cannot send it."""
+
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
 
 
 class Delta(Frozen):

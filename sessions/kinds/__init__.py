@@ -13,7 +13,7 @@ from sessions.kinds.plans import (
     PlanRefused,
     PrioritySet,
 )
-from sessions.kinds.talk import MessageRecorded, PartRecorded
+from sessions.kinds.talk import MessageRecorded, PartRecorded, SessionImported, SessionsRemoved
 from sessions.kinds.work import (
     ApprovalAsked,
     ApprovalDecided,
@@ -55,6 +55,8 @@ KINDS: dict[str, type[Payload]] = {f"{noun}.moved": model for noun, model in MOV
     "breaker.moved": BreakerMoved,
     "message.recorded": MessageRecorded,
     "part.recorded": PartRecorded,
+    "session.imported": SessionImported,
+    "sessions.removed": SessionsRemoved,
 }
 
 

@@ -27,3 +27,25 @@ class PartRecorded(Payload):
     """Of a tool call: the tool."""
     title: str = ""
     """Of a tool call: what it works on."""
+
+
+class SessionImported(Payload):
+    """A session that happened elsewhere was taken over, or more of it."""
+
+    session: str
+    """Its id here."""
+    program: str
+    """The program that it happened in."""
+    messages: int
+    """Messages that are new."""
+    parts: int
+    """Parts that are new or have grown."""
+
+
+class SessionsRemoved(Payload):
+    """Imported sessions were taken out again."""
+
+    program: str
+    """The program that they happened in."""
+    sessions: int
+    """How many."""

@@ -1,0 +1,32 @@
+"""What Postgres can store of text and JSON that come from elsewhere. Pure."""
+
+import math
+import re
+from typing import Any
+
+_LOST = "\N{REPLACEMENT CHARACTER}"
+# No NUL in text and jsonb; JSON has halves of surrogate pairs, UTF-8 has not. Commands' output may hold all of it.
+_UNFIT = re.compile("[\x00\ud800-\udfff]")
+
+
+def text(given: str) -> str:
+    """The text, with a replacement character for each that cannot be stored."""
+    return _UNFIT.sub(_LOST, given)
+
+
+def tree(given: Any) -> Any:
+    """A value of JSON, cleaned in the same way; what JSON has no word for becomes text."""
+    match given:
+        case str():
+            return text(given)
+        case dict():
+            return {text(str(name)): tree(value) for name, value in given.items()}
+        case list() | tuple():
+            return [tree(value) for value in given]
+        case float() if not math.isfinite(given):
+            return str(given)
+        case float():
+            return given + 0.0  # jsonb has no negative zero
+        case None | bool() | int():
+            return given
+    return text(str(given))
