@@ -80,15 +80,14 @@ def take(past: Past, records: Sequence[Any] = ()) -> Taken:
         if taken:
             origin = changes.get("origin", row.origin or {}) | {"imported_at": timezone.now().isoformat()}
             Session.objects.filter(pk=row.pk).update(**changes | {"origin": origin})
-            for subject in (past.subject, f"session:{row.pk}"):
-                publish(
-                    subject,
-                    "session.imported",
-                    session=str(row.pk),
-                    program=past.origin["program"],
-                    messages=taken.messages,
-                    parts=taken.parts + taken.grown,
-                )
+            facts = {
+                "session": str(row.pk),
+                "program": past.origin["program"],
+                "messages": taken.messages,
+                "parts": taken.parts + taken.grown,
+            }
+            told = publish(past.subject, "session.imported", **facts)
+            publish(f"session:{row.pk}", "session.imported", cause=told.pk, **facts)
     return taken
 
 
