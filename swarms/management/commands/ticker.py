@@ -38,6 +38,7 @@ class Command(BaseCommand):
                     self._lead(leader, stop)
             except (psycopg.OperationalError, OperationalError) as error:
                 logger.warning("no database; trying again", error=str(error))
+                connection.close()  # else every try after the first would meet the one that broke
                 stop.wait(1)
 
     def _lead(self, leader: psycopg.Connection[Any], stop: threading.Event) -> None:
@@ -99,6 +100,7 @@ def _sweep(stop: threading.Event) -> None:
             # The next one looks at the same rows.
             logger.exception("a sweep was broken off")
             connection.close()
+    connection.close()
 
 
 def _parameters() -> dict[str, Any]:
