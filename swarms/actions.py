@@ -59,6 +59,11 @@ class AdoptPlan(Action):
 
 
 @dataclass(frozen=True)
+class TurnBackPlan(Action):
+    """The plan cannot be adopted; a person must help."""
+
+
+@dataclass(frozen=True)
 class RejectPlan(Action):
     """The coordinator plans again."""
 

@@ -1,6 +1,9 @@
 """Whether a team may bring more work now. Beyond its share it is told so, and why, at once: never a silent queue."""
 
+from datetime import timedelta
+
 from django.core.exceptions import ValidationError
+from django.db import connection
 
 from swarms.models import Node, Plan, Swarm
 from swarms.states import NODE_WAITING, SWARM_ENDED
@@ -9,6 +12,8 @@ from tenants.models import TeamShare
 
 SWARM_SECONDS, NODE_SECONDS = 60, 30
 """After so long it is worth another try: swarms end seldom, nodes often."""
+LOOK_AGAIN = timedelta(seconds=NODE_SECONDS)
+"""When the parts of a node that waits for room are looked at again."""
 REMEDY = "Try again later, cancel what is not needed, or ask the operator for a larger share."
 
 
@@ -55,6 +60,17 @@ def admit_nodes(more: int) -> None:
 def brought_by(plan: Plan, nodes: int) -> int:
     """How many nodes are more when a plan of so many is adopted: a new version has most of them already."""
     return nodes - plan.swarm.nodes.filter(dropped_by=None).count() if plan.amends_id and not plan.node_id else nodes
+
+
+def why_not_adopt(plan: Plan) -> str:
+    """Why the nodes of a plan cannot become the swarm's now; empty: they can. In the transaction that adopts it.
+
+    Whoever else adopts a plan of this team waits until then: of two who want the last places, one gets them.
+    """
+    # Not the share: who gives out turns holds it, and waits for swarms, of which the caller holds one.
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || '.admission', 0))")
+    return why_not(brought_by(plan, len((plan.document or {}).get("nodes", []))))
 
 
 def why_not(more: int) -> str:

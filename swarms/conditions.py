@@ -10,8 +10,9 @@ from django.db.models.functions import Now, RowNumber
 from django.utils import timezone
 
 from sessions.models import Event
-from swarms.models import Approval, CheckRun, Edge, Merge, Node, Swarm
-from swarms.states import NODE_ENDED, SWARM_PAUSED, NodeState
+from swarms import admission
+from swarms.models import Approval, CheckRun, Edge, Merge, Node, Plan, Swarm
+from swarms.states import NODE_ENDED, SWARM_PAUSED, NodeState, PlanState
 from swarms.why import Facts, Surroundings, Unmet, Waiting, unmet
 from tenants import turns
 from tenants.models import Placement, Runner, TeamShare, Ticket
@@ -32,6 +33,7 @@ def of_nodes(swarm: Swarm, nodes: Iterable[Node]) -> dict[UUID, list[Unmet]]:
         CheckRun.objects.filter(attempt__node__in=ids, state="waiting").values_list("attempt__node", "created_at")
     )
     tickets, queue = _tickets(ids), _queue(swarm)
+    full = _no_room([node.pk for node in waiting if node.kind == "plan" and node.pk not in asked])
     return {
         node.pk: unmet(
             Facts(
@@ -42,6 +44,7 @@ def of_nodes(swarm: Swarm, nodes: Iterable[Node]) -> dict[UUID, list[Unmet]]:
                 open_parents=parents.get(node.pk, ()),
                 fan_in=node.fan_in,
                 asked_at=asked.get(node.pk),
+                no_room=full.get(node.pk, ""),
                 ticket=tickets.get(node.pk),
                 checks_since=checks.get(node.pk),
                 merges_ahead=queue.get(node.pk),
@@ -103,6 +106,18 @@ def _tickets(ids: list[UUID]) -> dict[UUID, Waiting]:
         )
         if subject in wanted
     }
+
+
+def _no_room(ids: list[UUID]) -> dict[UUID, str]:
+    """Of nodes that are detailed and wait to become their parts: why their team may not have these yet."""
+    if not ids:
+        return {}
+    found = {}
+    for plan in Plan.objects.select_related("swarm").filter(node__in=ids, state=PlanState.PROPOSED):
+        reason = admission.why_not(admission.brought_by(plan, len((plan.document or {}).get("nodes", []))))
+        if plan.node_id and reason:
+            found[plan.node_id] = reason.removesuffix(f" {admission.REMEDY}")
+    return found
 
 
 def _queue(swarm: Swarm) -> dict[UUID, int]:

@@ -18,6 +18,7 @@ from swarms.actions import (
     RejectPlan,
     Release,
     RollBack,
+    TurnBackPlan,
 )
 from swarms.release import SWARM_STOPS, FanIn, OnFailure, Verdict, verdict
 from swarms.states import NODE_LIVE, NODE_WAITING, ApprovalState, CheckRunState, NodeState, PlanState, SwarmState
@@ -66,6 +67,8 @@ class Snapshot:
     plan_approval: str = ""
     plan_because: str = ""
     """What was said with the plan's approval."""
+    no_room: str = ""
+    """Why the team may not have the nodes of the proposed plan now; empty: it may."""
     is_replanning: bool = False
     landing_needs_approval: bool = True
     landing_approval: str = ""
@@ -114,15 +117,19 @@ def _proposed(swarm: Snapshot) -> list[Action]:
     if swarm.plan != PlanState.PROPOSED:
         return []
     if not swarm.plan_needs_approval:
-        return [AdoptPlan("the project's policy asks nobody")]
+        return _adopt(swarm, "the project's policy asks nobody")
     match swarm.plan_approval:
         case ApprovalState.APPROVED:
-            return [AdoptPlan(swarm.plan_because or "it was approved")]
+            return _adopt(swarm, swarm.plan_because or "it was approved")
         case ApprovalState.REJECTED | ApprovalState.EXPIRED:
             return [RejectPlan(swarm.plan_because or f"its approval was {swarm.plan_approval}")]
         case ApprovalState.VOID | "":
             return [AskForPlan("the project's policy asks a person")]
     return []
+
+
+def _adopt(swarm: Snapshot, why: str) -> list[Action]:
+    return [TurnBackPlan(swarm.no_room)] if swarm.no_room else [AdoptPlan(why)]
 
 
 def _running(swarm: Snapshot) -> list[Action]:

@@ -12,7 +12,19 @@ from agents.models import Execution
 from agents.states import LIVE
 from sessions.events import publish
 from sessions.transitions import move
-from swarms import approvals, attempts, checks, compensation, hints, landing, planner, progress, replan, rollback
+from swarms import (
+    admission,
+    approvals,
+    attempts,
+    checks,
+    compensation,
+    hints,
+    landing,
+    planner,
+    progress,
+    replan,
+    rollback,
+)
 from swarms.actions import (
     Action,
     AdoptPlan,
@@ -28,6 +40,7 @@ from swarms.actions import (
     RejectPlan,
     Release,
     RollBack,
+    TurnBackPlan,
 )
 from swarms.decide import NodeView, Snapshot, decide
 from swarms.models import Approval, Node, Plan, Swarm
@@ -52,7 +65,8 @@ def advance(swarm_id: UUID) -> None:
                 .get(pk=swarm_id)
             )
             begin_trace(swarm.trace)
-            if replan.attend(swarm):
+            attended = replan.attend(swarm)
+            if attended.acted:
                 continue
             actions = decide(snapshot(swarm))
             for action in actions:
@@ -62,6 +76,8 @@ def advance(swarm_id: UUID) -> None:
             # Not before: who is killed between two rounds leaves the rest to the reconciler.
             if all(isinstance(action, Land) for action in actions):
                 turns.settled("advance", swarm_id)
+                if attended.has_no_room:
+                    turns.due("advance", swarm_id, after=admission.LOOK_AGAIN)
                 return
         crash_point("engine.between_rounds")
     logger.error("a swarm does not come to rest", swarm=str(swarm_id), rounds=MAX_ROUNDS)
@@ -87,6 +103,7 @@ def snapshot(swarm: Swarm) -> Snapshot:
         live_executions=Execution.objects.filter(swarm=swarm.pk, state__in=LIVE).count(),
         integration_check=whole.state if whole else "",
         plan=plan.state if plan else "",
+        no_room=admission.why_not_adopt(plan) if plan and swarm.state == SwarmState.PROPOSED else "",
         is_replanning=swarm.state == SwarmState.RUNNING and bool(replan.open_changes(swarm)),
         plan_needs_approval=swarm.project.approve_plan,
         plan_approval=plan_gate.state if plan_gate else "",
@@ -151,6 +168,8 @@ def apply(swarm: Swarm, action: Action) -> None:
             checks.ask(swarm, "before", swarm.base_commit, landing.acceptance(swarm))
             move(swarm, SwarmState.RUNNING, because=action.why, started_at=timezone.now())
             progress.release(swarm.pk, consider=swarm.nodes.filter(parents=0).values_list("pk", flat=True))
+        case TurnBackPlan():
+            planner.turn_back(swarm, _plan(swarm), because=action.why)
         case RejectPlan():
             planner.reject(swarm, _plan(swarm), because=action.why)
         case MakeReady():
@@ -191,6 +210,7 @@ def _words(action: Action) -> str:
     return {
         AskForPlan: "ask a person about the plan",
         AdoptPlan: "start the swarm",
+        TurnBackPlan: "turn the plan back",
         RejectPlan: "plan again",
         MakeReady: "make the node ready",
         AskForNode: "ask a person about the node",

@@ -244,6 +244,13 @@ def adopt(swarm: Swarm, plan: Plan, *, because: str) -> None:
     planned.tell(swarm, nodes.values())
 
 
+def turn_back(swarm: Swarm, plan: Plan, *, because: str) -> None:
+    """A plan that cannot be adopted now: a person gives it again later, or another one."""
+    if move(plan, PlanState.INVALID, because=because, faults=[because]):
+        versions.close(plan, because)
+        move(swarm, SwarmState.PLANNING, because=f"plan {plan.version}: {because}")
+
+
 def reject(swarm: Swarm, plan: Plan, *, because: str) -> None:
     """A person said no: the coordinator tries again and knows why."""
     if move(plan, PlanState.REJECTED, because=because):

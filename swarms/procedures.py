@@ -70,13 +70,13 @@ BEGIN
           WHEN n.state <> 'blocked' OR v_state NOT IN ({_words(SWARM_AT_WORK)}) THEN 'keep'
           WHEN {case_of("never", **_COUNTS)} THEN 'skip'
           WHEN NOT {case_of("holds", **_COUNTS)} THEN 'keep'
-          WHEN v_state = 'draining' THEN 'skip'
+          WHEN v_state = 'draining' THEN 'leave'
           WHEN n.risk = 'high' THEN 'ask'
           ELSE 'go' END AS verdict
       FROM counted c JOIN swarms_node n ON n.id = c.id WHERE n.state NOT IN ({_words(NODE_ENDED)})
     ), placed AS (
       SELECT j.*, CASE
-        WHEN verdict = 'skip' THEN 'skipped'
+        WHEN verdict IN ('skip', 'leave') THEN 'skipped'
         WHEN verdict <> 'go' THEN before
         WHEN v_starts AND kind = 'noop' AND row_number() OVER (
           PARTITION BY verdict, kind ORDER BY priority DESC, path_length DESC, key
@@ -90,7 +90,9 @@ BEGIN
         state = p.after,
         because = CASE p.after
           WHEN p.before THEN n.because
-          WHEN 'skipped' THEN 'it can no longer run: its parents ended otherwise than ' || n.fan_in || ' asks'
+          WHEN 'skipped' THEN CASE p.verdict
+            WHEN 'leave' THEN 'the swarm is drained: what has not started is left out'
+            ELSE 'it can no longer run: its parents ended otherwise than ' || n.fan_in || ' asks' END
           WHEN 'running' THEN 'claimed by the worker that released it'
           ELSE 'nothing stands before it any more' END,
         attempts_made = n.attempts_made + (p.after = 'running' AND p.before <> 'running')::int,

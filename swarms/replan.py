@@ -1,12 +1,14 @@
 """Changing the plan of a running swarm, where nothing ran: ask, propose, adopt."""
 
+from typing import NamedTuple
+
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from agents.contracts import PlanProposal
 from sessions.events import SYSTEM, acting, publish
 from sessions.transitions import move
-from swarms import amend, approvals, nested, plan_rows, planner, versions
+from swarms import admission, amend, approvals, nested, plan_rows, planner, versions
 from swarms.amend import Answer
 from swarms.models import Plan, Swarm
 from swarms.plan_yaml import PlanFaults, annotated, read_yaml
@@ -75,28 +77,46 @@ def open_changes(swarm: Swarm) -> list[Plan]:
     )
 
 
-def attend(swarm: Swarm) -> bool:
-    """Act on what was proposed and what was answered. Returns whether anything was done. With the swarm locked."""
-    done = False
+class Attended(NamedTuple):
+    """What became of the changes that were open."""
+
+    acted: bool = False
+    has_no_room: bool = False
+    """A node is detailed, and its team may not have its nodes yet: look again later."""
+
+
+def attend(swarm: Swarm) -> Attended:
+    """Act on what was proposed and what was answered. With the swarm locked."""
     if swarm.state not in (*versions.AMENDABLE, SwarmState.DRAINING):
-        return done
+        return Attended()
+    found = []
     for plan in open_changes(swarm):
         plan.swarm = swarm
         if plan.node is None and swarm.state == SwarmState.DRAINING:
             versions.supersede(plan, "the swarm is drained: its plan stays as it is")
-            done = True
+            found.append(Attended(acted=True))
         elif plan.state == PlanState.PROPOSED:
-            done = _attend(plan) or done
-    return done
+            found.append(_attend(plan))
+    return Attended(any(one.acted for one in found), any(one.has_no_room for one in found))
 
 
-def _attend(plan: Plan) -> bool:
+def no_room(plan: Plan) -> str:
+    """Why the part that a node was detailed into must wait; empty: it need not.
+
+    What is drained gets its nodes in any case: they are left out at once.
+    """
+    return "" if plan.swarm.state == SwarmState.DRAINING else admission.why_not_adopt(plan)
+
+
+def _attend(plan: Plan) -> Attended:
     gate = plan.approvals.order_by("-requested_at").first()
     said = gate.because if gate else ""
     answer = amend.answer(needs_approval=plan.swarm.project.approve_plan, approval=gate.state if gate else "")
     match answer:
         case Answer.WAIT:
-            return False
+            return Attended()
+        case Answer.ADOPT if plan.node and no_room(plan):
+            return Attended(has_no_room=True)
         case Answer.ASK:
             approvals.ask_plan(plan)
         case Answer.ADOPT:
@@ -111,14 +131,17 @@ def _attend(plan: Plan) -> bool:
         why=plan.because,
         node="",
     )
-    return True
+    return Attended(acted=True)
 
 
 def adopt(plan: Plan, *, because: str) -> bool:
     """The change takes effect, if it still can; else it becomes invalid and nothing changes. With the swarm locked."""
     swarm = plan.swarm
     kept = PlanProposal.model_validate(plan.document)
-    if faults := versions.late_faults(plan, kept):
+    faults = versions.late_faults(plan, kept)
+    if not faults and plan.node is None and (full := admission.why_not_adopt(plan)):
+        faults = [full]
+    if faults:
         move(plan, PlanState.INVALID, because=f"it can no longer be carried out: {faults[0]}"[:300], faults=faults)
         versions.close(plan, "the swarm went on meanwhile")
         if plan.node:

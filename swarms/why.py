@@ -62,6 +62,8 @@ class Facts:
     asked_at: datetime | None = None
     """When a person was asked about it."""
     ticket: Waiting | None = None
+    no_room: str = ""
+    """Why its team may not have the nodes yet into which it was detailed."""
     checks_since: datetime | None = None
     """When the checks that it waits for were asked for, if no runner has them yet."""
     merges_ahead: int | None = None
@@ -92,6 +94,12 @@ def unmet(node: Facts, around: Surroundings) -> list[Unmet]:
             found.append(Unmet("approval", "a person must decide", node.asked_at, "Approve or reject it."))
         case NodeState.READY:
             found += _turn(node, around)
+        case NodeState.VERIFYING if node.asked_at:
+            text = "a person must decide about its plan"
+            found.append(Unmet("approval", text, node.asked_at, "Approve or reject it."))
+        case NodeState.VERIFYING if node.no_room:
+            remedy = "It goes on when there is room: cancel what is not needed, or ask the operator for a larger share."
+            found.append(Unmet("quota", node.no_room, node.since, remedy))
         case NodeState.VERIFYING if node.checks_since:
             text = "its checks wait for a free runner"
             found.append(Unmet("checks", text, node.checks_since, "Start another runner, or wait for a slot."))

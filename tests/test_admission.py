@@ -2,20 +2,24 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import connection
 from django.test import Client
 
-from swarms import approvals, goals, operations, plan_yaml
+from agents.contracts import PlanNode, PlanProposal
+from swarms import approvals, engine, goals, operations, plan_yaml, planner, replan
 from swarms.admission import AdmissionRefused
 from swarms.models import Approval, Goal, Plan, Project, Swarm
 from tenants.context import in_schema
 from tenants.models import Team, TeamShare, Ticket
 from tests.conftest import user_of
 from tests.hands import Hands
+from tests.milestones import adopted, proposed
 from tests.test_direct_call import PLAN, project_of, ready, worker
 
 __all__ = ["ready"]
@@ -114,3 +118,78 @@ def test_of_several_who_want_the_last_place_one_gets_it(committed_team: Team, re
     share(committed_team, max_swarms=100)
     assert faults == []
     assert (Swarm.objects.count(), len(refused)) == (3, 5)
+
+
+def milestones(*keys: str) -> PlanProposal:
+    """A plan of nodes that wait for a person before they start."""
+    nodes = tuple(PlanNode(key=key, title=key, kind="noop", risk="high") for key in keys)
+    return PlanProposal(summary="Milestones.", nodes=nodes)
+
+
+def written(plan: PlanProposal) -> str:
+    return plan_yaml.write_yaml(plan.model_dump(mode="json"))
+
+
+def test_a_policy_adopts_no_plan_beyond_the_waiting_nodes_and_says_so(team: Team, ready: None) -> None:
+    share(team, max_waiting=1)
+    swarm = adopted(milestones("a", "b"))
+    plan = Plan.objects.get()
+    full = "0 nodes of the team wait already, and with 2 more it would be over 1."
+    assert (swarm.state, plan.state) == ("planning", "invalid")
+    assert swarm.because.startswith(f"plan 1: {full}")
+    assert plan.faults == [plan.because]
+    assert not swarm.nodes.exists()
+    engine.advance(swarm.pk)
+    share(team, max_waiting=2)
+    goals.give_plan(swarm, written(milestones("a", "b")), by=user_of("alice", "acme"))
+    engine.advance(swarm.pk)
+    swarm.refresh_from_db()
+    assert swarm.state == "running"
+
+
+def test_a_change_that_has_no_room_any_more_is_turned_back_and_the_swarm_goes_on(team: Team, ready: None) -> None:
+    share(team, max_waiting=2)
+    swarm = adopted(milestones("a"))
+    replan.change(swarm, written(milestones("a", "b")), by=user_of("alice", "acme"))
+    share(team, max_waiting=1)
+    engine.advance(swarm.pk)
+    change = Plan.objects.get(version=2)
+    assert change.state == "invalid"
+    assert "with one more it would be over 1" in change.because
+    swarm.refresh_from_db()
+    assert (swarm.state, swarm.nodes.count()) == ("running", 1)
+
+
+def test_of_two_plans_that_want_the_last_places_one_gets_them(
+    committed_team: Team, ready: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share(committed_team, max_waiting=3)
+    swarms = [proposed(milestones("a", "b")) for _ in range(2)]
+    both = threading.Barrier(2)
+    adopt = planner.adopt
+
+    def slowly(*words: Any, **more: Any) -> None:
+        with suppress(threading.BrokenBarrierError):
+            both.wait(2)  # for the other one, who must not come so far
+        adopt(*words, **more)
+
+    monkeypatch.setattr(planner, "adopt", slowly)
+    faults: list[Exception] = []
+
+    def go(swarm: Swarm) -> None:
+        try:
+            with in_schema(committed_team.schema_name):
+                engine.advance(swarm.pk)
+        except Exception as error:
+            faults.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=go, args=(swarm,)) for swarm in swarms]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    share(committed_team, max_waiting=10_000)
+    assert faults == []
+    assert sorted(Swarm.objects.values_list("state", flat=True)) == ["planning", "running"]

@@ -1,15 +1,17 @@
 """A node of kind plan is detailed by the coordinator when its turn has come."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from agents.contracts import Assignment, FailureOutcome, FailureReason, PlanProposal
-from swarms import approvals, engine
+from swarms import admission, approvals, conditions, engine, operations, sweep
 from swarms.models import Approval, Node, Plan, Project
-from tenants.models import Team
+from tenants.models import Due, Team, TeamShare
 from tests.replan_stage import Crew, begin, make_project, node, part, plan, states, wrong
 
 
@@ -146,3 +148,35 @@ def test_cancelling_a_swarm_ends_a_part_that_waits_for_its_answer(project: Proje
     swarm.refresh_from_db()
     assert swarm.state == "cancelled"
     assert set(states(swarm).values()) == {"succeeded", "cancelled"}
+
+
+def test_a_part_waits_for_room_and_says_so(project: Project, team: Team) -> None:
+    crew = Crew(team, lambda assignment: plan(node("x"), node("y")))
+    swarm = begin(project, crew, plan(part("big"), node("end", "big")))
+    TeamShare.objects.filter(team=team).update(max_waiting=2)
+    crew.settle_down(swarm)
+    assert states(swarm) == {"big": "verifying", "end": "blocked"}
+    (why,) = conditions.of_node(Node.objects.select_related("swarm").get(key="big"))
+    assert (why.kind, why.text) == (
+        "quota",
+        "1 nodes of the team wait already, and with 2 more it would be over 2.",
+    )
+    due = Due.objects.get(kind="advance", subject=swarm.pk)
+    assert timedelta(0) < due.due_at - timezone.now() <= admission.LOOK_AGAIN
+    assert sweep.Sweep().look(team.pk) == {}
+    TeamShare.objects.filter(team=team).update(max_waiting=3)
+    crew.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+
+
+def test_while_a_person_decides_about_a_part_its_page_says_so(project: Project, team: Team) -> None:
+    crew = Crew(team, lambda assignment: plan(node("x")))
+    swarm = begin(project, crew, WHOLE)
+    Project.objects.update(approve_plan=True)
+    crew.settle_down(swarm)
+    (why,) = conditions.of_node(Node.objects.select_related("swarm").get(key="big"))
+    assert (why.kind, why.text) == ("approval", "a person must decide about its plan")
+    operations.drain(swarm, by=crew.by)
+    crew.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+    assert states(swarm)["big--x"] == "skipped"
