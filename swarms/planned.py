@@ -15,7 +15,7 @@ def tell(swarm: Swarm, nodes: Iterable[Node], *, dropped: Iterable[Node] = ()) -
     """Publish nodes as their rows and edges are now, and which ones the plan no longer has. With the swarm locked."""
     facts = _facts(list(nodes))
     gone = [str(node.pk) for node in dropped]
-    parts = [{"nodes": facts[start : start + MOST]} for start in range(0, len(facts), MOST)]
+    parts: list[dict[str, Any]] = [{"nodes": facts[start : start + MOST]} for start in range(0, len(facts), MOST)]
     parts += [{"nodes": [], "dropped": gone[start : start + MOST]} for start in range(0, len(gone), MOST)]
     publish_all(swarm.topic, [("nodes.planned", part) for part in parts])
 

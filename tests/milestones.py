@@ -1,6 +1,7 @@
 """Swarms without a repository: plans of milestones (and others), adopted by the engine itself."""
 
 from agents.contracts import PlanProposal
+from sessions.events import publish
 from swarms import engine, planner
 from swarms.models import Goal, Plan, Project, Swarm
 from tests.conftest import user_of
@@ -29,6 +30,7 @@ def proposed(plan: PlanProposal, *, team: str = "acme") -> Swarm:
     swarm = Swarm.objects.create(
         project=project, goal=goal, number=number, base_commit=COMMIT, integration_commit=COMMIT
     )
+    publish(swarm.topic, "goal.stated", goal=str(goal.pk), number=number, text=goal.text, base=COMMIT)
     planner.propose(Plan.objects.create(swarm=swarm, version=1, source="yaml", created_by=owner), plan)
     return swarm
 

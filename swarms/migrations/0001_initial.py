@@ -427,6 +427,25 @@ class Migration(migrations.Migration):
                     models.DateTimeField(blank=True, help_text="When it must have ended, or it fails.", null=True),
                 ),
                 (
+                    "forked_at",
+                    models.PositiveBigIntegerField(blank=True, help_text="At which event of that swarm.", null=True),
+                ),
+                (
+                    "forked_commit",
+                    models.CharField(blank=True, help_text="Head of that swarm's branch at that event.", max_length=40),
+                ),
+                (
+                    "forked_from",
+                    models.ForeignKey(
+                        blank=True,
+                        help_text="The swarm that it goes on from.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="forks",
+                        to="swarms.swarm",
+                    ),
+                ),
+                (
                     "rolled_back_commit",
                     models.CharField(blank=True, help_text="Where its landing was taken back.", max_length=40),
                 ),
@@ -852,5 +871,66 @@ class Migration(migrations.Migration):
                 ),
                 name="four_eyes",
             ),
+        ),
+        migrations.CreateModel(
+            name="Archive",
+            fields=[
+                ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "digest",
+                    models.CharField(
+                        help_text="SHA-256 of what is in the file, for each once.", max_length=64, unique=True
+                    ),
+                ),
+                ("swarm", models.UUIDField(help_text="Its id where it was carried out.")),
+                ("project", models.CharField(help_text="Short name of its project there.", max_length=80)),
+                ("number", models.PositiveIntegerField(help_text="Its number there.")),
+                ("goal", models.TextField()),
+                ("state", models.CharField(help_text="When it was exported.", max_length=16)),
+                ("last_seq", models.PositiveBigIntegerField(help_text="Of its events.")),
+                ("began_at", models.DateTimeField()),
+                ("manifest", models.JSONField()),
+                ("imported_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "imported_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+            ],
+        ),
+        migrations.CreateModel(
+            name="ArchiveRecord",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("member", models.CharField(max_length=16)),
+                (
+                    "number",
+                    models.PositiveBigIntegerField(help_text="Its place in the member; of an event its number."),
+                ),
+                (
+                    "key",
+                    models.CharField(
+                        blank=True, help_text="Whose it is: a node's key, or a session's id.", max_length=80
+                    ),
+                ),
+                ("body", models.JSONField()),
+                (
+                    "archive",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="records",
+                        to="swarms.archive",
+                    ),
+                ),
+            ],
+            options={
+                "indexes": [models.Index(fields=["archive", "member", "key"], name="archive_record_key")],
+                "constraints": [models.UniqueConstraint(fields=("archive", "member", "number"), name="archive_record")],
+            },
         ),
     ]

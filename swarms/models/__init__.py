@@ -1,5 +1,6 @@
 """What must be done."""
 
+from swarms.models.archives import Archive, ArchiveRecord
 from swarms.models.gates import Approval
 from swarms.models.plans import Edge, Node, Plan
 from swarms.models.projects import Goal, Project, Swarm
@@ -7,6 +8,8 @@ from swarms.models.work import Attempt, CheckRun, Merge
 
 __all__ = [
     "Approval",
+    "Archive",
+    "ArchiveRecord",
     "Attempt",
     "CheckRun",
     "Edge",

@@ -109,6 +109,11 @@ class Swarm(models.Model):
     trace = models.CharField(max_length=32, blank=True)
     priority = models.IntegerField(default=0, help_text="Higher goes first among the team's swarms.")
     deadline_at = models.DateTimeField(null=True, blank=True, help_text="When it must have ended, or it fails.")
+    forked_from = models.ForeignKey(
+        "self", models.PROTECT, null=True, blank=True, related_name="forks", help_text="The swarm that it goes on from."
+    )
+    forked_at = models.PositiveBigIntegerField(null=True, blank=True, help_text="At which event of that swarm.")
+    forked_commit = models.CharField(max_length=40, blank=True, help_text="Head of that swarm's branch at that event.")
     rolled_back_commit = models.CharField(max_length=40, blank=True, help_text="Where its landing was taken back.")
     created_at = models.DateTimeField(auto_now_add=True)
     retried_at = models.DateTimeField(

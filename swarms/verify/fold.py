@@ -1,21 +1,22 @@
 """From what was told to what is: the states that events say. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 Row = tuple[str, str]
 """A noun and an id."""
 
 
-@dataclass(frozen=True)
-class Move:
+class Move(NamedTuple):
     """One row changed its state."""
 
     noun: str
     id: str
     before: str
     after: str
+    name: str = ""
+    because: str = ""
+    reason: str = ""
 
     @property
     def row(self) -> Row:
@@ -26,9 +27,14 @@ def moves(kind: str, payload: Mapping[str, Any]) -> Iterator[Move]:
     """The moves that one event tells of, in order; none for an event about something else."""
     if kind == "nodes.moved":
         for one in payload["moves"]:
-            yield Move(one["noun"], one["id"], one["before"], one["after"])
+            yield _move(one["noun"], one)
     elif kind.endswith(".moved") and "before" in payload:
-        yield Move(kind.removesuffix(".moved"), payload["id"], payload["before"], payload["after"])
+        yield _move(kind.removesuffix(".moved"), payload)
+
+
+def _move(noun: str, told: Mapping[str, Any]) -> Move:
+    words = (told.get("name", ""), told.get("because", ""), told.get("reason", ""))
+    return Move(noun, told["id"], told["before"], told["after"], *words)
 
 
 def fold(told: Iterable[Move], start: Mapping[str, str]) -> tuple[dict[Row, str], list[str]]:
