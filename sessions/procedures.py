@@ -1,5 +1,7 @@
 """Events are written by the database in one call: number, rows, announcement. Pure text for the migration."""
 
+from sessions.kinds import DECISIONS
+
 PUBLISH = """
 CREATE FUNCTION agent_sessions_publish(
   p_team uuid, p_subject text, p_kinds text[], p_payloads jsonb[], p_actor text, p_cause uuid, p_trace text,
@@ -45,4 +47,13 @@ END $body$;
 """
 DROP_NUMBER = "DROP FUNCTION agent_sessions_number(uuid, int);"
 
-ALL = ((PUBLISH, DROP_PUBLISH), (NUMBER, DROP_NUMBER))
+_DECIDED = "kind IN ({})".format(", ".join(f"'{kind}'" for kind in DECISIONS))
+DECISION_WORDS = """jsonb_to_tsvector('english', payload, '["string"]')"""
+"""What the words of a decision are looked for in."""
+DECISION_INDEXES = f"""
+CREATE INDEX decision_time ON agent_sessions_event (at, seq, id) WHERE {_DECIDED};
+CREATE INDEX decision_words ON agent_sessions_event USING gin (({DECISION_WORDS})) WHERE {_DECIDED};
+"""
+DROP_DECISION_INDEXES = "DROP INDEX decision_time; DROP INDEX decision_words;"
+
+ALL = ((PUBLISH, DROP_PUBLISH), (NUMBER, DROP_NUMBER), (DECISION_INDEXES, DROP_DECISION_INDEXES))

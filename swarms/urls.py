@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from swarms.views import approvals, budgets, home, node, operations, plan, projects, swarm
+from swarms.views import approvals, budgets, decisions, home, node, operations, plan, projects, swarm
 
 _SWARM = "projects/<slug:slug>/swarms/<int:number>/"
 _NODE = f"{_SWARM}nodes/<slug:key>/"
@@ -45,6 +45,7 @@ urlpatterns = [
     path(f"{_SWARM}budget/", budgets.swarm, name="swarm-budget"),
     path(f"{_NODE}budget/", budgets.node, name="node-budget"),
     path("swarms/", home.swarms, name="swarms"),
+    path("decisions/", decisions.decisions, name="decisions"),
     path("approvals/", approvals.approvals, name="approvals"),
     path("approvals/<uuid:pk>/", approvals.approval, name="approval"),
     path("approvals/<uuid:pk>/decide/", approvals.decide, name="approval-decide"),

@@ -247,6 +247,7 @@ class Stage:
             "node-budget": f"{node}budget/",
             "swarms": "/swarms/?state=live&project=textkit",
             "approvals": "/approvals/",
+            "decisions": "/decisions/?who=engine&project=textkit",
             "approval": f"/approvals/{self.approval.pk}/",
             "agents": "/agents/",
             "agents-now": "/agents/now/",

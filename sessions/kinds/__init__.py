@@ -59,6 +59,9 @@ KINDS: dict[str, type[Payload]] = {f"{noun}.moved": model for noun, model in MOV
     "sessions.removed": SessionsRemoved,
 }
 
+DECISIONS = ("approval.decided", "decision.made", "plan.refused")
+"""Kinds that tell of a choice and its reason; they can be searched."""
+
 
 class UnknownKind(ValueError):
     """No such kind of event: add it to sessions.kinds.KINDS."""

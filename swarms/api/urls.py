@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from swarms.api import git, goals, runner, swarms
+from swarms.api import decisions, git, goals, runner, swarms
 
 _SWARM = "api/v1/swarms/<uuid:swarm>/"
 
@@ -13,6 +13,7 @@ urlpatterns = [
     path("api/v1/projects/<slug:slug>/goals", goals.state),
     path("api/v1/projects/<slug:slug>/swarms/<int:number>", swarms.numbered),
     path("api/v1/swarms", swarms.swarms),
+    path("api/v1/decisions", decisions.decisions),
     path(_SWARM.rstrip("/"), swarms.swarm),
     path(f"{_SWARM}nodes", swarms.nodes),
     path(f"{_SWARM}plan", swarms.plan),
