@@ -163,11 +163,7 @@ def apply(swarm: Swarm, action: Action) -> None:
         case AskForPlan():
             approvals.ask_plan(_plan(swarm))
         case AdoptPlan():
-            planner.adopt(swarm, _plan(swarm), because=action.why)
-            crash_point("plan.adopting")
-            checks.ask(swarm, "before", swarm.base_commit, landing.acceptance(swarm))
-            move(swarm, SwarmState.RUNNING, because=action.why, started_at=timezone.now())
-            progress.release(swarm.pk, consider=swarm.nodes.filter(parents=0).values_list("pk", flat=True))
+            _begin(swarm, action)
         case TurnBackPlan():
             planner.turn_back(swarm, _plan(swarm), because=action.why)
         case RejectPlan():
@@ -227,6 +223,14 @@ def _words(action: Action) -> str:
 
 def _plan(swarm: Swarm) -> Plan:
     return swarm.plans.select_related("swarm__project", "swarm__goal__created_by", "created_by").order_by("-version")[0]
+
+
+def _begin(swarm: Swarm, action: AdoptPlan) -> None:
+    planner.adopt(swarm, _plan(swarm), because=action.why)
+    crash_point("plan.adopting")
+    checks.ask(swarm, "before", swarm.base_commit, landing.acceptance(swarm))
+    move(swarm, SwarmState.RUNNING, because=action.why, started_at=timezone.now())
+    progress.release(swarm.pk, consider=swarm.nodes.filter(parents=0).values_list("pk", flat=True))
 
 
 def _fail_node(swarm: Swarm, action: FailNode) -> None:
