@@ -61,9 +61,12 @@ class Taken:
         )
 
 
-def imported(subject: str) -> QuerySet[Session]:
-    """The sessions of a subject that happened elsewhere."""
-    return Session.objects.filter(subject=subject, origin__isnull=False)
+def imported(subject: str, program: str = "", *, keys: Collection[str] = ()) -> QuerySet[Session]:
+    """The sessions of a subject that happened elsewhere: all, those of a program, those with these keys there."""
+    found = Session.objects.filter(subject=subject, origin__isnull=False)
+    if program:
+        found = found.filter(origin__program=program)
+    return found.filter(origin__key__in=list(keys)) if keys else found
 
 
 def take(past: Past, records: Sequence[Any] = ()) -> Taken:
@@ -107,9 +110,7 @@ def compare(past: Past, records: Sequence[Any] = ()) -> Taken:
 
 def remove(subject: str, program: str, *, keys: Collection[str] = ()) -> int:
     """Take imported sessions of a program out again, all or those with these keys. Returns how many there were."""
-    found = imported(subject).filter(origin__program=program)
-    if keys:
-        found = found.filter(origin__key__in=list(keys))
+    found = imported(subject, program, keys=keys)
     count = 0
     while ids := list(found.values_list("pk", flat=True)[:REMOVED_AT_ONCE]):
         with transaction.atomic():
