@@ -26,11 +26,11 @@ CONTEXT = ("team", "swarm", "node", "attempt", "trace")
 
 REDACTED = "[redacted]"
 
-_SECRET_NAME = re.compile(
+SECRET_NAME = re.compile(
     r"(?:^|_)(?:authorization|cookies?|passwords?|passwd|secrets?|tokens?|key_?file|api_?key|secret_?key|credentials?)$",
     re.IGNORECASE,
 )
-_SECRET_TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
+SECRET_TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\bwg_[A-Za-z0-9_\-]{6,}"), "wg_" + REDACTED),
     # A credential has digits or capitals; "bearer tokens" and "basic auth" in a sentence have not.
     (re.compile(r"\b([Bb]earer|[Bb]asic)\s+(?=\S*[0-9A-Z=])[A-Za-z0-9._~+/=\-]{6,}"), r"\1 " + REDACTED),
@@ -73,14 +73,14 @@ bound = bound_contextvars
 
 def redact_text(text: str) -> str:
     """Returns the text with tokens, authorization headers and passwords in URLs replaced."""
-    for pattern, replacement in _SECRET_TEXT:
+    for pattern, replacement in SECRET_TEXT:
         text = pattern.sub(replacement, text)
     return text
 
 
 def redact(value: object, name: str = "") -> object:
     """Returns a copy without secrets; what is called like a secret goes whole, whatever it is."""
-    if name and _SECRET_NAME.search(name) and not isinstance(value, bool | int | float | None):
+    if name and SECRET_NAME.search(name) and not isinstance(value, bool | int | float | None):
         return REDACTED
     if isinstance(value, str):
         return redact_text(value)

@@ -1,0 +1,213 @@
+"""The file of an exported swarm: a zip with a manifest and members of JSON lines, each line of a known form. Pure.
+
+`manifest.json` comes last when the file is written, and is read first. Every other member has one JSON object a line.
+"""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+
+FORMAT = 1
+KIND = "waggle.swarm"
+MANIFEST = "manifest.json"
+MOST_MANIFEST = 1 << 20
+MOST_LINE = 16 << 20
+"""Bytes of one line: a part of a transcript holds what a command printed."""
+MOST_BYTES = 2 << 30
+"""Bytes of all members together, unpacked."""
+MOST_LINES = 3_000_000
+MOST_FILE = 64 << 20
+"""Bytes of a file that is brought in by the browser; the command has no such limit."""
+
+Key = Annotated[str, Field(max_length=80)]
+
+
+class Line(BaseModel):
+    """What a line of a member says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class EventLine(Line):
+    """One event; its number is the line's."""
+
+    seq: int
+    kind: str
+    payload: dict[str, Any]
+    actor: str
+    at: AwareDatetime
+
+
+class PlanLine(Line):
+    """One version of the plan."""
+
+    version: int
+    state: str
+    source: str
+    node: Key
+    because: str
+    document: dict[str, Any] | None
+    faults: list[str]
+    warnings: list[str]
+    by: str
+    created_at: AwareDatetime
+
+
+class SessionLine(Line):
+    """A talk of an agent with its model; its messages and parts follow."""
+
+    type: Literal["session"] = "session"
+    id: UUID
+    node: Key
+    """Empty: it planned, or ran checks."""
+    attempt: int | None
+    kind: str
+    agent: str
+    model: str
+    title: str
+    input_tokens: int
+    output_tokens: int
+    created_at: AwareDatetime
+    ended_at: AwareDatetime | None
+
+
+class MessageLine(Line):
+    """A message of the session before it."""
+
+    type: Literal["message"] = "message"
+    id: UUID
+    session: UUID
+    number: int
+    role: str
+    model: str
+    created_at: AwareDatetime
+
+
+class PartLine(Line):
+    """A part of the message before it."""
+
+    type: Literal["part"] = "part"
+    id: UUID
+    session: UUID
+    message: UUID
+    index: int
+    kind: str
+    state: str
+    text: str
+    tool: str
+    input: dict[str, Any]
+    output: str
+    usage: dict[str, Any] | None
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+
+TranscriptLine = Annotated[SessionLine | MessageLine | PartLine, Field(discriminator="type")]
+
+
+class DiffLine(Line):
+    """What an attempt changed, as a unified diff; `node` is empty for the whole result."""
+
+    node: Key
+    attempt: int | None
+    base: str
+    commit: str
+    text: str
+    missing: str = ""
+    """Why there is none."""
+
+
+class CheckLine(Line):
+    """Checks that were run on a commit, with their output."""
+
+    purpose: str
+    node: Key
+    attempt: int | None
+    commit: str
+    state: str
+    because: str
+    results: list[dict[str, Any]]
+    created_at: AwareDatetime
+    ended_at: AwareDatetime | None
+
+
+class ApprovalLine(Line):
+    """What a person was asked, and the answer."""
+
+    kind: str
+    title: str
+    node: Key
+    state: str
+    because: str
+    subject: dict[str, Any]
+    requested_by: str
+    requested_at: AwareDatetime
+    decided_by: str
+    decided_at: AwareDatetime | None
+
+
+LINES: dict[str, TypeAdapter[Any]] = {
+    "events": TypeAdapter(EventLine),
+    "plans": TypeAdapter(PlanLine),
+    "transcripts": TypeAdapter(TranscriptLine),
+    "diffs": TypeAdapter(DiffLine),
+    "checks": TypeAdapter(CheckLine),
+    "approvals": TypeAdapter(ApprovalLine),
+}
+"""The members, each `<name>.jsonl`, and the form of its lines. All are there, if need be empty."""
+
+
+def file_of(member: str) -> str:
+    """The name of a member in the zip."""
+    return f"{member}.jsonl"
+
+
+class Member(Line):
+    """How a member must be found."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    bytes: Annotated[int, Field(ge=0, le=MOST_BYTES)]
+    lines: Annotated[int, Field(ge=0, le=MOST_LINES)]
+
+
+class SwarmWords(Line):
+    """The swarm, for its page."""
+
+    id: UUID
+    project: Annotated[str, Field(max_length=80)]
+    project_name: str
+    target_branch: str
+    number: Annotated[int, Field(ge=0, le=2**31 - 1)]
+    goal: str
+    by: str
+    state: Annotated[str, Field(max_length=16)]
+    base_commit: str
+    created_at: AwareDatetime
+    ended_at: AwareDatetime | None
+
+
+class Manifest(Line):
+    """What is in the file, who made it, and what was left out."""
+
+    kind: Literal["waggle.swarm"]
+    format: int
+    waggle: str
+    """Version of the installation that made it."""
+    exported_at: AwareDatetime
+    swarm: SwarmWords
+    members: dict[str, Member]
+    redacted: dict[str, int]
+    """How often something was taken out, by what it was."""
+
+
+def key_of(member: str, line: Any) -> str:
+    """By what a line is found: a node's key, a version, or the session whose message or part it is."""
+    match line:
+        case PlanLine():
+            return str(line.version)
+        case MessageLine() | PartLine():
+            return str(line.session)
+        case SessionLine() | DiffLine() | CheckLine() | ApprovalLine():
+            return line.node
+    return ""

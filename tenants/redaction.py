@@ -1,0 +1,120 @@
+"""Secrets in text: what they look like, and what stands in their place."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from tenants.logs import REDACTED, SECRET_NAME, SECRET_TEXT
+
+_KEY = r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
+_FORMS: tuple[tuple[str, re.Pattern[str], str], ...] = (
+    (
+        "private key",
+        re.compile(rf"{_KEY}.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\Z)", re.DOTALL),
+        REDACTED,
+    ),
+    (
+        "authorization",
+        re.compile(r"(?i)\b((?:proxy-)?authorization[\"']?\s*[:=]\s*[\"']?)[^\r\n\"']+"),
+        r"\1" + REDACTED,
+    ),
+    ("cookie", re.compile(r"(?i)\b((?:set-)?cookie[\"']?\s*:\s*[\"']?)[^\r\n\"']*=[^\r\n\"']*"), r"\1" + REDACTED),
+    ("jwt", re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"), REDACTED),
+    *(("token", pattern, replacement) for pattern, replacement in SECRET_TEXT),
+    (
+        "provider key",
+        re.compile(
+            r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{16,}"
+            r"|xox[abeoprs]-[A-Za-z0-9-]{10,}|(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[A-Za-z0-9_-]{30,}|hf_[A-Za-z0-9]{20,}"
+            r"|npm_[A-Za-z0-9]{30,}|pypi-[A-Za-z0-9_-]{30,}|(?:r|s|p)k_(?:live|test)_[A-Za-z0-9]{16,}"
+            r"|gsk_[A-Za-z0-9]{20,}|xai-[A-Za-z0-9]{20,}|dop_v1_[a-f0-9]{40,}|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,})"
+        ),
+        REDACTED,
+    ),
+    ("password in an address", re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/\s@\"'<>]+@"), rf"\1{REDACTED}@"),
+)
+"""What is a secret by its form: the name under which it is counted, the form, what stands there instead."""
+
+_ASSIGNED = re.compile(
+    r"(?P<name>(?<![A-Za-z0-9])[A-Za-z0-9_.-]*"
+    r"(?:api[_-]?key|access[_-]?key|secret|token|passw(?:or)?d|passwd|pwd|passphrase|credential|[_-]key|(?<=\b)key)s?)"
+    r"(?P<is>[\"']?\s*(?:=>|[:=])\s*[\"']?)(?P<value>[^\s\"'`,;<>(){}\[\]]{6,})(?P<after>[(\[]?)",
+    re.IGNORECASE,
+)
+_PASSWORD = re.compile(r"(?i)pass|pwd")
+_WORDS = re.compile(r"[A-Za-z]+(?:[._-][A-Za-z]+)*\.?")
+"""Words, attributes and modules, as code and prose have them."""
+BITS = 3.0
+"""Shannon entropy a character from which on a value is no word."""
+_STANDS_FOR = re.compile(r"(?i)^(?:\$|%|\*+$|x+$|none$|null$|true$|false$|undefined$|example|changeme|redacted|\.\.\.)")
+
+
+def _is_secret(name: str, value: str) -> bool:
+    """Whether what is assigned to a name like a secret's is one, and no word, reference or placeholder."""
+    if _STANDS_FOR.match(value) or REDACTED in value:
+        return False
+    if _PASSWORD.search(name):
+        return not _WORDS.fullmatch(value) or len(set(value)) > 9
+    return len(value) >= 12 and not _WORDS.fullmatch(value) and entropy(value) >= BITS
+
+
+def entropy(text: str) -> float:
+    """Shannon entropy in bits a character."""
+    counts = Counter(text).values()
+    return -sum(n / len(text) * math.log2(n / len(text)) for n in counts)
+
+
+class Redaction:
+    """Takes secrets out of values, and counts what it took, by name."""
+
+    def __init__(self, *, people: Mapping[str, str] | None = None, exact: Collection[str] = ()) -> None:
+        """`people` maps addresses and ids of people to what they are called; `exact` are secrets that are known."""
+        self.counts: Counter[str] = Counter()
+        self._people = {known.lower(): name for known, name in (people or {}).items()}
+        self._exact = _any_of(secret for secret in exact if len(secret) >= 8)
+        self._known = _any_of(self._people, flags=re.IGNORECASE)
+
+    def value(self, value: Any, name: str = "") -> Any:
+        """A copy of something made of dicts, lists and text without secrets; what is called like one goes whole."""
+        if name and SECRET_NAME.search(name) and isinstance(value, str | list | dict) and value:
+            self.counts["named like a secret"] += 1
+            return REDACTED
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, Mapping):
+            return {self.text(key): self.value(item, key) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.value(item) for item in value]
+        return value
+
+    def text(self, text: str) -> str:
+        """Text without secrets."""
+        if self._exact:
+            text = self._take("known secret", self._exact, REDACTED, text)
+        for name, pattern, instead in _FORMS:
+            text = self._take(name, pattern, instead, text)
+        text = _ASSIGNED.sub(self._assigned, text)
+        return self._known.sub(self._person, text) if self._known else text
+
+    def _take(self, name: str, pattern: re.Pattern[str], instead: str, text: str) -> str:
+        found, count = pattern.subn(instead, text)
+        if count and found != text:
+            self.counts[name] += count
+        return found
+
+    def _assigned(self, found: re.Match[str]) -> str:
+        if found["after"] or not _is_secret(found["name"], found["value"]):
+            return found[0]
+        self.counts["assigned to a name like a secret's"] += 1
+        return f"{found['name']}{found['is']}{REDACTED}"
+
+    def _person(self, found: re.Match[str]) -> str:
+        self.counts["person by name"] += 1
+        return self._people[found[0].lower()]
+
+
+def _any_of(words: Collection[str] | Any, flags: int = 0) -> re.Pattern[str] | None:
+    longest_first = sorted({word for word in words if word}, key=lambda word: (-len(word), word))
+    return re.compile("|".join(map(re.escape, longest_first)), flags) if longest_first else None
