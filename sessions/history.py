@@ -83,7 +83,7 @@ def take(past: Past, records: Sequence[Any] = ()) -> Taken:
         if taken:
             origin = changes.get("origin", row.origin or {}) | {"imported_at": timezone.now().isoformat()}
             Session.objects.filter(pk=row.pk).update(**changes | {"origin": origin})
-            facts = {
+            facts: dict[str, Any] = {
                 "session": str(row.pk),
                 "program": past.origin["program"],
                 "messages": taken.messages,

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from swarms.views import approvals, budgets, decisions, home, node, operations, plan, projects, swarm
+from swarms.views import approvals, budgets, decisions, home, imported, node, operations, plan, projects, swarm
 
 _SWARM = "projects/<slug:slug>/swarms/<int:number>/"
 _NODE = f"{_SWARM}nodes/<slug:key>/"
@@ -15,6 +15,7 @@ urlpatterns = [
     path("projects/<slug:slug>/", projects.project, name="project"),
     path("projects/<slug:slug>/state/", projects.project_state, name="project-state"),
     path("projects/<slug:slug>/rows/", projects.project_rows, name="project-rows"),
+    path("projects/<slug:slug>/sessions/", imported.sessions, name="project-sessions"),
     path("projects/<slug:slug>/limits/", projects.limits, name="project-limits"),
     path("projects/<slug:slug>/refetch/", projects.refetch, name="project-refetch"),
     path("projects/<slug:slug>/goals/", projects.state_goal, name="goal-new"),

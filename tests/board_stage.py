@@ -234,6 +234,7 @@ class Stage:
             "project": "/projects/textkit/",
             "project-state": "/projects/textkit/state/",
             "project-rows": "/projects/textkit/rows/",
+            "project-sessions": "/projects/textkit/sessions/",
             "swarm": swarm,
             "swarm-region": f"{swarm}regions/nodes/",
             "swarm-turn": f"{swarm}turn/",

@@ -6,6 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from sessions import history
 from swarms import board, goals
 from swarms import projects as verbs
 from swarms.forms import GoalForm, LimitsForm, ProjectForm
@@ -51,10 +52,19 @@ def _show(form: ProjectForm | GoalForm, error: ValidationError) -> None:
 @require_GET
 def project(request: HttpRequest, slug: str) -> HttpResponse:
     """One project: its repository, checks, goals."""
+    return render(request, "swarms/project.html", _context(project_of(slug), GoalForm()))
+
+
+def _context(found: Project, form: GoalForm) -> dict[str, object]:
+    """What a project's page shows."""
     position = board.position()
-    found = project_of(slug)
-    context = {"project": found, "rows": board.rows(found.swarms.all()), "form": GoalForm(), "position": position}
-    return render(request, "swarms/project.html", context)
+    return {
+        "project": found,
+        "rows": board.rows(found.swarms.all()),
+        "imported": history.imported(found.topic).count(),
+        "form": form,
+        "position": position,
+    }
 
 
 @require_GET
@@ -107,5 +117,4 @@ def state_goal(request: TeamRequest, slug: str) -> HttpResponse:
             _show(form, error)
         else:
             return redirect("swarm", slug=slug, number=swarm.number)
-    context = {"project": found, "rows": board.rows(found.swarms.all()), "form": form, "position": board.position()}
-    return render(request, "swarms/project.html", context, status=422)
+    return render(request, "swarms/project.html", _context(found, form), status=422)
