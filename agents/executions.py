@@ -73,8 +73,9 @@ def open_execution(
     )
     Placement.objects.create(execution=execution.id, team_id=turns.current_team_id(), runner=runner, kind=kind)
     turns.due("lease", execution.id, after=lease())
-    told = {"kind": kind, "subject": subject, "agent": agent, "runner": runner.name, "session": str(session.id)}
-    publish(execution.event_subject, "execution.placed", execution=str(execution.id), title=session.title, **told)
+    told: dict[str, Any] = {"kind": kind, "subject": subject, "agent": agent, "runner": runner.name}
+    told |= {"execution": str(execution.id), "session": str(session.id), "title": session.title}
+    publish(execution.event_subject, "execution.placed", **told)
     return execution
 
 
