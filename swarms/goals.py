@@ -1,5 +1,8 @@
 """Stating a goal, and helping its plan along."""
 
+from dataclasses import dataclass
+from typing import Any
+
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import F
@@ -15,8 +18,28 @@ from tenants.trace import begin_trace, current_trace
 MAX_GOAL = 20_000
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where a goal goes on from: an event of another swarm of the project."""
+
+    swarm: Swarm
+    at: int
+    base: str
+    """What the result is compared with."""
+    commit: str
+    """Head of that swarm's branch at that event: here the new one begins."""
+
+
 def state_goal(project: Project, text: str, *, by: User) -> Swarm:
     """State a goal: its swarm begins to plan. Raises ValidationError, of which AdmissionRefused is one."""
+    with transaction.atomic(), acting(f"user:{by.pk}"):
+        swarm = begin(project, text, by=by)
+        planner.draft(swarm)
+    return swarm
+
+
+def begin(project: Project, text: str, *, by: User, origin: Origin | None = None) -> Swarm:
+    """A goal and its swarm, which nobody plans yet. In the caller's transaction. Raises ValidationError."""
     if not text.strip():
         raise ValidationError({"text": "Say what you want, in a sentence or more."})
     if len(text) > MAX_GOAL:
@@ -25,23 +48,29 @@ def state_goal(project: Project, text: str, *, by: User) -> Swarm:
         raise ValidationError({"text": f"The project's repository is not ready ({project.state}): {project.because}"})
     if not current_trace():
         begin_trace()
-    with transaction.atomic(), acting(f"user:{by.pk}"):
-        admission.admit_goal()
-        Project.objects.filter(pk=project.pk).update(last_number=F("last_number") + 1)
-        project.refresh_from_db(fields=["last_number", "head"])
-        goal = Goal.objects.create(project=project, number=project.last_number, text=text, created_by=by)
-        swarm = Swarm.objects.create(
-            project=project,
-            goal=goal,
-            number=goal.number,
-            base_commit=project.head,
-            integration_commit=project.head,
-            trace=current_trace(),
-        )
-        for subject in (project.topic, swarm.topic):
-            stated = {"goal": str(goal.pk), "number": goal.number, "text": text[:500], "base": swarm.integration_commit}
-            publish(subject, "goal.stated", **stated)
-        planner.draft(swarm)
+    admission.admit_goal()
+    Project.objects.filter(pk=project.pk).update(last_number=F("last_number") + 1)
+    project.refresh_from_db(fields=["last_number", "head"])
+    goal = Goal.objects.create(project=project, number=project.last_number, text=text, created_by=by)
+    swarm = Swarm.objects.create(
+        project=project,
+        goal=goal,
+        number=goal.number,
+        base_commit=origin.base if origin else project.head,
+        integration_commit=origin.commit if origin else project.head,
+        forked_from=origin.swarm if origin else None,
+        forked_at=origin.at if origin else None,
+        forked_commit=origin.commit if origin else "",
+        trace=current_trace(),
+    )
+    stated: dict[str, Any] = {
+        "goal": str(goal.pk),
+        "number": goal.number,
+        "text": text[:500],
+        "base": swarm.integration_commit,
+    }
+    for subject in (project.topic, swarm.topic):
+        publish(subject, "goal.stated", **stated)
     return swarm
 
 

@@ -75,7 +75,7 @@ def begin(plan_id: UUID, runner: Runner) -> Execution | Parked | None:
 def _start(plan: Plan, runner: Runner) -> Execution:
     swarm = plan.swarm
     Plan.objects.filter(pk=plan.pk).update(tries=plan.tries + 1)
-    commit = swarm.integration_commit if plan.amends_id else swarm.base_commit
+    commit = swarm.integration_commit  # before anything is merged this is where the branch began
     files = repos.file_list(swarm.project, commit)
     told = briefing.for_change if plan.amends_id else briefing.for_plan
     return executions.open_execution(

@@ -130,7 +130,7 @@ def _events(swarm: Swarm) -> Lines:
     until = Subject.objects.filter(name=swarm.topic).values_list("last_seq", flat=True).first() or 0
     for start in range(0, until, CHUNK):
         page = Event.objects.filter(subject=swarm.topic, seq__gt=start, seq__lte=min(start + CHUNK, until))
-        yield from page.order_by("seq").values("seq", "kind", "payload", "actor", "at")
+        yield from map(dict, page.order_by("seq").values("seq", "kind", "payload", "actor", "at"))
 
 
 def _each(rows: QuerySet[Row]) -> Iterator[Row]:

@@ -61,8 +61,8 @@ class Story:
     source: str
     document: Callable[[int], dict[str, Any] | None]
     """The document of a version of the plan."""
-    names: dict[str, str] | None = None
-    """Who stands behind an actor; None: ask the users."""
+    is_archive: bool = False
+    """It came as a file: there is no repository, and people are known by their names alone."""
 
     def last(self) -> int:
         """The number of the newest event; 0: there is none."""
@@ -126,7 +126,7 @@ def of_archive(archive: Archive) -> Story:
         found = archive.records.filter(member="plans", key=str(version)).values_list("body", flat=True).first()
         return found["document"] if found else None
 
-    return Story(f"archive:{archive.pk}", archive.pk, _KEPT, document, names={})
+    return Story(f"archive:{archive.pk}", archive.pk, _KEPT, document, is_archive=True)
 
 
 def known(subject: UUID) -> Story | None:
