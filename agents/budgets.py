@@ -16,7 +16,7 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.db.models import Sum
 
-from agents.models import Budget, Execution, ModelCall
+from agents.models import Budget, Execution, HeldCall, ModelCall
 from agents.states import LIVE, ExecutionState
 
 FIRST_ESTIMATE = 250_000
@@ -140,6 +140,7 @@ def hold(execution_id: UUID, most: int) -> str | None:
         if lacks > 0 and (short := extend(execution, lacks)) is not None:
             return short
         Execution.objects.filter(pk=execution_id, state__in=LIVE).update(held_microusd=execution.held_microusd + most)
+        HeldCall.objects.create(execution=execution, microusd=most)
     return None
 
 
@@ -149,6 +150,8 @@ def spend(execution: Execution, cost: int, *, held: int = 0) -> list[str]:
     Returns the subjects that are at their soft line and for which nobody was asked. Should the provider charge more
     than anybody could know, each budget is full afterwards and never more than full: the call's row has the whole cost.
     """
+    if held:  # calls of one amount are all the same
+        HeldCall.objects.filter(pk__in=HeldCall.objects.filter(execution=execution, microusd=held)[:1]).delete()
     if not execution.is_live:  # all that was set aside is free again
         return _book(execution.budgets, cost, 0)
     others = execution.held_microusd - min(held, execution.held_microusd)

@@ -2,16 +2,18 @@
 
 import json
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
+from django.utils import timezone
 from prometheus_client import Counter, Histogram
 
 from agents import budgets, prices
 from agents.contracts import Usage
-from agents.models import ModelCall
+from agents.models import HeldCall, ModelCall
 from agents.ports import settlement
 from sessions.events import acting, publish
 from tenants.context import in_schema
@@ -27,6 +29,8 @@ CLIENT_GONE = 499
 BROKEN_OFF = 502
 _MAY_COST = frozenset({200, CLIENT_GONE, BROKEN_OFF})
 MOST_TOKENS = 2**31 - 1
+UNHEARD = timedelta(minutes=10)
+"""After the end of an execution: whoever has not told of its calls by then has died over them."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,7 @@ def keep(caller: Caller, meter: Meter, *, status: int, seconds: float, held: int
             softly = budgets.spend(execution, cost or 0, held=held)
         # In a transaction of its own: the books are the last lock (see agents.budgets).
         with acting(f"agent:{caller.agent}"):
-            _tell(caller, call)
+            _tell(caller.swarm, caller.session, call)
         if softly:
             settlement().soft_line(caller.swarm, softly)
     _measure(call)
@@ -151,11 +155,34 @@ def _cost(model: str, usage: Usage, status: int, held: int) -> int | None:
     return prices.cost(model, usage, asked=settings.MODEL_NAME, base_url=settings.MODEL_BASE_URL)
 
 
-def _tell(caller: Caller, call: ModelCall) -> None:
+def book_unheard(*, after: timedelta = UNHEARD) -> int:
+    """Book calls of which nobody has told, as what was held for them: they may have cost that much.
+
+    In the current schema, of executions that ended so long ago. Returns how many.
+    """
+    found = HeldCall.objects.filter(execution__ended_at__lt=timezone.now() - after)
+    return sum(_book_unheard(held) for held in list(found))
+
+
+def _book_unheard(held: HeldCall) -> bool:
+    with transaction.atomic():
+        execution = budgets.locked(held.execution_id)
+        if not HeldCall.objects.filter(pk=held.pk).exists():
+            return False  # somebody told just now
+        words = {"model": settings.MODEL_NAME, "status": BROKEN_OFF, "trace": execution.trace}
+        call = ModelCall.objects.create(execution=execution, cost_microusd=held.microusd, **words)
+        softly = budgets.spend(execution, held.microusd, held=held.microusd)
+    _tell(execution.swarm, execution.session_id, call)
+    if softly:
+        settlement().soft_line(execution.swarm, softly)
+    return True
+
+
+def _tell(swarm: UUID, session: UUID, call: ModelCall) -> None:
     publish(
-        f"swarm:{caller.swarm}",
+        f"swarm:{swarm}",
         "model.called",
-        session=str(caller.session),
+        session=str(session),
         model=call.model,
         rehearsal=call.rehearsal,
         status=call.status,

@@ -141,6 +141,18 @@ class ModelPrice(models.Model):
         return self.model
 
 
+class HeldCall(models.Model):
+    """What is held for a model call until somebody tells what it cost."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    execution = models.ForeignKey(Execution, models.CASCADE, related_name="held_calls")
+    microusd = models.BigIntegerField()
+    at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"{self.microusd} for a call of {self.execution_id}"
+
+
 class ModelCall(models.Model):
     """One metered call through the gateway."""
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 from prometheus_client import Counter, Gauge
 from structlog.contextvars import bound_contextvars
 
-from agents import budgets, executions
+from agents import budgets, executions, metering
 from agents.states import ExecutionState
 from sessions.transitions import move
 from swarms import attempts, checks, hints, orphans, progress, settlement
@@ -171,6 +171,7 @@ class Sweep:
         found = {what: _count(what, partial(_ids, sql, team)) for what, sql in TAKE.items()}
         found |= {what: _mend(what, _ids(sql, team)) for what, sql in orphans.FIND.items()}
         found["reservation of money"] = _count("reservation of money", lambda: range(budgets.release_orphans()))
+        found["model call that nobody told of"] = _count("model call", lambda: range(metering.book_unheard()))
         self._wake(_ids(orphans.STUCK, team))
         for what, count in found.items():
             if count:

@@ -6,6 +6,7 @@ A process of its own, because the tests' process has other databases; tests.cras
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Count, Q, Sum
 
-from agents import budgets
+from agents import budgets, metering
 from agents.models import Budget, Execution, ModelCall, ModelPrice
 from agents.states import LIVE
 from sessions.models import Event
@@ -94,6 +95,11 @@ def approve(swarm: str) -> Answer:
         approvals.approve(asked, by=_owner())
 
 
+def book_unheard() -> Answer:
+    """What the sweep does ten minutes later: for how many executions."""
+    return metering.book_unheard(after=timedelta(0))
+
+
 def roll_back(swarm: str) -> Answer:
     """Take back what has landed."""
     rollback.request(Swarm.objects.get(pk=swarm), by=_owner())
@@ -169,23 +175,16 @@ def _effects(swarm: Swarm) -> Iterator[str]:
     """Each node succeeded once, and what it made is on the target branch once."""
     counted = swarm.nodes.annotate(n=Count("attempts", filter=Q(attempts__state="succeeded")))
     yield from (f"{node.key} succeeded {node.n} times" for node in counted if node.n != 1)
-    bare = Path(swarm.project.source)
+    bare, branch = Path(swarm.project.source), swarm.project.target_branch
+    commits = [line.split() for line in git(bare, "rev-list", "--parents", branch).stdout.splitlines()]
     for merge in swarm.merges.filter(state="merged").select_related("attempt__node"):
-        title = f"{merge.attempt.node.key}: {merge.attempt.node.title}"
-        found = git(
-            bare,
-            "log",
-            "--format=%H",
-            "--fixed-strings",
-            f"--grep=Merge {title}",
-            f"{swarm.base_commit}..{swarm.project.target_branch}",
-        )
-        if found.stdout.split() != [merge.commit]:
-            yield f"{title} was merged as {merge.commit}, and the target branch has {found.stdout.split()}"
+        found = [commit for commit, *parents in commits if merge.attempt.commit in parents[1:]]
+        if found != [merge.commit]:
+            yield f"{merge.attempt.node.key} was merged as {merge.commit}, and the target branch has {found}"
     wanted = {"Land": swarm.landed_commit, "Roll back": swarm.rolled_back_commit}
     for what, commit in wanted.items():
         words = ("--all-match", "--fixed-strings", f"--grep={what} goal", f"--grep=Swarm: {swarm.pk}")
-        found = git(bare, "log", "--format=%H", *words, swarm.project.target_branch).stdout.split()
+        found = git(bare, "log", "--format=%H", *words, branch).stdout.split()
         if found != [commit] * bool(commit):
             yield f"{what}: the target branch has {found}, and not {commit or 'nothing'}"
     for folder in ("merge", "landing"):
@@ -233,6 +232,7 @@ VERBS: dict[str, Callable[..., Answer]] = {
         state_of_project,
         state_goal,
         approve,
+        book_unheard,
         roll_back,
         lose_ticket,
         state,

@@ -27,6 +27,7 @@ def journey(*points: str) -> Callable[[Goes], Goes]:
 def ends(at: Platform, swarm: str, state: str = "succeeded") -> list[str]:
     """Wait until a swarm is there and all is quiet; what is wrong then."""
     wait_for(lambda: at.ask("state", swarm=swarm) == state, at.looks)
+    at.ask("book_unheard")
     return at.settles(lambda: list(at.ask("faults", swarm=swarm)))
 
 
@@ -74,6 +75,8 @@ def planning(at: Platform) -> list[str]:
     at.replace("web", "gateway.answered")
     swarm = at.ask("state_goal", project=at.project, plans=False)
     at.dies_in_turn("web", "plan.proposing", "")
+    wait_for(lambda: at.ask("state", swarm=swarm) == "succeeded", at.looks)
+    assert at.ask("book_unheard") == 1, "a call that nobody booked is known"
     return ends(at, swarm)
 
 

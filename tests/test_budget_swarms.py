@@ -10,12 +10,14 @@ import pytest
 import yaml
 from django.utils import timezone
 
-from agents import budgets, executions
+from agents import budgets, executions, metering
 from agents.contracts import Check, FailureOutcome, FailureReason, PlanNode, PlanProposal
-from agents.models import Budget, Execution
+from agents.models import Budget, Execution, ModelCall
 from agents.states import LIVE
+from sessions.models import Event
 from swarms import allowances, approvals, dispatch, engine, goals, projects
 from swarms.models import Approval, Attempt, Node, Project, Swarm
+from swarms.sweep import Sweep
 from swarms.workspace.git import environment
 from tenants.models import Team, Ticket
 from tests.conftest import user_of
@@ -252,3 +254,32 @@ def test_what_ends_gives_back_what_it_did_not_spend(team: Team, how: str, swarm:
     # An answer that comes late is booked all the same.
     budgets.spend(budgets.locked(running.pk), 5)
     assert books() == (100, 0, 35)
+
+
+def test_a_call_over_which_the_gateway_died_is_booked_as_what_was_held_for_it(team: Team, swarm: Swarm) -> None:
+    budgets.set_limit("team", 100)
+    _, running = begun(swarm)
+    budgets.hold(running.pk, 40)  # this one tells, late
+    budgets.hold(running.pk, 25)  # and this one never
+    Execution.objects.filter(pk=running.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
+    assert executions.reap(running.pk)
+    assert budgets.spend(budgets.locked(running.pk), 30, held=40) == []
+    assert books() == (100, 0, 30)
+    assert metering.book_unheard() == 0, "it may still tell"
+    assert metering.book_unheard(after=timedelta(0)) == 1
+    assert books() == (100, 0, 55)
+    assert ModelCall.objects.get().cost_microusd == 25
+    assert Event.objects.filter(kind="model.called").count() == 1
+    assert metering.book_unheard(after=timedelta(0)) == 0
+
+
+def test_the_sweep_books_what_nobody_told_of(team: Team, swarm: Swarm, monkeypatch: pytest.MonkeyPatch) -> None:
+    budgets.set_limit("team", 100)
+    _, running = begun(swarm)
+    budgets.hold(running.pk, 25)
+    Execution.objects.filter(pk=running.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
+    assert executions.reap(running.pk)
+    later = timezone.now() + metering.UNHEARD
+    monkeypatch.setattr(metering.timezone, "now", lambda: later)
+    assert Sweep().look(team.pk)["model call that nobody told of"] == 1
+    assert books() == (100, 0, 25)

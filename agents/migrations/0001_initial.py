@@ -170,6 +170,23 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name="HeldCall",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False),
+                ),
+                ("microusd", models.BigIntegerField()),
+                ("at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "execution",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="held_calls", to="agents.execution"
+                    ),
+                ),
+            ],
+        ),
+        migrations.CreateModel(
             name="ModelCall",
             fields=[
                 ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
