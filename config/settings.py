@@ -9,6 +9,7 @@ from config.services.layout import data_dir, embedded_urls, local_secret
 from tenants.logs import logging_config
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+VERSION = "0.1.0"  # pyproject.toml has it, too; it is no part of an image
 DATA_DIR = data_dir()
 DEBUG = env_bool("WAGGLE_DEBUG", False)
 
@@ -198,6 +199,7 @@ CONTENT_SECURITY_POLICY = {
         "img-src": ["'self'", "data:"],
         "font-src": ["'self'"],
         "connect-src": ["'self'"],
+        "worker-src": ["'self'"],
         "form-action": [
             "'self'",
             f"{urlsplit(PUBLIC_URL).scheme}://*.{urlsplit(PUBLIC_URL).netloc}",

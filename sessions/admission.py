@@ -46,6 +46,8 @@ class Request:
     topics: tuple[str, ...]
     after: int | None
     """The last position that the client has seen; None: from now on."""
+    is_page: bool = False
+    """It shows HTML; programs get JSON."""
 
     @classmethod
     def of(cls, scope: Mapping[str, object]) -> "Request":
@@ -61,7 +63,15 @@ class Request:
             headers=headers,
             topics=tuple(query.get("topic", [])),
             after=int(after) if after else None,
+            is_page=_wants_html(query.get("as", [""])[0], headers.get("accept", "")),
         )
+
+
+def _wants_html(form: str, accepts: str) -> bool:
+    """What is asked for by ?as=, or else by Accept. Raises Refused."""
+    if form not in ("", "json", "html"):
+        raise Refused(400, "as must be json or html.")
+    return form == "html" or (not form and "text/html" in accepts)
 
 
 @dataclass(frozen=True)
@@ -74,19 +84,20 @@ class Listener:
     topics: frozenset[str]
     position: int
     """Where the team's stream is now."""
+    is_page: bool = False
 
 
 def admit(request: Request) -> Listener:
     """Let a client in, or say why not. Raises Refused. Strangers and missing objects get the same answer."""
     team, user = identify(request)
     try:
-        wanted = topics.parse(list(request.topics))
+        wanted = topics.parse(list(request.topics), most=topics.MOST_OF_PAGES if request.is_page else topics.MOST)
     except topics.UnknownTopic:
         raise Refused(*NOT_FOUND) from None
     with in_schema(team.schema_name):
         if topics.missing(wanted):
             raise Refused(*NOT_FOUND)
-    return Listener(team.schema_name, user, wanted, last_position(team.schema_name))
+    return Listener(team.schema_name, user, wanted, last_position(team.schema_name), request.is_page)
 
 
 def identify(request: Request) -> tuple[Team, UUID | None]:

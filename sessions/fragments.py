@@ -5,22 +5,25 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import nh3
+from django.db.models import Q, QuerySet
 from django.utils.safestring import SafeString, mark_safe
 from markdown_it import MarkdownIt
 
 from sessions.models import Message, Part, Session
 
-_TITLES = ("path", "command", "pattern", "file_path", "query", "url")
+_TITLES = ("path", "command", "pattern", "file_path", "query", "name", "url")
 _TAGS = frozenset(
     "p br hr h1 h2 h3 h4 h5 h6 ul ol li blockquote pre code em strong del a table thead tbody tr th td".split()  # noqa: SIM905
 )
 _PATHS = re.compile(r"(?m)^diff --git .* b/(.+)$")
 LONG = 40
 """Lines of a text from which on it is folded."""
+PAGE = 200
+"""Parts that are shown at once; the browser asks for more as somebody looks at them."""
 
 
 @cache
@@ -46,7 +49,7 @@ class Shown:
 
     part: Part
     title: str = ""
-    """Of a tool call: what it works on."""
+    """Of a tool call or a file: what it is about."""
     arguments: str = ""
     html: SafeString | None = None
     """Text that is complete, as Markdown."""
@@ -62,6 +65,8 @@ class Turn:
 
     message: Message
     parts: list[Shown] = field(default_factory=list)
+    is_continued: bool = False
+    """Some of its parts come before these."""
 
     @property
     def is_prompt(self) -> bool:
@@ -73,12 +78,61 @@ class Turn:
         return self.message.model.startswith("rehearsal")
 
 
-def turns(session: Session, parts: Collection[UUID] | None = None) -> list[Turn]:
-    """The transcript in order; with `parts` only these, in their turns."""
-    found = Part.objects.filter(message__session=session).select_related("message")
-    if parts is not None:
-        found = found.filter(pk__in=parts)
-    return _grouped(found.order_by("message__number", "index"))
+class Place(NamedTuple):
+    """Where a part stands in its session."""
+
+    number: int
+    """Of its message."""
+    place: int
+    """Of the part in its message."""
+
+    @classmethod
+    def read(cls, text: str) -> "Place":
+        """A place as pages write it, e.g. 12.0. Raises ValueError."""
+        number, dot, index = text.partition(".")
+        if not dot or not all(word.isascii() and word.isdigit() and len(word) < 10 for word in (number, index)):
+            raise ValueError(f"{text!r} is no place of a part")
+        return cls(int(number), int(index))
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some parts that follow each other."""
+
+    turns: list[Turn]
+    has_earlier: bool = False
+    has_later: bool = False
+
+
+def page(session: Session, *, before: Place | None = None, after: Place | None = None) -> Page:
+    """PAGE parts of a transcript, in order: the last ones, or those right before or right after a place."""
+    if after is not None:
+        later = Q(message__number=after.number, index__gt=after.place) | Q(message__number__gt=after.number)
+        found = list(_parts(session).filter(later).order_by("message__number", "index")[: PAGE + 1])
+        turns = _grouped(found[:PAGE])
+        if turns:
+            turns[0].is_continued = turns[0].message.number == after.number
+        return Page(turns, has_earlier=True, has_later=len(found) > PAGE)
+    parts = _parts(session)
+    if before is not None:
+        parts = parts.filter(
+            Q(message__number=before.number, index__lt=before.place) | Q(message__number__lt=before.number)
+        )
+    found = list(parts.order_by("-message__number", "-index")[: PAGE + 1])
+    turns = _grouped(reversed(found[:PAGE]))
+    has_earlier = len(found) > PAGE
+    if has_earlier:
+        turns[0].is_continued = found[PAGE].message_id == turns[0].message.pk
+    return Page(turns, has_earlier=has_earlier, has_later=before is not None)
+
+
+def turns(session: Session, ids: Collection[UUID]) -> list[Turn]:
+    """These parts of a transcript, in their turns."""
+    return _grouped(_parts(session).filter(pk__in=ids).order_by("message__number", "index"))
+
+
+def _parts(session: Session) -> QuerySet[Part]:
+    return Part.objects.filter(message__session=session).select_related("message")
 
 
 def _grouped(parts: Iterable[Part]) -> list[Turn]:
@@ -93,6 +147,8 @@ def _grouped(parts: Iterable[Part]) -> list[Turn]:
 def _shown(part: Part) -> Shown:
     if part.kind == "tool":
         return Shown(part, title=_title(part.input), arguments=_arguments(part.input))
+    if part.kind == "file":
+        return Shown(part, title=_title(part.input))
     if part.kind == "patch":
         return Shown(part, title=", ".join(_PATHS.findall(f"{part.text}\n{part.output}")))
     if part.kind in ("text", "reasoning") and part.state != "open":

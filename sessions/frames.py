@@ -1,10 +1,13 @@
 """Server-sent events as bytes."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from sessions.models import Event
+from sessions.renderers import Swap
 
 HEARTBEAT = b": alive\n\n"
 LAGGED = b"event: lagged\ndata: {}\n\n"
@@ -12,12 +15,14 @@ LAGGED = b"event: lagged\ndata: {}\n\n"
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """An event for everybody who listens to its topic, encoded once."""
+    """Something for everybody who listens to its topic, encoded once."""
 
     topic: str
     position: int | None
-    """Place in the team's stream; None for what is shown now and never again."""
+    """Place in the team's stream; None for what is no durable event."""
     data: bytes
+    is_passing: bool = False
+    """Shown now or never: who is behind does without it."""
 
 
 def opening(position: int, retry_ms: int) -> bytes:
@@ -63,10 +68,53 @@ def of_entry(entry: Mapping[bytes, bytes]) -> Frame:
     )
 
 
+def event_of(entry: Mapping[bytes, bytes]) -> Event:
+    """The event itself, from the team's Redis Stream."""
+    return Event(
+        subject=entry[b"subject"].decode(),
+        seq=int(entry[b"seq"]),
+        kind=entry[b"kind"].decode(),
+        payload=json.loads(entry[b"payload"]),
+        actor=entry[b"actor"].decode(),
+        at=datetime.fromisoformat(entry[b"at"].decode()),
+        position=int(entry[b"position"]),
+    )
+
+
+def for_page(event: Event, swaps: Iterable[Swap] | None = None, *, owed: bool = False) -> Frame:
+    """An event for pages: with the HTML that it adds, or (None) for pages to fetch what it changes.
+
+    `owed`: the rest of its topic follows in `swaps`.
+    """
+    told: dict[str, Any] = {"topic": event.subject, "seq": event.seq, "kind": event.kind}
+    if part := event.payload.get("part"):
+        told["part"] = part
+    if swaps is not None:
+        told["swaps"] = [[swap.place, swap.html] for swap in swaps]
+    if owed:
+        told["owed"] = True
+    return Frame(event.subject, event.position, _message("change", told, event.position))
+
+
+def swaps(topic: str, found: Iterable[Swap] | None) -> Frame:
+    """The rest of a topic for its pages; None: they fetch it."""
+    told: dict[str, Any] = {"topic": topic}
+    if found is not None:
+        told["swaps"] = [[swap.place, swap.html] for swap in found]
+    return Frame(topic, None, _message("swaps", told))
+
+
 def of_delta(message: bytes) -> Frame:
     """Ephemeral progress as sessions.deltas sends it: the topic, a newline, the data."""
     topic, _, data = message.partition(b"\n")
-    return Frame(topic.decode(), None, b"event: delta\ndata: " + data + b"\n\n")
+    return Frame(topic.decode(), None, b"event: delta\ndata: " + data + b"\n\n", is_passing=True)
+
+
+def _message(event: str, told: Mapping[str, Any], position: int | None = None) -> bytes:
+    # JSON holds no raw line break, so that it is one line of data.
+    data = json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+    place = f"id: {position}\n" if position is not None else ""
+    return f"event: {event}\n{place}data: {data}\n\n".encode()
 
 
 def _change(position: int, topic: str, seq: int, kind: str, payload: str, actor: str, at: str) -> Frame:

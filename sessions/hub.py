@@ -6,6 +6,7 @@ and fetched, and while Redis is away the reader asks the database once a second.
 
 import asyncio
 from collections.abc import Iterable
+from functools import partial
 from itertools import repeat
 from typing import Any
 from uuid import UUID
@@ -90,6 +91,7 @@ class Hub:
         room = self._rooms[client.listener.schema]
         room.remove(client)
         if not room.clients:
+            room.pages.close()
             del self._rooms[room.schema]
 
     def drain(self, last_words: Iterable[bytes]) -> None:
@@ -166,12 +168,15 @@ class Hub:
         if room is None:
             return
         for _, entry in entries:
-            frame = frames.of_entry(entry)
-            if frame.position is None or frame.position <= room.cursor:
+            position = int(entry[b"position"])
+            if position <= room.cursor:
                 continue
-            if frame.position > room.cursor + 1:
-                await self._mend(room, until=frame.position)
-            room.hand_out(frame)
+            if position > room.cursor + 1:
+                await self._mend(room, until=position)
+                if position <= room.cursor:
+                    continue
+            told, event = partial(frames.of_entry, entry), partial(frames.event_of, entry)
+            room.tell(entry[b"subject"].decode(), position, told, event)
 
     async def _catch_up(self) -> None:
         for room in list(self._rooms.values()):
@@ -185,7 +190,7 @@ class Hub:
             logger.warning("too much was missed, pages load anew", team=room.schema)
         elif events:
             STREAM_MENDS.inc()
-            room.hand_out_all(frames.of_event(event) for event in events)
+            room.tell_all(events)
 
     async def _watch_deltas(self) -> None:
         while True:
@@ -210,4 +215,4 @@ class Hub:
                     continue
                 message = await channels.get_message(timeout=0.25)
                 if message and message["channel"].decode() in rooms:
-                    rooms[message["channel"].decode()].hand_out(frames.of_delta(message["data"]))
+                    rooms[message["channel"].decode()].pass_on(frames.of_delta(message["data"]))

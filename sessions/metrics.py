@@ -15,3 +15,10 @@ STREAMS = Gauge("waggle_streams_open", "Open live streams of this process.")
 STREAMS_LAGGED = Counter("waggle_streams_lagged_total", "Streams closed because their reader was too slow.")
 STREAM_EVENTS = Counter("waggle_stream_events_total", "Durable events handed to streams, once per reader.")
 STREAM_MENDS = Counter("waggle_stream_mends_total", "Gaps in the live feed that were filled from the database.")
+PAGES_RENDERED = Counter("waggle_pages_events_total", "Durable events rendered for pages, once for all who look.")
+PAGES_SECONDS = Histogram(
+    "waggle_pages_render_seconds",
+    "Rendering what pages are sent: some events, or the rest of what changed.",
+    ["what"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
+)

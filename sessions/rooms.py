@@ -2,15 +2,22 @@
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from sessions import frames
 from sessions.admission import Listener
 from sessions.frames import Frame
 from sessions.metrics import STREAM_EVENTS, STREAMS_LAGGED
+from sessions.models import Event
+from sessions.pages import Pages
 
 QUEUE = 256
 """Events that one client may be behind; then it is told `lagged`, closed, and replays."""
+
+
+Listeners = defaultdict[str, set["Client"]]
+"""By topic."""
 
 
 class Client:
@@ -25,10 +32,10 @@ class Client:
         self._frames: deque[Frame] = deque()
 
     def offer(self, frame: Frame) -> None:
-        """Queue a frame. For who is behind, ephemeral ones are left out; too many durable ones end it."""
+        """Queue a frame. For who is behind, passing ones are left out; too many of the others end it."""
         if self.last_words is not None:
             return
-        if frame.position is None and len(self._frames) >= QUEUE // 2:
+        if frame.is_passing and len(self._frames) >= QUEUE // 2:
             return
         if len(self._frames) >= QUEUE:
             STREAMS_LAGGED.inc()
@@ -63,44 +70,71 @@ class Client:
 
 
 class Room:
-    """The clients of one team in this process."""
+    """The clients of one team in this process: programs get events as they are, pages what `Pages` makes of them."""
 
     def __init__(self, schema: str, cursor: int) -> None:
         self.schema = schema
         self.cursor = cursor
         self.clients: set[Client] = set()
-        self._by_topic: defaultdict[str, set[Client]] = defaultdict(set)
+        self.pages = Pages(schema, self._to_pages)
+        self._programs: Listeners = defaultdict(set)
+        self._readers: Listeners = defaultdict(set)
 
     def add(self, client: Client) -> None:
         """Let a client listen to its topics."""
         self.clients.add(client)
+        listeners = self._listeners_like(client)
         for topic in client.listener.topics:
-            self._by_topic[topic].add(client)
+            listeners[topic].add(client)
 
     def remove(self, client: Client) -> None:
         """Forget a client."""
         self.clients.discard(client)
+        listeners = self._listeners_like(client)
         for topic in client.listener.topics:
-            self._by_topic[topic].discard(client)
-            if not self._by_topic[topic]:
-                del self._by_topic[topic]
+            listeners[topic].discard(client)
+            if not listeners[topic]:
+                del listeners[topic]
+                if listeners is self._readers:
+                    self.pages.forget(topic)
 
-    def hand_out(self, frame: Frame) -> None:
-        """Give a frame to all who listen to its topic; a durable one moves the cursor."""
-        listeners = self._by_topic.get(frame.topic, ())
-        for client in listeners:
-            client.offer(frame)
-        if frame.position is not None:
-            self.cursor = frame.position
-            STREAM_EVENTS.inc(len(listeners))
+    def tell(self, topic: str, position: int, told: Callable[[], Frame], event: Callable[[], Event]) -> None:
+        """A durable event: it moves the cursor; what it is made of is made only when somebody listens."""
+        if topic in self._programs:
+            frame = told()
+            for client in self._programs[topic]:
+                client.offer(frame)
+        if topic in self._readers:
+            self.pages.take(event())
+        self.cursor = position
+        STREAM_EVENTS.inc(len(self._programs.get(topic, ())) + len(self._readers.get(topic, ())))
 
-    def hand_out_all(self, found: Iterable[Frame]) -> None:
-        """Give several frames to all who listen to their topics."""
-        for frame in found:
-            self.hand_out(frame)
+    def tell_all(self, events: Iterable[Event]) -> None:
+        """Several durable events from the database."""
+        for event in events:
+            told, itself = partial(frames.of_event, event), partial(_same, event)
+            self.tell(event.subject, event.position or 0, told, itself)
+
+    def pass_on(self, frame: Frame) -> None:
+        """Something passing, for programs and pages alike."""
+        for listeners in (self._programs, self._readers):
+            for client in listeners.get(frame.topic, ()):
+                client.offer(frame)
 
     def reset(self, position: int) -> None:
         """Tell all clients that too much was missed."""
         self.cursor = position
+        self.pages.drop()
         for client in self.clients:
             client.offer(frames.reset(position))
+
+    def _listeners_like(self, client: Client) -> Listeners:
+        return self._readers if client.listener.is_page else self._programs
+
+    def _to_pages(self, frame: Frame) -> None:
+        for client in self._readers.get(frame.topic, ()):
+            client.offer(frame)
+
+
+def _same(event: Event) -> Event:
+    return event

@@ -134,7 +134,8 @@ async def _replay(client: Client, after: int | None, send: Send) -> None:
         # Between admission and joining the hub something may have come by.
         missed = await replayed(client.listener.schema, client.position, None, client.listener.topics) or []
     if missed:
-        await _more(send, b"".join(client.seen(frames.of_event(event)) for event in missed))
+        told = frames.for_page if client.listener.is_page else frames.of_event
+        await _more(send, b"".join(client.seen(told(event)) for event in missed))
 
 
 async def _more(send: Send, body: bytes) -> None:

@@ -7,8 +7,8 @@ from sessions.models import Session, Subject
 
 TEAM = "team"
 NOUNS = ("project", "swarm", "session")
-MOST = 20
-"""Topics that one stream may name."""
+MOST, MOST_OF_PAGES = 20, 100
+"""Topics that one stream may name: a program's, and one that all pages of a browser share."""
 
 Finder = Callable[[UUID], bool]
 _finders: dict[str, Finder] = {}
@@ -26,10 +26,10 @@ def register(noun: str, finder: Finder) -> None:
 register("session", lambda pk: Session.objects.filter(pk=pk).exists())
 
 
-def parse(names: list[str]) -> frozenset[str]:
+def parse(names: list[str], most: int = MOST) -> frozenset[str]:
     """The topics of a query, in their one spelling. Raises UnknownTopic."""
-    if not 1 <= len(names) <= MOST:
-        raise UnknownTopic(f"name 1 to {MOST} topics")
+    if not 1 <= len(names) <= most:
+        raise UnknownTopic(f"name 1 to {most} topics")
     return frozenset(_spelled(name) for name in names)
 
 

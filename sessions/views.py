@@ -7,9 +7,8 @@ from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_GET
 
 from sessions import fragments
+from sessions.fragments import Page, Place
 from sessions.models import Session, Stream
-
-MOST_PARTS = 200
 
 
 @require_GET
@@ -17,19 +16,25 @@ def session(request: HttpRequest, pk: UUID) -> HttpResponse:
     """One talk of an agent with its model, live."""
     position = Stream.objects.values_list("last_position", flat=True).first() or 0
     found = get_object_or_404(Session, pk=pk)
-    return render(
-        request,
-        "sessions/session.html",
-        {"session": found, "turns": fragments.turns(found), "position": position},
-    )
+    context = {"session": found, "page": fragments.page(found), "position": position}
+    return render(request, "sessions/session.html", context)
 
 
 @require_GET
 def parts(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Parts of a transcript by their ids, or all of them; stream.js puts them in their places."""
+    """Parts of a transcript: ?id=… by their ids, ?before=12.0 or ?after=12.0 a place, else the last ones.
+
+    The browser puts them in their places (transcript.js).
+    """
     found = get_object_or_404(Session, pk=pk)
+    asked = request.GET
     try:
-        ids = [UUID(value) for value in request.GET.getlist("id")[:MOST_PARTS]]
+        if ids := [UUID(value) for value in asked.getlist("id")[: fragments.PAGE]]:
+            page = Page(fragments.turns(found, ids))
+        elif "after" in asked:
+            page = fragments.page(found, after=Place.read(asked["after"]))
+        else:
+            page = fragments.page(found, before=Place.read(asked["before"]) if "before" in asked else None)
     except ValueError:
-        raise Http404("not the id of a part") from None
-    return render(request, "sessions/_turns.html", {"turns": fragments.turns(found, ids or None)})
+        raise Http404("no part and no place") from None
+    return render(request, "sessions/_chunk.html", {"page": page})

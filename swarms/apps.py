@@ -9,10 +9,11 @@ class SwarmsConfig(AppConfig):
 
     def ready(self) -> None:
         from agents import ports
-        from sessions import topics
+        from sessions import renderers, topics
         from swarms import hints
         from swarms.models import Project, Swarm
         from swarms.settlement import Settlement
+        from swarms.showing import SwarmPages
         from swarms.verify import metrics
         from tenants.hints import room_on_a_runner
         from tenants.page import badges
@@ -21,6 +22,7 @@ class SwarmsConfig(AppConfig):
         room_on_a_runner.connect(lambda **kwargs: hints.dispatch(), weak=False, dispatch_uid="swarms.dispatch")
         badges["approvals"] = waiting
         metrics.register()
+        renderers.register("swarm", SwarmPages())
         topics.register("project", lambda pk: Project.objects.filter(pk=pk).exists())
         topics.register("swarm", lambda pk: Swarm.objects.filter(pk=pk).exists())
 

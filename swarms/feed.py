@@ -23,13 +23,19 @@ class Item:
 def feed(swarm: Swarm, after: int = 0) -> list[Item]:
     """What happened, the newest first; `after` is the number of the last line that is known."""
     found = Event.objects.filter(subject=swarm.topic, seq__gt=after, kind__in=words.KINDS).order_by("-seq")
-    told = [(event, words.tell(event.kind, event.payload)) for event in found[: 3 * LENGTH]]
-    lines = [(event, said) for event, said in told if said][:LENGTH]
-    people = _people(event for event, _ in lines)
-    return [Item(event, said, people.get(event.actor, "")) for event, said in lines]
+    return [item for _, item in lines(found[: 3 * LENGTH])][:LENGTH]
+
+
+def lines(events: Iterable[Event]) -> list[tuple[int, Item]]:
+    """The lines that these events make, each with the place of its event among them."""
+    told = [(place, event, words.tell(event.kind, event.payload)) for place, event in enumerate(events)]
+    people = _people(event for _, event, said in told if said)
+    return [(place, Item(event, said, people.get(event.actor, ""))) for place, event, said in told if said]
 
 
 def _people(events: Iterable[Event]) -> dict[str, str]:
     ids = {event.actor for event in events if event.actor.startswith("user:")}
+    if not ids:
+        return {}
     users = User.objects.filter(pk__in=[actor.removeprefix("user:") for actor in ids])
     return {f"user:{user.pk}": str(user) for user in users}

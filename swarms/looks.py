@@ -122,6 +122,11 @@ LOOKS: dict[str, dict[str, Look]] = {
         "done": Look("succeeded", "check", "Done"),
         "failed": Look("failed", "x", "Failed"),
     },
+    "question": {
+        "open": Look("approval", "triangle-alert", "Waits for an answer"),
+        "done": Look("succeeded", "check", "Answered"),
+        "failed": Look("skipped", "minus", "Not answered"),
+    },
 }
 
 

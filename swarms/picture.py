@@ -56,15 +56,22 @@ class Graph:
     summary: str
 
 
-def graph(shown: Sequence[Card]) -> Graph | None:
-    """The picture of some nodes; None when there are none, or when they wait for each other in a circle."""
-    by_key = {card.key: card for card in shown}
-    if not by_key:
+def drawn(shown: Sequence[Card]) -> Drawing | None:
+    """Where the nodes are; None when there are none, or when they wait for each other in a circle."""
+    if not shown:
         return None
     try:
-        drawing = lay_out(list(by_key), _needed({card.key: card.parents for card in shown}))
+        return lay_out([card.key for card in shown], _needed({card.key: card.parents for card in shown}))
     except ValueError:
         return None
+
+
+def graph(shown: Sequence[Card], drawing: Drawing | None = None) -> Graph | None:
+    """The picture of some nodes, or nothing where `drawn` finds none. `drawing`: what that found for this shape."""
+    drawing = drawing or drawn(shown)
+    if drawing is None:
+        return None
+    by_key = {card.key: card for card in shown}
     room = WIDTH - 2 * PADDING
     vertices = tuple(
         Vertex(card, box, cut(card.title, room, 13), cut(card.sub, room - GLYPH, 12), *_ends(drawing, card.key))

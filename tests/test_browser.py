@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.request import urlopen
 from uuid import uuid4
 
 import pytest
@@ -22,7 +23,7 @@ from tenants.models import Team
 from tests.board_stage import Stage
 from tests.conftest import user_of
 from tests.stage_parts import NASTY
-from tests.web import Web, serve
+from tests.web import Web, serve, until
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
@@ -183,7 +184,8 @@ def test_a_gap_in_streamed_text_is_mended_by_the_whole_part(stage: Stage, visit:
     expect(raw).to_have_text("writing")
     schema = Team.objects.get(domains__slug="acme").schema_name
     deltas.push(schema, session.pk, [deltas.Piece(part.pk, 20, "later")])
-    expect(raw).to_have_text("writing … later")
+    expect(page.locator(f'[data-part="{part.pk}"][data-gap]')).to_have_count(1)
+    expect(raw).to_have_text("writing")
     whole = PartRecord(id=part.pk, message=part.message_id, index=part.index, kind="text", text="writing it all later")
     transcript.record(session, [whole])
     relay_once()
@@ -205,15 +207,43 @@ def test_who_was_offline_catches_up_without_a_reload(stage: Stage, visit: Visit)
     assert page.evaluate("window.same")
 
 
-def test_a_page_has_one_connection_and_says_what_it_hears(stage: Stage, visit: Visit) -> None:
-    streams: list[str] = []
-    page = visit("/swarms/")
-    page.on("request", lambda request: streams.append(request.url) if "/events?" in request.url else None)
-    page.goto(page.url.replace("/swarms/", f"{SWARM}nodes/printer/"))
+def streams(web: Web) -> int:
+    """Live streams that the web process has open."""
+    with urlopen(f"http://127.0.0.1:{web.port}/metrics", timeout=10) as answer:
+        (line,) = re.findall(r"^waggle_streams_open (\S+)$", answer.read().decode(), re.MULTILINE)
+    return int(float(line))
+
+
+def test_tabs_of_a_browser_share_one_connection(stage: Stage, visit: Visit, web: Web) -> None:
+    page = live(visit(SWARM))
+    tabs = [page, *(page.context.new_page() for _ in range(7))]
+    for tab in tabs[1:]:
+        tab.goto(page.url.replace(SWARM, f"{SWARM}nodes/printer/"))
+        live(tab)
+    assert streams(web) == 1
+    move(Node.objects.get(pk=stage.nodes["printer"].pk), "verifying", because="it is done")
+    relay_once()
+    expect(page.locator("[data-node=printer] .state").first).to_have_text("Checking")
+    for tab in tabs[1:]:
+        expect(tab.locator(".bar .state").first).to_have_text("Checking")
+    for tab in tabs:
+        tab.close()
+    until(lambda: streams(web) == 0)
+
+
+def test_without_shared_workers_a_page_has_a_connection_of_its_own(stage: Stage, visit: Visit) -> None:
+    asked: list[str] = []
+    page = visit("/team/")
+    page.add_init_script("delete window.SharedWorker")
+    page.on("request", lambda request: asked.append(request.url) if "/events?" in request.url else None)
+    page.goto(page.url.replace("/team/", f"{SWARM}nodes/printer/"))
     live(page)
-    assert len(streams) == 1
-    assert f"topic=swarm%3A{stage.swarm.pk}" in streams[0]
-    assert f"topic=session%3A{stage.live.session_id}" in streams[0]
+    assert len(asked) == 1
+    assert f"topic=swarm%3A{stage.swarm.pk}" in asked[0]
+    assert f"topic=session%3A{stage.live.session_id}" in asked[0]
+    move(Node.objects.get(pk=stage.nodes["printer"].pk), "verifying", because="it is done")
+    relay_once()
+    expect(page.locator(".bar .state").first).to_have_text("Checking")
 
 
 def test_the_graph_is_walked_by_keys(stage: Stage, visit: Visit) -> None:

@@ -526,7 +526,7 @@ def test_a_redis_that_no_longer_answers_is_taken_for_away(
 
 
 def frame(position: int | None) -> frames.Frame:
-    return frames.Frame("team", position, f"<{position}>".encode())
+    return frames.Frame("team", position, f"<{position}>".encode(), is_passing=position is None)
 
 
 def test_a_slow_reader_is_told_and_closed_with_all_that_was_queued() -> None:

@@ -24,7 +24,7 @@ def node(request: HttpRequest, slug: str, number: int, key: str) -> HttpResponse
     context = node_context(swarm, node_of(swarm, key), request.GET.get("attempt", ""))
     if attempt := context["attempt"]:
         session = attempt.execution.session if attempt.execution else None
-        context |= {"session": session, "turns": fragments.turns(session) if session else []}
+        context |= {"session": session, "page": fragments.page(session) if session else None}
     more = {"position": position, "priority_form": PriorityForm(initial={"priority": context["node"].priority})}
     return render(request, "swarms/node.html", context | more)
 

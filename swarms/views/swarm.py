@@ -1,6 +1,5 @@
 """A swarm's page and its live regions."""
 
-from collections.abc import Callable
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -8,90 +7,20 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
-from swarms import board, goals, operations, picture, rollback
+from swarms import board, goals
 from swarms.feed import feed as feed_lines
 from swarms.forms import PlanForm
 from swarms.models import Swarm
 from swarms.plan_yaml import PlanFaults, write_yaml
-from swarms.states import PlanState, SwarmState
-from swarms.versions import AMENDABLE
+from swarms.regions import REGIONS
 from swarms.views.found import swarm_of
 from swarms.views.operations import act
 from tenants.access import TeamRequest, requires
 from tenants.roles import Permission
 
-Context = dict[str, Any]
-
-
-def _header(swarm: Swarm) -> Context:
-    return {
-        "meters": board.meters(swarm),
-        "can": _can(swarm),
-    }
-
-
-def _can(swarm: Swarm) -> set[str]:
-    """Verbs that are possible now."""
-    found = operations.possible(swarm)
-    if swarm.rollback_at:
-        found -= {"retry"}
-    return found | ({"rollback"} if rollback.possible(swarm) else set())
-
-
-def _asks(swarm: Swarm) -> Context:
-    return {"asks": board.asks(swarm)}
-
-
-def _cards(swarm: Swarm) -> list[board.Card]:
-    if real := board.cards(swarm):
-        return real
-    plan = board.last_plan(swarm)
-    return board.planned(plan.document if plan else None)
-
-
-def _graph(swarm: Swarm) -> Context:
-    return {"graph": picture.graph(_cards(swarm))}
-
-
-def _nodes(swarm: Swarm) -> Context:
-    return {"cards": _cards(swarm)}
-
-
-def _now(swarm: Swarm) -> Context:
-    return {"executions": board.at_work(swarm=swarm.pk)}
-
-
-def _plan(swarm: Swarm) -> Context:
-    plan = board.last_plan(swarm)
-    document = write_yaml(plan.document) if plan and plan.document else ""
-    return {
-        "plan": plan,
-        "planned": board.planned(plan.document if plan else None),
-        "plan_form": PlanForm(initial={"yaml": document}),
-        "may_change": swarm.state in AMENDABLE,
-        "parts": board.parts(swarm),
-        "may_give": swarm.state in (SwarmState.PLANNING, SwarmState.PROPOSED),
-        "needs_help": plan is not None and plan.state == PlanState.INVALID,
-    }
-
-
-def _checks(swarm: Swarm) -> Context:
-    return {"runs": board.result_checks(swarm)}
-
-
-REGIONS: dict[str, Callable[[Swarm], Context]] = {
-    "header": _header,
-    "asks": _asks,
-    "graph": _graph,
-    "nodes": _nodes,
-    "now": _now,
-    "plan": _plan,
-    "checks": _checks,
-}
-
 
 def _page(request: HttpRequest, swarm: Swarm, status: int = 200, **more: Any) -> HttpResponse:
-    context: Context = {"swarm": swarm, "position": board.position()}
+    context: dict[str, Any] = {"swarm": swarm, "position": board.position()}
     for read in REGIONS.values():
         context |= read(swarm)
     context |= {"feed": feed_lines(swarm)} | more

@@ -1,0 +1,253 @@
+"""What pages are sent: HTML made once for all who look, only of what looks different; programs get the events."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.conf import settings
+from django.db import connection
+from django.template.loader import render_to_string
+from django.test import Client
+
+from agents.contracts.records import MessageRecord, PartRecord
+from sessions import metrics, renderers, stream, transcript
+from sessions.events import publish
+from sessions.models import Event, Session
+from sessions.relay import relay_once
+from sessions.transitions import move
+from swarms import regions
+from swarms.models import Node
+from swarms.showing import SwarmPages
+from tenants.context import current_schema, in_schema
+from tenants.models import Team
+from tests.board_stage import Stage
+from tests.conftest import user_of
+from tests.test_stream import Visit
+
+
+@pytest.fixture
+def stage(team: Team) -> Stage:
+    return Stage(user_of("alice", "acme"))
+
+
+def node_moved(stage: Stage, key: str, to: str) -> set[str]:
+    move(Node.objects.get(pk=stage.nodes[key].pk), to, because="of a test")
+    return {"node.moved"}
+
+
+def test_of_the_nodes_only_what_looks_different_is_sent(stage: Stage) -> None:
+    pages, topic = SwarmPages(), stage.swarm.topic
+    known: dict[str, Any] = {}
+    first = pages.rest(topic, {"node.moved"}, known)
+    assert {swap.place for swap in first} >= {f"{topic}/nodes", f"{topic}/graph", f"{topic}/meters"}
+    assert pages.rest(topic, {"node.moved"}, known) == []
+    second = {swap.place: swap.html for swap in pages.rest(topic, node_moved(stage, "printer", "verifying"), known)}
+    assert second.keys() == {f"{topic}/node/printer", f"{topic}/vertex/printer", f"{topic}/summary"}
+    assert "Checking" in second[f"{topic}/node/printer"]
+
+
+def test_a_swapped_row_is_the_row_of_a_fresh_page(stage: Stage) -> None:
+    pages, topic = SwarmPages(), stage.swarm.topic
+    known: dict[str, Any] = {}
+    pages.rest(topic, {"node.moved"}, known)
+    for to in ("verifying", "merging", "succeeded"):
+        swaps = pages.rest(topic, node_moved(stage, "printer", to), known)
+        fresh = "".join(
+            render_to_string(f"swarms/_swarm_{name}.html", {"swarm": stage.swarm} | regions.REGIONS[name](stage.swarm))
+            for name in ("nodes", "graph")
+        )
+        rows = [swap for swap in swaps if "/node/" in swap.place or "/vertex/" in swap.place]
+        assert rows
+        for swap in rows:
+            assert swap.html.strip() in fresh
+
+
+def test_another_shape_of_the_plan_is_sent_whole(stage: Stage) -> None:
+    pages, topic = SwarmPages(), stage.swarm.topic
+    known: dict[str, Any] = {}
+    pages.rest(topic, {"node.moved"}, known)
+    printer = stage.nodes["printer"]
+    Node.objects.create(swarm=stage.swarm, plan=printer.plan, key="extra", title="Extra", instructions="x")
+    found = {swap.place for swap in pages.rest(topic, {"nodes.planned"}, known)}
+    assert {f"{topic}/nodes", f"{topic}/graph"} <= found
+
+
+def test_what_an_agent_does_goes_to_its_place(stage: Stage) -> None:
+    topic, session = stage.swarm.topic, str(stage.live.session_id)
+    doing = publish(topic, "agent.doing", agent="developer-2", session=session, text="<b>x</b>")
+    said = publish(topic, "decision.made", by="engine", what="go on", why="why not")
+    first, second = SwarmPages().each([doing, said])
+    assert [swap.place for swap in first] == [f"{topic}/doing/{session}"]
+    assert "&lt;b&gt;x" in first[0].html
+    assert [swap.place for swap in second] == ["feed"]
+    assert f'data-seq="{said.seq}"' in second[0].html
+
+
+def test_a_part_comes_whole_with_its_last_event(team: Team) -> None:
+    row = Session.objects.create(subject=f"swarm:{uuid4()}", title="t", agent="developer-1")
+    message, part = uuid4(), uuid4()
+    transcript.record(row, [MessageRecord(id=message, role="assistant")])
+    for state, text in (("open", ""), ("done", "**bold**")):
+        record = PartRecord(id=part, message=message, index=0, kind="text", state=state, text=text)
+        transcript.record(row, [record])
+    events = list(Event.objects.filter(subject=f"session:{row.pk}").order_by("seq"))
+    shown = renderers.each(team.schema_name, events)
+    assert [len(swaps or []) for swaps in shown] == [0, 0, 1]
+    assert "<strong>bold</strong>" in shown[2][0].html
+
+
+def test_pages_fetch_what_nobody_can_render(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("no template")
+
+    monkeypatch.setattr(SwarmPages, "each", broken)
+    monkeypatch.setattr(SwarmPages, "rest", broken)
+    topic = f"swarm:{uuid4()}"
+    events = [publish(topic, "decision.made", by="x", what="y", why="z"), publish("team", "breaker.moved", **BREAKER)]
+    assert renderers.each(team.schema_name, events) == [None, None]
+    assert renderers.rest(team.schema_name, {topic: {"node.moved"}}, {topic: {}}) == {topic: None}
+
+
+BREAKER = {"name": "model", "before": "closed", "after": "open"}
+
+
+# From here on rows commit, and the application answers.
+
+
+class PageVisit(Visit):
+    """A page, of which the messages are read."""
+
+    def __init__(self, cookie: str, topic: str, form: str = "html", accept: str = "", after: int | None = None) -> None:
+        self.query = f"topic={topic}" + (f"&as={form}" if form else "")
+        self.accept = accept
+        super().__init__(cookie, after, topic)
+        self.scope["query_string"] = self.query.encode()
+        if accept:
+            self.scope["headers"].append((b"accept", accept.encode()))
+
+    @property
+    def messages(self) -> list[tuple[str, dict[str, Any]]]:
+        blocks = [block for block in self.body.decode().split("\n\n") if "data: " in block]
+        return [
+            (block.partition("event: ")[2].partition("\n")[0], json.loads(block.partition("data: ")[2]))
+            for block in blocks
+        ]
+
+
+@pytest.fixture
+def committed_stage(committed_team: Team) -> Stage:
+    made = Stage(user_of("alice", "acme"))
+    while relay_once():
+        pass
+    return made
+
+
+@pytest.fixture
+def cookie(committed_team: Team) -> str:
+    browser = Client()
+    browser.force_login(user_of("bob", "acme"))
+    return f"{settings.SESSION_COOKIE_NAME}={browser.cookies[settings.SESSION_COOKIE_NAME].value}"
+
+
+async def committed(verb: Callable[[], object]) -> None:
+    schema = current_schema()
+
+    def run() -> None:
+        try:
+            with in_schema(schema):
+                verb()
+                while relay_once():
+                    pass
+        finally:
+            connection.close()
+
+    await asyncio.to_thread(run)
+
+
+async def until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(30):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+def rendered() -> float:
+    return float(metrics.PAGES_RENDERED._value.get())
+
+
+def test_an_event_is_rendered_once_however_many_look(committed_stage: Stage, cookie: str) -> None:
+    topic = committed_stage.swarm.topic
+
+    async def watch() -> None:
+        before = rendered()
+        pages = [PageVisit(cookie, topic) for _ in range(8)]
+        program = PageVisit(cookie, topic, form="json")
+        await asyncio.gather(*(page.saw(b"retry:") for page in [*pages, program]))
+        await committed(lambda: node_moved(committed_stage, "printer", "verifying"))
+        await until(lambda: all(len(page.messages) >= 2 for page in pages) and program.messages)
+        assert rendered() - before == 1
+        for page in pages:
+            (name, told), (rest, swapped), *_ = page.messages
+            assert (name, told["kind"], told["owed"], told["swaps"][0][0]) == ("change", "node.moved", True, "feed")
+            assert rest == "swaps"
+            assert {place for place, _ in swapped["swaps"]} >= {f"{topic}/nodes", f"{topic}/graph"}
+        (name, told) = program.messages[0]
+        assert (name, told["payload"]["after"]) == ("change", "verifying")
+        assert len(program.messages) == 1
+        for page in [*pages, program]:
+            await page.leave()
+
+    asyncio.run(watch())
+
+
+def test_what_was_missed_is_named_and_pages_fetch_it(committed_stage: Stage, cookie: str) -> None:
+    topic, last = committed_stage.swarm.topic, Event.objects.order_by("position").last()
+
+    async def watch() -> None:
+        await committed(lambda: node_moved(committed_stage, "printer", "verifying"))
+        page = PageVisit(cookie, topic, after=last.position)
+        await until(lambda: page.messages)
+        assert page.messages[0] == ("change", {"topic": topic, "seq": page.messages[0][1]["seq"], "kind": "node.moved"})
+        await page.leave()
+
+    asyncio.run(watch())
+
+
+def test_the_form_is_asked_for_by_a_parameter_or_by_accept(committed_stage: Stage, cookie: str) -> None:
+    topic = committed_stage.swarm.topic
+
+    async def watch() -> None:
+        page = PageVisit(cookie, topic, form="", accept="text/html, text/event-stream")
+        program = PageVisit(cookie, topic, form="", accept="application/json")
+        wrong = PageVisit(cookie, topic, form="xml")
+        await wrong.task
+        assert wrong.status == 400
+        await asyncio.gather(page.saw(b"retry:"), program.saw(b"retry:"))
+        await committed(lambda: publish(topic, "decision.made", by="x", what="y", why="z"))
+        await until(lambda: page.messages and program.messages)
+        assert "swaps" in page.messages[0][1]
+        assert "payload" in program.messages[0][1]
+        await page.leave()
+        await program.leave()
+
+    asyncio.run(watch())
+
+
+def test_nobody_renders_when_nobody_looks(committed_stage: Stage, cookie: str) -> None:
+    async def watch() -> None:
+        before = rendered()
+        page = PageVisit(cookie, "team")
+        await page.saw(b"retry:")
+        await committed(lambda: node_moved(committed_stage, "printer", "verifying"))
+        await committed(lambda: publish("team", "breaker.moved", **BREAKER))
+        await until(lambda: page.messages)
+        assert [told["kind"] for _, told in page.messages] == ["breaker.moved"]
+        assert "swaps" not in page.messages[0][1]
+        assert rendered() - before == 1
+        await page.leave()
+        hub = stream._hub_of_this_loop()
+        assert hub._rooms == {}
+
+    asyncio.run(watch())
