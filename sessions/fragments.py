@@ -108,16 +108,16 @@ def page(session: Session, *, before: Place | None = None, after: Place | None =
     """PAGE parts of a transcript, in order: the last ones, or those right before or right after a place."""
     if after is not None:
         later = Q(message__number=after.number, index__gt=after.place) | Q(message__number__gt=after.number)
-        found = list(_parts(session).filter(later).order_by("message__number", "index")[: PAGE + 1])
+        parts = _parts(session).filter(later, message__number__gte=after.number)
+        found = list(parts.order_by("message__number", "index")[: PAGE + 1])
         turns = _grouped(found[:PAGE])
         if turns:
             turns[0].is_continued = turns[0].message.number == after.number
         return Page(turns, has_earlier=True, has_later=len(found) > PAGE)
     parts = _parts(session)
     if before is not None:
-        parts = parts.filter(
-            Q(message__number=before.number, index__lt=before.place) | Q(message__number__lt=before.number)
-        )
+        earlier = Q(message__number=before.number, index__lt=before.place) | Q(message__number__lt=before.number)
+        parts = parts.filter(earlier, message__number__lte=before.number)
     found = list(parts.order_by("-message__number", "-index")[: PAGE + 1])
     turns = _grouped(reversed(found[:PAGE]))
     has_earlier = len(found) > PAGE
@@ -165,3 +165,8 @@ def _title(given: dict[str, Any]) -> str:
 
 def _arguments(given: dict[str, Any]) -> str:
     return json.dumps(given, indent=2, ensure_ascii=False) if given else ""
+
+
+def in_turns(parts: Iterable[Part]) -> list[Turn]:
+    """Parts that come from elsewhere, in their order, under the messages that they are of."""
+    return _grouped(parts)

@@ -83,6 +83,7 @@ class Message(models.Model):
     session = models.ForeignKey(Session, models.CASCADE, related_name="messages")
     number = models.PositiveIntegerField(help_text="Place in the session, as it arrived.")
     role = models.CharField(max_length=16)
+    author = models.CharField(max_length=120, blank=True, help_text="The name of the person who said it, if one did.")
     model = models.CharField(max_length=120, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
 
@@ -91,7 +92,7 @@ class Message(models.Model):
 
 
 class Part(models.Model):
-    """A piece of a message: text, reasoning, tool call with its result, patch, step, error."""
+    """A piece of a message: text, reasoning, tool call with its result, file, patch, question, step, error."""
 
     id = models.UUIDField(primary_key=True)
     message = models.ForeignKey(Message, models.CASCADE, related_name="parts")
@@ -103,6 +104,8 @@ class Part(models.Model):
     input = models.JSONField(default=dict, blank=True)
     output = models.TextField(blank=True)
     usage = models.JSONField(null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True, help_text="When it began, as the runtime says.")
+    ended_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
     updated_at = models.DateTimeField(default=timezone.now)
 

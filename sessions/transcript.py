@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Protocol, cast
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from tenants.context import current_schema
 OPEN, FAILED = "open", "failed"
 TITLE_LENGTH = 120
 MOST_TOKENS = 10**9
+_GROWS = ["kind", "state", "text", "tool", "input", "output", "usage", "started_at", "ended_at", "updated_at"]
 _TITLES = ("path", "command", "pattern", "query", "name", "summary")
 
 
@@ -150,8 +152,7 @@ def _write_messages(session: Session, records: Sequence[Any]) -> list[Message]:
         message = known.get(r.id)
         if message is None:
             number += 1
-            model, at = storable.text(r.model), getattr(r, "created_at", now)
-            message = Message(id=r.id, session=session, number=number, role=r.role, model=model, created_at=at)
+            message = _message(session, number, r, now)
             known[r.id] = message
             new.append(message)
         elif message.session_id != session.pk:
@@ -181,7 +182,7 @@ def _write_parts(session: Session, records: Sequence[Any]) -> Written:
         raise RecordFault("two parts claim the same place in a message") from error
     except DataError as error:
         raise RecordFault(f"a part cannot be stored: {error}") from error
-    Part.objects.bulk_update(grown, ["kind", "state", "text", "tool", "input", "output", "usage", "updated_at"])
+    Part.objects.bulk_update(grown, _GROWS)
     _count_tokens(session, before, after)
     moved = [part for pk, part in after.items() if pk not in before or before[pk].state != part.state]
     return Written(parts=new, grown=grown, moved=moved)
@@ -208,6 +209,18 @@ def _refuse_foreign_messages(session: Session, ids: set[UUID]) -> None:
         raise RecordFault(f"not a message of this session, or not recorded yet: {names}")
 
 
+def _message(session: Session, number: int, r: Any, now: datetime) -> Message:
+    return Message(
+        id=r.id,
+        session=session,
+        number=number,
+        role=r.role,
+        author=getattr(r, "author", ""),
+        model=storable.text(r.model),
+        created_at=getattr(r, "created_at", now),
+    )
+
+
 def _part(r: Any) -> Part:
     now = timezone.now()
     return Part(
@@ -221,6 +234,8 @@ def _part(r: Any) -> Part:
         input=storable.tree(r.input),
         output=storable.text(r.output),
         usage=r.usage.model_dump() if r.usage else None,
+        started_at=r.started_at,
+        ended_at=r.ended_at,
         created_at=getattr(r, "created_at", now),
         updated_at=getattr(r, "updated_at", now),
     )
@@ -231,9 +246,9 @@ def weight(part: Part) -> tuple[bool, int, str]:
 
     Ended before open, then the longer, then any fixed order: records may come twice or late.
     """
-    content = json.dumps(
-        [part.kind, part.state, part.text, part.tool, part.input, part.output, part.usage], sort_keys=True
-    )
+    times = [moment and moment.isoformat() for moment in (part.started_at, part.ended_at)]
+    words = [part.kind, part.state, part.text, part.tool, part.input, part.output, part.usage, *times]
+    content = json.dumps(words, sort_keys=True)
     return part.state != OPEN, len(content), content
 
 

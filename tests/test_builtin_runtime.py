@@ -120,6 +120,29 @@ def test_places_in_a_message_are_never_given_twice(plane: FakeControlPlane, tmp_
     assert len(places) == len(set(places))
 
 
+def test_text_is_sent_whole_now_and_then_while_it_grows(plane: FakeControlPlane, tmp_path: Path) -> None:
+    said = [{"content": "one "}, {"pause": 1.5}, {"content": "two "}, {"pause": 0.2}, {"content": "three "}]
+    plane.script = steps([*said, call("write_file", path="a", content="b")], DONE)
+
+    carry_out(plane.assignment(), tmp_path / "run", WorkOutcome)
+
+    kept = [record for record in plane.records if record.type == "part" and record.text.startswith("one")]
+    assert [(part.state, part.text) for part in kept] == [
+        ("open", "one "),
+        ("open", "one two "),
+        ("done", "one two three "),
+    ]
+
+
+def test_a_tool_call_says_when_it_began_and_ended(plane: FakeControlPlane, tmp_path: Path) -> None:
+    plane.script = steps([call("run_command", command="sleep 0.3 && touch a")], DONE)
+
+    carry_out(plane.assignment(), tmp_path / "run", WorkOutcome)
+
+    (part,) = [part for part in plane.parts("tool") if part.tool == "run_command"]
+    assert (part.ended_at - part.started_at).total_seconds() >= 0.3
+
+
 def test_deltas_fit_together_to_the_text_of_their_part(plane: FakeControlPlane, tmp_path: Path) -> None:
     words = [f"wörd{number} " for number in range(60)]
     said = [{"content": word} for word in words]

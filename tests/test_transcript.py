@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, get_args
 from uuid import UUID, uuid4, uuid5
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from agents.contracts import Delta, Doing, MessageRecord, PartRecord, Usage
+from agents.contracts import Delta, Doing, MessageRecord, PartKind, PartRecord, Usage
 from sessions import transcript
 from sessions.deltas import Piece, coalesced
 from sessions.models import Event, Message, Part, Session
@@ -201,7 +202,7 @@ def test_a_batch_of_many_parts_costs_as_many_queries_as_a_small_one(team: Team, 
     assert cost(200) == cost(1) < 25
 
 
-KINDS = ("text", "reasoning", "tool", "step")
+KINDS = get_args(PartKind)
 
 
 @st.composite
@@ -213,6 +214,7 @@ def histories(draw: st.DrawFn) -> list[PartRecord]:
         for state in [*["open"] * draw(st.integers(0, 2)), draw(st.sampled_from(["open", "done", "failed"]))]:
             text += draw(st.text(min_size=1, max_size=5))
             tokens = Usage(input_tokens=len(text), output_tokens=1) if kind == "step" else None
+            ended = None if state == "open" else datetime(2026, 1, 1, 0, draw(st.integers(0, 59)), tzinfo=UTC)
             records.append(
                 PartRecord(
                     id=uuid5(SPACE, str(index)),
@@ -222,6 +224,8 @@ def histories(draw: st.DrawFn) -> list[PartRecord]:
                     state=state,
                     text=text,
                     usage=tokens,
+                    started_at=datetime(2026, 1, 1, tzinfo=UTC),
+                    ended_at=ended,
                 )
             )
     return records
@@ -245,7 +249,11 @@ def _told(batches: list[list[PartRecord]]) -> list[Any]:
         transcript.record(row, batch)
     row.refresh_from_db()
     parts = Part.objects.filter(message__session=row).order_by("index")
-    told = [*parts.values_list("id", "index", "kind", "state", "text", "usage"), row.input_tokens, row.output_tokens]
+    told = [
+        *parts.values_list("id", "index", "kind", "state", "text", "usage", "ended_at"),
+        row.input_tokens,
+        row.output_tokens,
+    ]
     Message.objects.filter(session=row).delete()
     return told
 

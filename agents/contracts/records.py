@@ -8,10 +8,17 @@ from pydantic import AwareDatetime, Field
 from agents.contracts.assignment import Frozen
 
 
+PartKind = Literal["text", "reasoning", "tool", "file", "patch", "question", "step", "error"]
+"""What a part is. A file has its name and type in `input` (name, mime), its contents in `text`; a question its options
+in `input`, and in `output` the answer."""
+
+
 class Usage(Frozen):
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    cost_microusd: int | None = None
+    """Millionths of a dollar. The control plane knows it, not the runtime: what a runner says here does not count."""
 
 
 class MessageRecord(Frozen):
@@ -32,7 +39,7 @@ class PartRecord(Frozen):
     message: UUID
     index: int = Field(ge=0)
     """Place in the message."""
-    kind: Literal["text", "reasoning", "tool", "patch", "error", "step"]
+    kind: PartKind
     state: Literal["open", "done", "failed"] = "done"
     text: str = ""
     tool: str = ""
@@ -40,11 +47,16 @@ class PartRecord(Frozen):
     output: str = ""
     usage: Usage | None = None
     """For kind 'step': what the model call cost."""
+    started_at: AwareDatetime | None = None
+    """For what takes its time, such as a tool call: when it began and ended, by the runtime's clock."""
+    ended_at: AwareDatetime | None = None
 
 
 class PastMessage(MessageRecord):
     """A message of a session that happened elsewhere, with its own time. Runners cannot send it."""
 
+    author: str = ""
+    """The name of the person who said it, if one did."""
     created_at: AwareDatetime
 
 

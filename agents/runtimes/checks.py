@@ -6,7 +6,7 @@ from agents.contracts import Assignment, Check, CheckOutcome, CheckResult, Outco
 from agents.runner.sandbox import CommandResult, Confined
 from agents.runner.workspace import Workspace
 from agents.runtimes.context import Context
-from agents.runtimes.recording import Transcript
+from agents.runtimes.recording import Transcript, now
 
 UNITTEST_RAN = re.compile(r"^Ran (\d+) tests? in ", re.MULTILINE)
 UNITTEST_END = re.compile(r"^(?:OK|FAILED|NO TESTS RAN)(?: \((.*)\))?$", re.MULTILINE)
@@ -25,7 +25,8 @@ async def run(assignment: Assignment, context: Context) -> Outcome:
 
 async def _check(check: Check, workspace: Workspace, confined: Confined, transcript: Transcript) -> CheckResult:
     transcript.doing(f"checking: {check.name}")
-    part = transcript.note("tool", state="open", tool="check", input={"name": check.name, "command": check.command})
+    given = {"name": check.name, "command": check.command}
+    part = transcript.note("tool", state="open", tool="check", input=given, started_at=now())
     result = await confined.run(check.command, check.timeout)
     passed, failed = counts(result.output)
     _record(transcript, part, result)
@@ -47,6 +48,7 @@ def _record(transcript: Transcript, part: PartRecord, result: CommandResult) -> 
         part,
         state="done" if result.exit_code == 0 else "failed",
         output=f"exit code {result.exit_code} after {result.seconds:.1f} s\n{result.output}".rstrip(),
+        ended_at=now(),
     )
 
 

@@ -1,7 +1,9 @@
 """Turns what an agent says and does into records of its transcript, while it happens."""
 
 import json
+import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -20,12 +22,14 @@ from pydantic_ai.messages import (
     ToolResultEvent,
 )
 
-from agents.contracts import Delta, Doing, MessageRecord, PartRecord, Usage
+from agents.contracts import Delta, Doing, MessageRecord, PartKind, PartRecord, Usage
 from agents.runner.reports import Reports
 from tenants.ids import uuid7
 
 OUTPUT_CHARS = 65_536
-Kind = Literal["text", "reasoning", "tool", "patch", "error", "step"]
+KEEP_SECONDS, KEEP_CHARS = 1.0, 20_000
+"""Text that grows is sent whole once in a second, so that who comes later sees it too; the longer it is the more
+rarely: a second more for so many characters."""
 
 
 class Transcript:
@@ -40,6 +44,8 @@ class Transcript:
         """Parts of the present answer, by the model's index."""
         self._calls: dict[str, PartRecord] = {}
         """Tool parts by the id of their call."""
+        self._kept_at: dict[UUID, float] = {}
+        """When the text of an open part was last sent whole, by the monotonic clock."""
 
     def say(self, role: Literal["system", "user"], text: str) -> None:
         """Records a whole message that the agent is given."""
@@ -55,7 +61,7 @@ class Transcript:
         self._message = None
         self._parts = {}
 
-    def note(self, kind: Kind, *, state: Literal["open", "done", "failed"] = "done", **fields: Any) -> PartRecord:
+    def note(self, kind: PartKind, *, state: Literal["open", "done", "failed"] = "done", **fields: Any) -> PartRecord:
         """Adds a part to the present message, or to a new one; gives it, to be replaced by `put`."""
         if self._message is None:
             self._message = uuid7()
@@ -90,12 +96,14 @@ class Transcript:
             case PartEndEvent(index=index, part=part) if index in self._parts:
                 self._complete(index, part)
             case ToolCallEvent(part=part):
+                if call := self._calls.get(part.tool_call_id):
+                    self._calls[part.tool_call_id] = self.put(call, started_at=now())
                 if sentence := describe(part):
                     self.doing(sentence)
             case ToolResultEvent(part=part) if call := self._calls.get(part.tool_call_id):
-                failed = part.outcome != "success"
+                state = "done" if part.outcome == "success" else "failed"
                 text = clip(part.model_response_str(wrap_if_error=False))
-                self._calls[part.tool_call_id] = self.put(call, state="failed" if failed else "done", output=text)
+                self._calls[part.tool_call_id] = self.put(call, state=state, output=text, ended_at=now())
 
     def end_answer(self, response: ModelResponse) -> None:
         """Records what the model call cost."""
@@ -113,25 +121,39 @@ class Transcript:
         for part in [*self._calls.values(), *(p for p in self._parts.values() if p.id not in calls)]:
             if part.state != "open":
                 continue
-            closed = self.put(part, state="done") if part.tool == tool else self.put(part, state="failed", output=why)
+            ended_at = now() if part.started_at else None
+            if part.tool == tool:
+                closed = self.put(part, state="done", ended_at=ended_at)
+            else:
+                closed = self.put(part, state="failed", output=why, ended_at=ended_at)
             if part.id in calls:
                 self._calls[calls[part.id]] = closed
 
-    def _more(self, index: int, kind: Kind, text: str) -> None:
+    def _more(self, index: int, kind: PartKind, text: str) -> None:
         if not text:
             return
         if (part := self._parts.get(index)) is None:
-            self._parts[index] = self.note(kind, state="open", text=text)
+            part = self._parts[index] = self.note(kind, state="open", text=text)
+            self._kept_at[part.id] = time.monotonic()
             return
         self.reports.record(Delta(part=part.id, offset=len(part.text), text=text))
-        self._parts[index] = part.model_copy(update={"text": part.text + text})
+        part = self._parts[index] = part.model_copy(update={"text": part.text + text})
+        if time.monotonic() - self._kept_at[part.id] > KEEP_SECONDS + len(part.text) / KEEP_CHARS:
+            self._kept_at[part.id] = time.monotonic()
+            self.reports.record(part)
 
     def _complete(self, index: int, part: object) -> None:
         record = self._parts.pop(index)
+        self._kept_at.pop(record.id, None)
         if isinstance(part, ToolCallPart):
             self._calls[part.tool_call_id] = self.put(record, input=arguments(part))
         else:
             self.put(record, state="done")
+
+
+def now() -> datetime:
+    """This moment, for the times of parts."""
+    return datetime.now(UTC)
 
 
 def arguments(call: ToolCallPart) -> dict[str, Any]:

@@ -88,6 +88,12 @@ class Migration(migrations.Migration):
                 ("id", models.UUIDField(primary_key=True, serialize=False)),
                 ("number", models.PositiveIntegerField(help_text="Place in the session, as it arrived.")),
                 ("role", models.CharField(max_length=16)),
+                (
+                    "author",
+                    models.CharField(
+                        blank=True, help_text="The name of the person who said it, if one did.", max_length=120
+                    ),
+                ),
                 ("model", models.CharField(blank=True, max_length=120)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
                 (
@@ -112,6 +118,11 @@ class Migration(migrations.Migration):
                 ("input", models.JSONField(blank=True, default=dict)),
                 ("output", models.TextField(blank=True)),
                 ("usage", models.JSONField(blank=True, null=True)),
+                (
+                    "started_at",
+                    models.DateTimeField(blank=True, help_text="When it began, as the runtime says.", null=True),
+                ),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
                 ("updated_at", models.DateTimeField(default=django.utils.timezone.now)),
                 (

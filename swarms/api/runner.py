@@ -9,7 +9,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 from pydantic import BaseModel, ValidationError
 
-from agents import executions
+from agents import executions, ingest
 from agents.contracts import OutcomeReport, RecordBatch
 from agents.models import Execution
 from sessions import transcript
@@ -61,7 +61,7 @@ def records(request: TeamRequest, team: str, execution: UUID) -> JsonResponse:
     if batch.fence != found.fence:
         return JsonResponse(STALE, status=STALE_STATUS)
     try:
-        count = transcript.record(found.session, batch.records)
+        count = ingest.take(found, batch.records)
     except transcript.SessionOver:
         return JsonResponse(STALE, status=STALE_STATUS)
     except (transcript.RecordFault, DataError) as error:

@@ -1,0 +1,48 @@
+"""What a runner records of an execution, on its way into the transcript: here steps get their price."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+
+from agents import prices
+from agents.contracts import MessageRecord, PartRecord, Usage
+from agents.models import Execution
+from sessions import transcript
+from sessions.models import Message
+
+
+def take(execution: Execution, records: Sequence[Any]) -> int:
+    """Add records to the execution's transcript, see sessions.transcript.record. Returns how many were taken."""
+    return transcript.record(execution.session, _priced(records))
+
+
+def _priced(records: Sequence[Any]) -> Sequence[Any]:
+    """What a model call cost is for the control plane to say: nothing that a runner claims counts."""
+    steps = [record for record in records if isinstance(record, PartRecord) and record.usage is not None]
+    if not steps:
+        return records
+    models = _models(records, {step.message for step in steps})
+    return [
+        record.model_copy(update={"usage": _with_cost(record.usage, models.get(record.message, ""))})
+        if isinstance(record, PartRecord) and record.usage is not None
+        else record
+        for record in records
+    ]
+
+
+def _models(records: Sequence[Any], messages: set[UUID]) -> dict[UUID, str]:
+    """What answered in each message: as these records say, or those before."""
+    known = {record.id: record.model for record in records if isinstance(record, MessageRecord) and record.model}
+    if missing := messages - known.keys():
+        known |= dict(Message.objects.filter(pk__in=missing).values_list("pk", "model"))
+    return known
+
+
+def _with_cost(usage: Usage, model: str) -> Usage:
+    cost = None
+    if not settings.MODEL_REHEARSAL:
+        model = model or settings.MODEL_NAME
+        cost = prices.cost(model, usage, asked=settings.MODEL_NAME, base_url=settings.MODEL_BASE_URL)
+    return usage.model_copy(update={"cost_microusd": cost})
