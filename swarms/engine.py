@@ -4,7 +4,6 @@ from uuid import UUID
 
 import structlog
 from django.db import transaction
-from django.db.models import Count, Q
 from django.utils import timezone
 
 from agents import executions
@@ -17,7 +16,6 @@ from swarms import (
     approvals,
     attempts,
     checks,
-    compensation,
     hints,
     landing,
     planner,
@@ -42,9 +40,9 @@ from swarms.actions import (
     RollBack,
     TurnBackPlan,
 )
-from swarms.decide import NodeView, Snapshot, decide
-from swarms.models import Approval, Node, Plan, Swarm
-from swarms.release import FanIn
+from swarms.decide import decide
+from swarms.looking import snapshot
+from swarms.models import Node, Plan, Swarm
 from swarms.states import SWARM_ENDED, SWARM_STARTS, NodeState, PlanState, SwarmState
 from tenants import turns
 from tenants.faults import crash_point
@@ -83,78 +81,6 @@ def advance(swarm_id: UUID) -> None:
     logger.error("a swarm does not come to rest", swarm=str(swarm_id), rounds=MAX_ROUNDS)
     turns.settled("advance", swarm_id)
     turns.due("advance", swarm_id, after=hints.LOST_HINT)
-
-
-def snapshot(swarm: Swarm) -> Snapshot:
-    """What the decision needs to know of a locked swarm."""
-    plan = swarm.plans.order_by("-version").first()
-    plan_gate = Approval.objects.filter(swarm=swarm, kind="plan", plan=plan).order_by("-requested_at").first()
-    since = swarm.begun_anew_at
-    gates = Approval.objects.filter(swarm=swarm, kind="landing", requested_at__gte=since)
-    gate = gates.order_by("-requested_at").first()
-    runs = swarm.check_runs.filter(created_at__gte=since).order_by("-created_at")
-    whole = runs.filter(purpose="integration", commit=swarm.integration_commit).first()
-    landing_run = runs.filter(purpose="landing").first()
-    counts = dict(swarm.nodes.filter(dropped_by=None).order_by().values_list("state").annotate(Count("pk")))
-    return Snapshot(
-        state=swarm.state,
-        nodes=_frontier(swarm),
-        counts=counts,
-        live_executions=Execution.objects.filter(swarm=swarm.pk, state__in=LIVE).count(),
-        integration_check=whole.state if whole else "",
-        plan=plan.state if plan else "",
-        no_room=admission.why_not_adopt(plan) if plan and swarm.state == SwarmState.PROPOSED else "",
-        is_replanning=swarm.state == SwarmState.RUNNING and bool(replan.open_changes(swarm)),
-        plan_needs_approval=swarm.project.approve_plan,
-        plan_approval=plan_gate.state if plan_gate else "",
-        plan_because=plan_gate.because if plan_gate else "",
-        landing_needs_approval=swarm.project.approve_landing or (not swarm.undoes and _worries(swarm, counts)),
-        landing_approval=gate.state if gate else "",
-        landing_check=landing_run.state if landing_run else "",
-        undoable=len(compensation.effects(swarm)) if swarm.state == SwarmState.FAILING else 0,
-        because=swarm.because,
-        standing=compensation.standing(swarm) if swarm.state == SwarmState.FAILING else None,
-        rollback_approval=rollback.answer(swarm),
-        takes_back=swarm.undoes and compensation.takes_back(swarm),
-    )
-
-
-ASKS_FOR_DECISION = Q(state__in=[NodeState.AWAITING_APPROVAL, NodeState.FAILED, NodeState.CANCELLED]) | Q(
-    Q(deps_left=0) | Q(fan_in=FanIn.ANY_SUCCESS, deps_ok__gt=0), state=NodeState.BLOCKED
-)
-
-
-def _frontier(swarm: Swarm) -> tuple[NodeView, ...]:
-    """Nodes that ask for a decision: the cost of deciding does not grow with the plan."""
-    nodes = list(swarm.nodes.filter(ASKS_FOR_DECISION).order_by("key"))
-    asked = dict(
-        Approval.objects.filter(node__in=[node.pk for node in nodes], kind="node")
-        .order_by("requested_at")
-        .values_list("node_id", "state")
-    )
-    return tuple(
-        NodeView(
-            key=node.key,
-            state=node.state,
-            fan_in=node.fan_in,
-            on_failure=node.on_failure,
-            parents=node.parents,
-            deps_left=node.deps_left,
-            deps_ok=node.deps_ok,
-            risky=node.risk == "high",
-            approval=asked.get(node.pk, ""),
-            because=node.because,
-            is_undo=node.undoes_id is not None,
-        )
-        for node in nodes
-    )
-
-
-def _worries(swarm: Swarm, counts: dict[str, int]) -> bool:
-    """A reviewer asked for changes, or nodes are missing: then a person looks at it, whatever the policy is."""
-    if counts.get(NodeState.FAILED) or counts.get(NodeState.SKIPPED):
-        return True
-    return any(review["summary"].startswith("request_changes") for review in landing.reviews(swarm))
 
 
 def apply(swarm: Swarm, action: Action) -> None:
@@ -251,6 +177,8 @@ def _move_swarm(swarm: Swarm, action: MoveSwarm) -> None:
         return
     if ends:
         turns.settled("swarm_deadline", swarm.pk)
+    if action.to == SwarmState.LANDING:
+        turns.settled("land", swarm.pk)  # due still if who landed it in an earlier try died
     if action.to in (SwarmState.CANCELLING, SwarmState.FAILING):
         stop_work(swarm, because=action.why)
 

@@ -55,10 +55,8 @@ def land(swarm_id: UUID) -> None:
 
 def _lands(swarm: Swarm) -> bool:
     """Whether it was decided that this swarm lands, or that its rollback does."""
-    if swarm.state == SwarmState.ROLLING_BACK:
-        # Most of a rollback comes before its landing; what is due was written with the decision.
-        return turns.is_due("land", swarm.pk)
-    return swarm.state == SwarmState.LANDING
+    # What is due was written with the decision; a hint alone may be one that strayed.
+    return swarm.state in (SwarmState.LANDING, SwarmState.ROLLING_BACK) and turns.is_due("land", swarm.pk)
 
 
 def _field(swarm: Swarm) -> str:
