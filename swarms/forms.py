@@ -10,6 +10,7 @@ from pydantic import ValidationError as ContractError
 from agents.contracts import Check
 from swarms.models import Project
 from swarms.operations import HIGHEST
+from swarms.replay.bundle import MOST_FILE
 
 _EXAMPLE_CHECKS = "unit tests: python -m unittest\nlint: ruff check ."
 
@@ -135,6 +136,31 @@ class PlanForm(forms.Form):
         widget=forms.Textarea(attrs={"rows": 18, "class": "code", "spellcheck": "false"}),
         help_text="Each node has key, title, role, instructions, depends_on, writes, checks and risk.",
     )
+
+
+class ForkForm(PlanForm):
+    """What is wanted of a goal that goes on from an event of another swarm."""
+
+    text = forms.CharField(label="Goal", max_length=20_000, widget=forms.Textarea(attrs={"rows": 4}))
+    field_order = ("text", "yaml")
+
+
+class ArchiveForm(forms.Form):
+    """A swarm that was exported elsewhere."""
+
+    file = forms.FileField(
+        label="File",
+        help_text=f"A file that an export gave you, at most {MOST_FILE >> 20} MB. Nothing of it is ever carried out.",
+        widget=forms.ClearableFileInput(attrs={"accept": ".zip"}),
+    )
+
+    def clean_file(self) -> Any:
+        given = self.cleaned_data["file"]
+        if given.size > MOST_FILE:
+            raise ValidationError(
+                f"The file has more than {MOST_FILE >> 20} MB. An operator can import it: manage.py import_swarm."
+            )
+        return given
 
 
 class DecisionForm(forms.Form):

@@ -2,7 +2,21 @@
 
 from django.urls import path
 
-from swarms.views import approvals, budgets, decisions, home, imported, node, operations, plan, projects, swarm
+from swarms.views import (
+    approvals,
+    archives,
+    budgets,
+    decisions,
+    fork,
+    home,
+    imported,
+    node,
+    operations,
+    plan,
+    projects,
+    replay,
+    swarm,
+)
 
 _SWARM = "projects/<slug:slug>/swarms/<int:number>/"
 _NODE = f"{_SWARM}nodes/<slug:key>/"
@@ -36,6 +50,21 @@ urlpatterns = [
     path(f"{_SWARM}turn/", operations.turn, name="swarm-turn"),
     path(f"{_SWARM}turn/priority/", operations.priority, name="swarm-priority"),
     path(f"{_SWARM}turn/deadline/", operations.deadline, name="swarm-deadline"),
+    path(f"{_SWARM}replay/", replay.replay, name="swarm-replay"),
+    path(f"{_SWARM}replay/now/", replay.replay_now, name="swarm-replay-now"),
+    path(f"{_SWARM}replay/times/", replay.replay_times, name="swarm-replay-times"),
+    path(f"{_SWARM}replay/jump/", replay.replay_jump, name="swarm-replay-jump"),
+    path(f"{_SWARM}replay/plan.yaml", replay.replay_plan, name="swarm-replay-yaml"),
+    path(f"{_SWARM}replay/fork/", fork.fork, name="swarm-fork"),
+    path(f"{_SWARM}export/", replay.export, name="swarm-export"),
+    path("archives/", archives.archives, name="archives"),
+    path("archives/<uuid:pk>/", archives.archive, name="archive"),
+    path("archives/<uuid:pk>/now/", archives.now, name="archive-now"),
+    path("archives/<uuid:pk>/times/", archives.times, name="archive-times"),
+    path("archives/<uuid:pk>/jump/", archives.jump, name="archive-jump"),
+    path("archives/<uuid:pk>/plan.yaml", archives.plan, name="archive-yaml"),
+    path("archives/<uuid:pk>/delete/", archives.delete, name="archive-delete"),
+    path("archives/<uuid:pk>/nodes/<slug:key>/", archives.node, name="archive-node"),
     path(_NODE, node.node, name="node"),
     path(f"{_NODE}state/", node.state, name="node-state"),
     path(f"{_NODE}skip/", operations.node_skip, name="node-skip"),

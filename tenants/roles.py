@@ -19,6 +19,8 @@ class Permission(StrEnum):
     VIEW = "view"
     STATE_GOAL = "state_goal"
     EDIT_PROJECT = "edit_project"
+    EXPORT = "export"
+    IMPORT = "import"
     APPROVE = "approve"
     ENROL = "enrol"
     INVITE = "invite"
@@ -35,6 +37,8 @@ _WORDS = {
     Permission.VIEW: "see everything of the team",
     Permission.STATE_GOAL: "state goals, give plans, and steer swarms and their nodes",
     Permission.EDIT_PROJECT: "add and change projects",
+    Permission.EXPORT: "take swarms out as files",
+    Permission.IMPORT: "bring in swarms that came as files, and delete those",
     Permission.APPROVE: "decide approvals",
     Permission.ENROL: "trust servers found on the network and add runners",
     Permission.INVITE: "invite and remove members and change roles below owner",
@@ -44,9 +48,9 @@ _WORDS = {
 
 
 _VIEWER = frozenset({Permission.VIEW})
-_DEVELOPER = _VIEWER | {Permission.STATE_GOAL, Permission.EDIT_PROJECT}
+_DEVELOPER = _VIEWER | {Permission.STATE_GOAL, Permission.EDIT_PROJECT, Permission.EXPORT}
 _APPROVER = _VIEWER | {Permission.APPROVE}
-_ADMIN = _DEVELOPER | _APPROVER | {Permission.ENROL, Permission.INVITE, Permission.SPEND}
+_ADMIN = _DEVELOPER | _APPROVER | {Permission.ENROL, Permission.INVITE, Permission.SPEND, Permission.IMPORT}
 
 MAY: dict[Role, frozenset[Permission]] = {
     Role.VIEWER: _VIEWER,

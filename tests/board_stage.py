@@ -2,15 +2,19 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import cached_property
+from tempfile import TemporaryFile
 from typing import Any
 
 from django.utils import timezone
 
 from agents.models import Budget, ModelCall, ModelPrice, Server
 from sessions.events import publish
+from swarms import planned
 from swarms.digests import digest
 from swarms.models import (
     Approval,
+    Archive,
     Attempt,
     Edge,
     Goal,
@@ -20,6 +24,8 @@ from swarms.models import (
     Project,
     Swarm,
 )
+from swarms.replay.archives import bring_in
+from swarms.replay.export import export
 from tenants.models import User
 from tests.stage_parts import NASTY, check_run, execution, plan_document, repository, runner
 
@@ -189,6 +195,7 @@ class Stage:
 
     def _tell(self) -> None:
         topic, node = self.swarm.topic, str(self.nodes["parser"].pk)
+        planned.tell(self.swarm, self.nodes.values())
         publish(topic, "plan.proposed", plan="x", version=1, source="coordinator", nodes=["parser"], warnings=[])
         publish(topic, "plan.refused", plan="x", version=1, round=1, faults=["no root"])
         publish(topic, "node.moved", id=node, name="parser", before="running", after="ready", because="a conflict")
@@ -222,6 +229,13 @@ class Stage:
         publish(topic, "plan.moved", id=node, name="x", before="drafting", after="invalid", because="faults")
         publish(topic, "approval.asked", approval="x", kind="plan", title="Plan 1")
 
+    @cached_property
+    def archive(self) -> Archive:
+        """The running swarm, exported and imported again."""
+        with TemporaryFile() as file:
+            export(self.swarm, file)
+            return bring_in(file, by=self.by)
+
     @property
     def pages(self) -> dict[str, str]:
         """One address for each GET page, by the name of its pattern."""
@@ -246,6 +260,16 @@ class Stage:
             "project-budget": "/projects/textkit/budget/",
             "swarm-budget": f"{swarm}budget/",
             "node-budget": f"{node}budget/",
+            "swarm-replay": f"{swarm}replay/?at=3",
+            "swarm-replay-now": f"{swarm}replay/now/?at=12",
+            "swarm-replay-times": f"{swarm}replay/times/?after=3",
+            "swarm-replay-yaml": f"{swarm}replay/plan.yaml?at=12",
+            "archives": "/archives/",
+            "archive": f"/archives/{self.archive.pk}/?at=12",
+            "archive-now": f"/archives/{self.archive.pk}/now/?at=12",
+            "archive-times": f"/archives/{self.archive.pk}/times/?after=3",
+            "archive-yaml": f"/archives/{self.archive.pk}/plan.yaml?at=12",
+            "archive-node": f"/archives/{self.archive.pk}/nodes/parser/",
             "swarms": "/swarms/?state=live&project=textkit",
             "approvals": "/approvals/",
             "decisions": "/decisions/?who=engine&project=textkit",

@@ -56,6 +56,7 @@ class Objects:
     def __init__(self, globex: Team) -> None:
         with in_schema(globex.schema_name):
             self.stage = Stage(user_of("alice", "globex"), slug=SECRET)
+            archive = self.stage.archive.pk
         boss = Membership.objects.get(team=globex, role=Role.OWNER)
         invitation, _ = invitations.invite(role="viewer", by=boss, email=f"{SECRET}@else.example")
         member = Membership.objects.get(team=globex, role=Role.DEVELOPER)
@@ -66,6 +67,8 @@ class Objects:
             "projects name": CHOICES["region"],
             "approvals pk": self.stage.approval.pk,
             "sessions pk": self.stage.live.session_id,
+            "archives pk": archive,
+            "archives key": "parser",
             "team invitation": invitation.pk,
             "team member": member.pk,
             "programs token": programs.issue(boss, name=SECRET, days=1)[0].pk,
@@ -160,7 +163,7 @@ def test_no_page_shows_anything_of_another_team(
 
 def test_the_team_itself_does_see_its_things(client_for: ClientFor, globex: Team, objects: Objects) -> None:
     boss = client_for(user_of("alice", "globex"), globex)
-    for path in ("/projects/", "/swarms/", "/approvals/", "/servers/", "/team/"):
+    for path in ("/projects/", "/swarms/", "/approvals/", "/archives/", "/servers/", "/team/"):
         assert SECRET in boss.get(path).text, path
 
 

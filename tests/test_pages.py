@@ -71,6 +71,11 @@ def test_every_page_of_the_dashboard_is_on_the_stage(stage: Stage) -> None:
         "plan-change",
         "plan-ask",
         "swarm-rollback",
+        "swarm-replay-jump",
+        "swarm-fork",
+        "swarm-export",
+        "archive-jump",
+        "archive-delete",
     }
     assert names - posts == set(stage.pages)
 
@@ -92,6 +97,9 @@ POSTS = {
     "/projects/textkit/swarms/1/nodes/docs/skip/": Permission.STATE_GOAL,
     "/projects/textkit/swarms/1/nodes/docs/retry/": Permission.STATE_GOAL,
     "/projects/textkit/swarms/1/nodes/docs/priority/": Permission.STATE_GOAL,
+    "/projects/textkit/swarms/1/replay/fork/?at=9": Permission.STATE_GOAL,
+    "/archives/": Permission.IMPORT,
+    "/archives/{archive}/delete/": Permission.IMPORT,
     "/approvals/{approval}/decide/": Permission.APPROVE,
 }
 
@@ -106,7 +114,7 @@ def test_what_changes_something_needs_its_permission(
     role: Role,
     address: str,
 ) -> None:
-    answer = client_for(member(role), team).post(address.format(approval=stage.approval.pk))
+    answer = client_for(member(role), team).post(address.format(approval=stage.approval.pk, archive=stage.archive.pk))
     assert (answer.status_code == 403) is not may(role, POSTS[address])
     assert answer.status_code in (302, 403, 422)
 
