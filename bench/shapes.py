@@ -2,9 +2,10 @@
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
-Edges = list[tuple[int, int]]
+Edges = Sequence[tuple[int, int]]
 FIXED = Path(__file__).parent / "dag-layered-500.json"
 
 

@@ -38,6 +38,27 @@ def proposal(nodes: int, edges: Edges) -> PlanProposal:
     )
 
 
+def agents(nodes: int, edges: Edges = (), *, role: str = "reviewer", title: str = "m") -> PlanProposal:
+    """The same for agents, whose turn is on a runner."""
+    parents: dict[int, list[str]] = {}
+    for parent, child in edges:
+        parents.setdefault(child, []).append(f"n{parent}")
+    return PlanProposal(
+        summary="bench",
+        nodes=tuple(
+            PlanNode(
+                key=f"n{n}",
+                title=title,
+                role=role,
+                instructions="Nothing has to be done.",
+                writes=() if role == "reviewer" else (f"part{n}.txt",),
+                depends_on=tuple(parents.get(n, ())),
+            )
+            for n in range(nodes)
+        ),
+    )
+
+
 def proposed(of: Team, plan: PlanProposal) -> UUID:
     """A swarm whose plan waits to be adopted: everything before the engine begins."""
     with in_schema(of.schema_name), transaction.atomic():

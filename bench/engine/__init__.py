@@ -2,7 +2,21 @@
 
 from bench.figures import Reach
 
-CASES = ("dags", "idle", "scaling", "crowd", "plans", "guard", "events")
+CASES = (
+    "dags",
+    "idle",
+    "scaling",
+    "crowd",
+    "plans",
+    "guard",
+    "events",
+    "ready",
+    "teams",
+    "verify",
+    "agents",
+    "runner",
+    "overhead",
+)
 REACH = {
     "engine.chain100.ratio": Reach("<=", 4, aim=2),
     "engine.fan200.ratio": Reach("<=", 4, aim=2),

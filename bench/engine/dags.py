@@ -9,7 +9,9 @@ from bench.floors import Floor, dramatiq_counters, postgres
 from bench.stage import Stage, workers
 from tenants.models import Team
 
-ROUNDS = 5
+ROUNDS = 7
+FLOORS = 3
+"""A floor takes a tenth of a second: the median of so many stands for it in a round."""
 PARTS = ("worker", "postgres", "ticker", "valkey")
 DAGS = {"chain100": shapes.chain, "fan200": shapes.fan, "layered500": shapes.layered500}
 
@@ -44,9 +46,9 @@ def _dag(at: Stage, of: Team, name: str, nodes: int, edges: shapes.Edges) -> Fig
     messages: list[Floor] = []
     for _ in range(ROUNDS):
         with at.silence():
-            loops.append(postgres.run(url, nodes, edges, at.cpu_of_services))
+            loops.append(postgres.run(url, nodes, edges, at.cpu_of_services, times=FLOORS))
         with at.silence(*at.processes.keys() - {dramatiq_counters.NAME}):
-            messages.append(dramatiq_counters.run(nodes, edges, at.cpu))
+            messages.append(dramatiq_counters.run(nodes, edges, at.cpu, times=FLOORS))
         with at.silence(dramatiq_counters.NAME):
             ours.append(carry(at, of, plan))
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from django.db import connection
+from dramatiq import get_broker
 
 from agents.contracts import PlanProposal
 from bench import swarm
 from bench.stage import Stage, seconds_of, wait_for
 from tenants.context import PUBLIC, in_schema
+from tenants.messages import QUEUE
 from tenants.models import Team
 
 _COMMITS = """
@@ -88,6 +90,7 @@ def carry(at: Stage, of: Team, plan: PlanProposal, *, every: float = 0.05) -> Co
     """
     with at.silence(*(name for name in at.processes if name.startswith("worker"))):
         made = swarm.proposed(of, plan)
+        get_broker().flush(QUEUE)  # the hint to adopt it, which is done here
         used, began = own_cpu(), time.perf_counter()
         swarm.adopt(of, made)
         adoption, adoption_cpu = time.perf_counter() - began, own_cpu() - used

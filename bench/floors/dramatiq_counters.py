@@ -6,7 +6,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 
-from bench.floors import Floor
+from bench.floors import Floor, middle
 from bench.shapes import Edges
 from bench.stage import Stage, wait_for
 
@@ -20,8 +20,15 @@ def start(at: Stage) -> None:
     wait_for(lambda: at.log(NAME).count("is ready for action") == 2, "the workers of raw Dramatiq do not start")
 
 
-def run(nodes: int, edges: Edges, cpu: Callable[[], float]) -> Floor:
-    """A DAG by messages and counters. `cpu` tells the CPU seconds so far of its workers and of Valkey."""
+def run(nodes: int, edges: Edges, cpu: Callable[[], float], *, times: int = 1) -> Floor:
+    """A DAG by messages and counters, the median of so many times.
+
+    `cpu` tells the CPU seconds so far of its workers and of Valkey.
+    """
+    return middle([_once(nodes, edges, cpu) for _ in range(times)])
+
+
+def _once(nodes: int, edges: Edges, cpu: Callable[[], float]) -> Floor:
     from bench.floors.messages import client, node
 
     name = uuid.uuid4().hex

@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from bench.floors import Floor
+from bench.floors import Floor, middle
 from bench.shapes import Edges
 
 SCHEMA = """
@@ -44,23 +44,30 @@ _WALL = (
 
 
 def _loop(url: str, go: Any, wakes: Any, spent: Any, commits: Any) -> None:
-    """One fsynced commit a node: it completes this one, releases its children and claims the next."""
+    """One fsynced commit a node: it completes this one, releases its children and claims the next. DAG after DAG."""
     with psycopg.connect(url, autocommit=True, prepare_threshold=0, options=BY_INDEX) as connection:
-        go.wait()
-        began, node = time.process_time(), None
         while True:
-            row = connection.execute(_STEP, [node]).fetchone()
-            assert row is not None
-            commits.value += 1
-            node, released, is_over = row
-            if is_over:
-                wakes.release()  # the other one is done as well
-                break
-            if released > (node is not None):
-                wakes.release()  # there is more than this process takes
-            if node is None:
-                wakes.acquire(timeout=1)
-        spent.value = time.process_time() - began
+            go.wait()
+            began, count = time.process_time(), _carry(connection, wakes)
+            spent.value, commits.value = time.process_time() - began, count
+            go.wait()
+
+
+def _carry(connection: psycopg.Connection[Any], wakes: Any) -> int:
+    """A DAG, until all of it is done. Returns the number of commits."""
+    node, commits = None, 0
+    while True:
+        row = connection.execute(_STEP, [node]).fetchone()
+        assert row is not None
+        commits += 1
+        node, released, is_over = row
+        if is_over:
+            wakes.release()  # the other one is done as well
+            return commits
+        if released > (node is not None):
+            wakes.release()  # there is more than this process takes
+        if node is None:
+            wakes.acquire(timeout=1)
 
 
 def lay(connection: psycopg.Connection[Any], nodes: int, edges: Edges) -> None:
@@ -78,29 +85,38 @@ def lay(connection: psycopg.Connection[Any], nodes: int, edges: Edges) -> None:
     connection.execute("ANALYZE floor.node, floor.edge")
 
 
-def run(url: str, nodes: int, edges: Edges, cpu: Callable[[], float]) -> Floor:
-    """A DAG with two processes that claim and complete, and nothing else.
+def run(url: str, nodes: int, edges: Edges, cpu: Callable[[], float], *, times: int = 1) -> Floor:
+    """A DAG with two processes that claim and complete, and nothing else; the median of so many times.
 
     `cpu` tells the CPU seconds so far of the database, which nobody else should use meanwhile.
     """
     context = multiprocessing.get_context("spawn")
-    go, wakes = context.Event(), context.Semaphore(0)
+    # Both processes and this one: they begin together, and have ended when all of them are there again.
+    go, wakes = context.Barrier(3), context.Semaphore(0)
     spent, commits = [context.Value("d", 0.0) for _ in range(2)], [context.Value("i", 0) for _ in range(2)]
     running = [
-        context.Process(target=_loop, args=(url, go, wakes, one, many))
+        context.Process(target=_loop, args=(url, go, wakes, one, many), daemon=True)
         for one, many in zip(spent, commits, strict=True)
     ]
-    with psycopg.connect(url, autocommit=True) as connection:
-        lay(connection, nodes, edges)
+    for process in running:
+        process.start()
+    found = []
+    try:
+        with psycopg.connect(url, autocommit=True) as connection:
+            for _ in range(times):
+                while wakes.acquire(block=False):
+                    continue  # of the DAG before
+                lay(connection, nodes, edges)
+                before = cpu()
+                go.wait(60)
+                go.wait(60)
+                used = cpu() - before + sum(one.value for one in spent)
+                row = connection.execute(_WALL).fetchone()
+                if row is None or row[1] != nodes:
+                    raise AssertionError(f"the floor did {row and row[1]} of {nodes} nodes")
+                found.append(Floor(float(row[0]), used, sum(many.value for many in commits)))
+    finally:
         for process in running:
-            process.start()
-        time.sleep(1)
-        before = cpu()
-        go.set()
-        for process in running:
+            process.terminate()
             process.join()
-        used = cpu() - before + sum(one.value for one in spent)
-        row = connection.execute(_WALL).fetchone()
-    if row is None or row[1] != nodes:
-        raise AssertionError(f"the floor did {row and row[1]} of {nodes} nodes")
-    return Floor(float(row[0]), used, sum(many.value for many in commits))
+    return middle(found)
