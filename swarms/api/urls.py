@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from swarms.api import decisions, git, goals, runner, swarms
+from swarms.api import decisions, git, goals, replay, runner, swarms
 
 _SWARM = "api/v1/swarms/<uuid:swarm>/"
 
@@ -17,6 +17,9 @@ urlpatterns = [
     path(_SWARM.rstrip("/"), swarms.swarm),
     path(f"{_SWARM}nodes", swarms.nodes),
     path(f"{_SWARM}plan", swarms.plan),
+    path(f"{_SWARM}replay", replay.scene),
+    path(f"{_SWARM}fork/<int:at>", replay.rest),
+    path(f"{_SWARM}fork", replay.fork),
     path(f"{_SWARM}nodes/<slug:key>/<slug:verb>", swarms.act_on),
     path(f"{_SWARM}<slug:verb>", swarms.act),
 ]

@@ -1,0 +1,51 @@
+"""Swarms and archives as operators name them on the command line, over all teams or in one."""
+
+from typing import NamedTuple
+from uuid import UUID
+
+from swarms.models import Archive, Swarm
+from tenants.context import each_team, in_schema
+from tenants.models import Team
+
+
+class NoSuch(ValueError):
+    """Nothing has this name, or more than one thing has; the text says what to do."""
+
+
+class Named(NamedTuple):
+    """Where something is."""
+
+    schema: str
+    pk: UUID
+
+
+def schema_of(team: str) -> str:
+    """The schema of the team with this address. Raises NoSuch."""
+    found = Team.objects.filter(domains__slug=team).values_list("schema_name", flat=True).first()
+    if found is None:
+        raise NoSuch(f"--team: there is no team with the address {team}.")
+    return found
+
+
+def find(name: str, team: str | None, *, archives: bool = False) -> Named:
+    """The swarm `<project>#<number>` or `<uuid>`; with `archives` also an archive, by its id. Raises NoSuch."""
+    slug, hash_sign, number = name.rpartition("#")
+    wanted: dict[str, object]
+    if hash_sign and number.isascii() and number.isdigit():
+        wanted = {"project__slug": slug, "number": int(number)}
+    else:
+        try:
+            wanted = {"pk": UUID(name)}
+        except ValueError as error:
+            raise NoSuch(f"{name} is neither <project>#<number>, e.g. textkit#12, nor an id.") from error
+    found = []
+    for schema in [schema_of(team)] if team else list(each_team()):
+        with in_schema(schema):
+            found += [Named(schema, pk) for pk in Swarm.objects.filter(**wanted).values_list("pk", flat=True)]
+            if archives and "pk" in wanted:
+                found += [Named(schema, pk) for pk in Archive.objects.filter(**wanted).values_list("pk", flat=True)]
+    if not found:
+        raise NoSuch(f"There is no swarm {name}{f' in the team {team}' if team else ''}.")
+    if len(found) > 1:
+        raise NoSuch(f"{len(found)} teams have a swarm {name}: name one with --team.")
+    return found[0]
