@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 
 from sessions.models import Message, Part, Session
 
-_TITLES = ("path", "command", "pattern", "file_path", "query", "name", "url")
+_TITLES = ("path", "command", "pattern", "file_path", "filePath", "query", "name", "url", "description")
 _TAGS = frozenset(
     "p br hr h1 h2 h3 h4 h5 h6 ul ol li blockquote pre code em strong del a table thead tbody tr th td".split()  # noqa: SIM905
 )

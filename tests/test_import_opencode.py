@@ -12,6 +12,7 @@ from agents.opencode.found import SourceFault
 from agents.opencode.importing import Choice, Import
 from agents.opencode.mapping import name
 from agents.opencode.report import Report
+from agents.opencode.shapes import UNFINISHED
 from sessions import history
 from sessions.models import Event, Message, Part, Session
 from tenants.models import Team
@@ -116,6 +117,26 @@ def test_a_tool_call_keeps_what_was_asked_answered_changed_and_when(team: Team, 
     assert "+print('hello world')" in edit.output
     assert edit.created_at == datetime.fromtimestamp(1795332187.431, UTC)
     assert edit.updated_at == datetime.fromtimestamp(1795332187.875, UTC)
+    assert (edit.started_at, edit.ended_at) == (edit.created_at, edit.updated_at)
+
+
+def test_who_wrote_to_the_agent_is_a_developer_or_the_agent_above_it(team: Team, tmp_path: Path) -> None:
+    for parent, author in ((None, "Developer"), ("ses_b", "")):
+        asked, answered = said("msg_a", text("Why?"), role="user"), said("msg_b", text("Because."))
+        taken(write_export(tmp_path / "a.json", session("ses_a", asked, answered, parentID=parent)))
+        assert list(Message.objects.order_by("number").values_list("author", flat=True)) == [author, ""]
+        history.remove(SUBJECT, "OpenCode")
+
+
+def test_an_answer_with_files_names_them_and_keeps_their_text(team: Team, tmp_path: Path) -> None:
+    files = [
+        {"type": "file", "mime": "image/png", "filename": "shot.png", "url": "data:image/png;base64,iVBORw0KGgo="},
+        {"type": "file", "mime": "text/plain", "url": "data:,hello%20there"},
+    ]
+    report = taken(write_tree(tmp_path, [session("ses_a", said("msg_a", tool(output="Two:", attachments=files)))]))
+    told = "Two:\n\n[attached: shot.png image/png]\n8 bytes, not imported\n\n[attached: text/plain]\nhello there"
+    assert part_of(report, "msg_a-prt_000000").output == told
+    assert report.facts()["left_out"]["contents of an attached file"]["count"] == 1
 
 
 def test_every_type_of_part_finds_its_kind_or_is_kept_as_text_and_named(team: Team, tmp_path: Path) -> None:
@@ -123,36 +144,38 @@ def test_every_type_of_part_finds_its_kind_or_is_kept_as_text_and_named(team: Te
     report = taken(write_database(tmp_path, [session("ses_a", message)]))
     parts = list(Part.objects.filter(message=name(SUBJECT, "msg_a")).order_by("index"))
     assert [part.kind for part in parts] == [
-        *("text", "reasoning", "tool", "tool", "tool", "tool", "text", "text", "text", "text"),
+        *("text", "reasoning", "tool", "tool", "tool", "tool", "text", "file", "file", "file"),
         *("patch", "text", "text", "text", "error", "text", "step", "text", "text", "error"),
     ]
     assert [part.state for part in parts if part.kind == "tool"] == ["done", "failed", "open", "open"]
     by_output = [part.output for part in parts if part.kind == "tool"]
-    assert by_output == ["x = 1\n", "no such file", "half", ""]
+    assert by_output == ["x = 1\n", "no such file", f"half\n{UNFINISHED}", UNFINISHED]
     assert parts[5].input == {"raw": '{"file'}
     texts = "\n".join(part.text for part in parts)
     for words in (
         "**Instructions**\n\nBe brief.",
-        "**File** `notes.txt` (`text/plain`)\n\n```\nhello notes\n```",
-        "**File** `shot.png` (`image/png`), 8 bytes, which are not imported",
-        "`file:///srv/sample/proj/c/b.py`",
+        "hello notes",
         "/srv/sample/proj/c/a.py\n/srv/sample/proj/c/b.py",
         "**Snapshot** `5ea`",
         "**Agent** `explore`",
         "**Subtask** for agent `general`: Look around",
         "Attempt 2 failed. APIError: too busy",
         "**Compaction**",
-        "$0.0125 · stop",
         "**OpenCode's part of type** `hologram`",
         '"colour": "green"',
         "APIError: gone",
     ):
         assert words in texts, words
     step = next(part for part in parts if part.kind == "step")
-    assert step.usage == {"input_tokens": 1100, "output_tokens": 70, "cached_tokens": 200}
+    tokens = {"input_tokens": 1100, "output_tokens": 70, "cached_tokens": 200}
+    assert (step.usage, step.text) == (tokens | {"cost_microusd": 12_500}, "stop")
+    assert [(part.input, part.output) for part in parts if part.kind == "file"] == [
+        ({"name": "notes.txt", "mime": "text/plain"}, ""),
+        ({"name": "shot.png", "mime": "image/png"}, "8 bytes, not imported"),
+        ({"name": "b.py", "mime": "text/plain"}, "file:///srv/sample/proj/c/b.py"),
+    ]
     facts = report.facts()
     assert {kind: sort["count"] for kind, sort in facts["kept_as_text"].items()} == {
-        "file": 3,
         "agent": 1,
         "compaction": 1,
         "snapshot": 1,

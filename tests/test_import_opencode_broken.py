@@ -148,7 +148,7 @@ def test_shapes_that_nobody_expects_are_kept_as_they_are(team: Team, tmp_path: P
     parts = list(Part.objects.order_by("index"))
     assert parts[1].text == '{"rich": ["text"]}'
     assert (parts[2].input, parts[2].output) == ({"input": ["a", "list"]}, '{"an": "object"}')
-    assert parts[8].usage == {"input_tokens": 0, "output_tokens": 0, "cached_tokens": 0}
+    assert parts[8].usage == {"input_tokens": 0, "output_tokens": 0, "cached_tokens": 0, "cost_microusd": None}
     assert "just words" in parts[9].text
     assert set(report.facts()["not_understood"]) == {
         "message of wizard",

@@ -219,6 +219,7 @@ def test_imported_sessions_are_listed_and_lead_to_their_transcripts(
     assert "begun 2026-11-22 07:22, last changed 2026-11-22 07:23 UTC" in head
     assert "Created hello.py, edited it and ran it" in page
     assert "data-follow" not in page
+    assert '<b>edit</b> <span class="tool-title">hello.py</span>' in page
     part = alice.get("/projects/textkit/sessions/", headers={"HX-Request": "true"}).content.decode()
     assert "<html" not in part
     assert "Scripted title" in part

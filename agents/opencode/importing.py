@@ -9,7 +9,7 @@ from django.db import DataError
 from agents.contracts import PastMessage, PastPart
 from agents.opencode import mapping
 from agents.opencode.found import Found, Store
-from agents.opencode.mapping import PROGRAM, Mapped
+from agents.opencode.mapping import PROGRAM, Mapped, Told
 from agents.opencode.report import Report
 from sessions import history
 from sessions.history import Past, Taken
@@ -81,17 +81,17 @@ class Import:
         told = mapping.session(self._subject, found)
         past = Past(told.id, self._subject, told.title, PROGRAM, told.created_at, told.updated_at, told.origin)
         is_new = is_changed = False
-        for batch in _batches(self._records(store, found.id, past)):
+        for batch in _batches(self._records(store, found.id, told)):
             taken = self._put(past, batch)
             is_new, is_changed = is_new or taken.is_new, is_changed or bool(taken)
         self.report.sessions.count(1, int(is_new), int(is_changed and not is_new))
 
-    def _records(self, store: Store, session: str, past: Past) -> Iterator[Named]:
+    def _records(self, store: Store, session: str, told: Told) -> Iterator[Named]:
         for found in store.messages(session):
             if found.fault:
                 self.report.skip(found.id, f"{found.fault}; its parts are left out, too")
                 continue
-            mapped = mapping.message(self._subject, found, past.created_at)
+            mapped = mapping.message(self._subject, found, told)
             record = cast(PastMessage, mapped.records[0])
             yield from self._noted(found, mapped)
             for each in store.parts(session, found.id):

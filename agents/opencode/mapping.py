@@ -20,7 +20,11 @@ MOST_CHARS = 1_000_000
 MOST_INPUT_CHARS = 100_000
 """Of each text in a tool's arguments."""
 SHORTENED = "middle of a long text"
+PERSON = "Developer"
+"""Who speaks to an agent in OpenCode, unless that is another agent. OpenCode keeps no names."""
 ROLES: dict[str, Literal["user", "assistant"]] = {"user": "user", "assistant": "assistant"}
+TIMED = frozenset({"tool", "reasoning"})
+"""Kinds of parts that take their time."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MS = 253_402_300_799_000
 
@@ -78,16 +82,17 @@ def session(subject: str, found: Found) -> Told:
     )
 
 
-def message(subject: str, found: Found, begun: datetime) -> Mapped:
-    """A message; and what OpenCode keeps in it that is a part here: instructions before all else."""
+def message(subject: str, found: Found, told: Told) -> Mapped:
+    """A message of a session; and what OpenCode keeps in it that is a part here: instructions before all else."""
     said = words(found.data.get("role"))
     role = ROLES.get(said)
     model = "/".join(filter(None, (words(found.data.get(key)) for key in ("providerID", "modelID"))))
     record = PastMessage(
         id=name(subject, found.id),
         role=role or "system",
+        author=PERSON if role == "user" and not told.origin["parent"] else "",
         model=model[:MODEL_CHARS],
-        created_at=_moment(created(found.data)) or begun,
+        created_at=_moment(created(found.data)) or told.created_at,
     )
     notes = [] if role else [Note(Fit.UNKNOWN, f"message of {said or 'no role'}", found.id)]
     extra = []
@@ -133,6 +138,8 @@ def _extra(record: PastMessage, subject: str, found: Found, what: str, shape: Sh
 
 
 def _record(key: UUID, message: PastMessage, shape: Shape, begun: datetime, ended: datetime) -> PastPart:
+    # What has not ended would be shown as lasting until today.
+    is_timed = shape.kind in TIMED and shape.state != "open"
     return PastPart(
         id=key,
         message=message.id,
@@ -144,6 +151,8 @@ def _record(key: UUID, message: PastMessage, shape: Shape, begun: datetime, ende
         input=_clipped(shape.input),
         output=clip(shape.output, MOST_CHARS),
         usage=shape.usage,
+        started_at=begun if is_timed else None,
+        ended_at=max(begun, ended) if is_timed else None,
         created_at=begun,
         updated_at=max(begun, ended),
     )

@@ -10,13 +10,13 @@ from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from agents.contracts import Usage
+from agents.contracts import PartKind, Usage
 from agents.opencode.found import Data
 
-Kind = Literal["text", "reasoning", "tool", "patch", "error", "step"]
 State = Literal["open", "done", "failed"]
 TOOL_STATES: Mapping[str, State] = {"pending": "open", "running": "open", "completed": "done", "error": "failed"}
 ATTACHMENT = "contents of an attached file"
+UNFINISHED = "[not finished when it was imported]"
 
 
 class Fit(StrEnum):
@@ -36,7 +36,7 @@ class Fit(StrEnum):
 class Shape:
     """What a part says, without its name and place."""
 
-    kind: Kind
+    kind: PartKind
     state: State = "done"
     text: str = ""
     tool: str = ""
@@ -96,23 +96,24 @@ def _tool(part: Data) -> Shape:
     output = words(state.get("error") if status == "failed" else state.get("output"))
     if status != "done" and not output:
         output = words(about.get("output"))
+    if status == "open":
+        output = f"{output}\n{UNFINISHED}".lstrip()
     # The answer of an edit says no more than that it worked.
     if isinstance(about.get("diff"), str) and about["diff"] not in output:
         output = f"{output}\n\n{about['diff']}".strip("\n")
     attached = [mapping(each) for each in state.get("attachments") or () if isinstance(each, dict)]
     files = [_file(each) for each in attached]
-    output = "\n\n".join([output, *(shape.text for shape in files)]).strip("\n") if files else output
+    output = "\n\n".join([output, *map(_attached, files)]).strip("\n") if files else output
     left_out = tuple(what for shape in files for what in shape.left_out)
     return Shape("tool", status, tool=words(part.get("tool")), input=given, output=output, left_out=left_out)
 
 
 def _step(part: Data) -> Shape:
-    tokens = part.get("tokens")
-    cost = part.get("cost")
+    tokens, cost = mapping(part.get("tokens")), part.get("cost")
     # OpenCode writes 0 where it knows no price.
-    price = f"${cost:.6f}".rstrip("0").rstrip(".") if isinstance(cost, int | float) and cost >= 1e-6 else ""
-    text = " · ".join(filter(None, [price, words(part.get("reason"))]))
-    return Shape("step", text=text, usage=_usage(tokens) if isinstance(tokens, dict) else None)
+    micros = round(cost * 1_000_000) if isinstance(cost, int | float) and 0 < cost < 10**9 else None
+    usage = _usage(tokens).model_copy(update={"cost_microusd": micros}) if tokens or micros else None
+    return Shape("step", text=words(part.get("reason")), usage=usage)
 
 
 def _usage(tokens: Data) -> Usage:
@@ -138,17 +139,22 @@ def _patch(part: Data) -> Shape:
 
 
 def _file(part: Data) -> Shape:
-    url, mime = words(part.get("url")), words(part.get("mime"))
-    name = words(part.get("filename"))
-    head = f"**File** {code(name or mime or 'without a name')}" + (f" ({code(mime)})" if mime and name else "")
+    url, mime, name = (words(part.get(key)) for key in ("url", "mime", "filename"))
+    about = {key: value for key, value in (("name", name), ("mime", mime)) if value}
     if not url.startswith("data:"):
-        return Shape("text", text=f"{head}: {code(url)}" if url else head)
+        return Shape("file", input=about, output=url)
     meta, _, body = url[5:].partition(",")
     raw = _decoded(body, is_base64=meta.endswith(";base64"))
     if raw is not None and (mime.startswith("text/") or mime == "application/json"):
-        return Shape("text", text=f"{head}\n\n{block(raw.decode('utf-8', 'replace'))}")
+        return Shape("file", input=about, text=raw.decode("utf-8", "replace"))
     size = f"{len(raw):,} bytes" if raw is not None else f"{len(body):,} characters that cannot be decoded"
-    return Shape("text", text=f"{head}, {size}, which are not imported", left_out=(ATTACHMENT,))
+    return Shape("file", input=about, output=f"{size}, not imported", left_out=(ATTACHMENT,))
+
+
+def _attached(shape: Shape) -> str:
+    """A file in the answer of a tool, in words."""
+    names = " ".join(f"{value}" for value in shape.input.values())
+    return f"[attached: {names}]\n{shape.text or shape.output}"
 
 
 def _decoded(body: str, *, is_base64: bool) -> bytes | None:
@@ -210,8 +216,8 @@ RULES: Mapping[str, Rule] = {
     "step-finish": Rule(_step),
     "step-start": Rule(None, Fit.LEFT_OUT),
     "patch": Rule(_patch),
+    "file": Rule(_file),
     "retry": Rule(_retry),
-    "file": Rule(_file, Fit.AS_TEXT),
     "subtask": Rule(_subtask, Fit.AS_TEXT),
     "agent": Rule(_agent, Fit.AS_TEXT),
     "compaction": Rule(_compaction, Fit.AS_TEXT),

@@ -88,6 +88,7 @@ const changed = (change) => {
     if (hears(el, change) && !(isShown && "streamed" in el.dataset)) soon(el, refresh);
   }
   if (change.owed) owed.add(change.topic);
+  if (change.kind === "session.imported") return catchUpTranscripts(); // it tells of many parts at once
   if (isShown) return change.swaps.forEach((one) => swap(change.topic, one));
   feedsOf(change.topic).forEach((list) => soon(list, fetchFeed));
   if (change.kind === "part.recorded") refreshPart(change.topic, change.part);
