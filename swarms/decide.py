@@ -93,6 +93,25 @@ class Snapshot:
         return self.count(*NODE_WAITING, *NODE_LIVE) > 0
 
 
+_NODES = ("nodes", "counts")
+_LANDING = ("landing_needs_approval", "landing_approval", "landing_check")
+LOOKS_AT: Mapping[str, tuple[str, ...]] = {
+    SwarmState.PROPOSED: ("plan", "plan_needs_approval", "plan_approval", "plan_because", "no_room"),
+    SwarmState.RUNNING: (*_NODES, "is_replanning"),
+    SwarmState.PAUSED: _NODES,
+    SwarmState.DRAINING: _NODES,
+    SwarmState.INTEGRATING: ("integration_check",),
+    SwarmState.LANDING: _LANDING,
+    SwarmState.CANCELLING: (*_NODES, "live_executions"),
+    SwarmState.FAILING: (*_NODES, "live_executions", "undoable", "standing"),
+    SwarmState.SUCCEEDED: ("rollback_approval",),
+    SwarmState.FAILED: ("rollback_approval",),
+    SwarmState.ROLLING_BACK: (*_NODES, "takes_back", "integration_check", *_LANDING),
+    SwarmState.ROLLBACK_PAUSED: _NODES,
+}
+"""What of a snapshot, beside its state and why it is in it, the decision looks at: nothing else needs to be read."""
+
+
 def decide(swarm: Snapshot) -> list[Action]:
     """All actions that follow from the snapshot; none when the swarm waits for something outside."""
     match swarm.state:
@@ -139,7 +158,8 @@ def _running(swarm: Snapshot) -> list[Action]:
     if swarm.state == SwarmState.DRAINING and swarm.count(*NODE_WAITING):
         return [EndWaiting("the swarm is drained: what has not started is left out", NodeState.SKIPPED)]
     if swarm.counts and not swarm.has_open_nodes:
-        return [] if swarm.is_replanning else _all_ended(swarm)
+        waits = swarm.state == SwarmState.RUNNING and swarm.is_replanning
+        return [] if waits else _all_ended(swarm)
     free = tuple(
         node.key
         for node in swarm.nodes
@@ -210,14 +230,15 @@ def _stopping(swarm: Snapshot) -> list[Action]:
         return [EndWaiting(f"the swarm is {swarm.state}", NodeState.CANCELLED)]
     if swarm.count(*NODE_LIVE) or swarm.live_executions:
         return []
-    if swarm.state == SwarmState.FAILING and swarm.undoable and not swarm.standing:
+    standing = swarm.standing if swarm.state == SwarmState.FAILING else None
+    if swarm.state == SwarmState.FAILING and swarm.undoable and not standing:
         asked = [n.key for n in swarm.nodes if (n.state, n.on_failure) == (NodeState.FAILED, OnFailure.ROLLBACK)]
         if asked:
             return [RollBack(f"the failure of {', '.join(asked)} means that what succeeded is undone")]
     to = SwarmState.CANCELLED if swarm.state == SwarmState.CANCELLING else SwarmState.FAILED
     # What made it stop is worth more than that it has stopped.
     why = swarm.because or "all work has stopped"
-    return [MoveSwarm(f"{why}; {swarm.standing}" if swarm.standing else why, to)]
+    return [MoveSwarm(f"{why}; {standing}" if standing else why, to)]
 
 
 def _rolling_back(swarm: Snapshot) -> list[Action]:

@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import timedelta
 from itertools import product
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swarms.actions import (
@@ -23,10 +23,11 @@ from swarms.actions import (
     RejectPlan,
     Release,
 )
-from swarms.decide import NodeView, Snapshot, decide
+from swarms.decide import LOOKS_AT, NodeView, Snapshot, decide
 from swarms.reasons import Again, GiveUp, after_failure
 from swarms.release import FAN_IN, ON_FAILURE, SWARM_STOPS
-from swarms.states import NODE_ENDED, SWARM_MOVES
+from swarms.states import NODE_ENDED, SWARM_MOVES, ApprovalState, CheckRunState, NodeState, PlanState
+from swarms.undo import Standing
 from tests.world import LAST, Vertex, World
 
 
@@ -220,3 +221,44 @@ def test_failures_are_tried_again_and_then_given_up() -> None:
     assert isinstance(poison, GiveUp)
     assert "poison" in poison.why
     assert isinstance(ask("sandbox_missing"), GiveUp)
+
+
+NODE_VIEWS = st.builds(
+    NodeView,
+    key=st.sampled_from("abc"),
+    state=st.sampled_from([*NodeState]),
+    on_failure=st.sampled_from(ON_FAILURE),
+    parents=st.integers(0, 2),
+    risky=st.booleans(),
+    approval=st.sampled_from(["", *ApprovalState]),
+    is_undo=st.booleans(),
+)
+SNAPSHOTS = st.builds(
+    Snapshot,
+    state=st.sampled_from([*SWARM_MOVES]),
+    nodes=st.lists(NODE_VIEWS, max_size=3).map(tuple),
+    counts=st.dictionaries(st.sampled_from([*NodeState]), st.integers(0, 2)),
+    live_executions=st.integers(0, 1),
+    integration_check=st.sampled_from(["", *CheckRunState]),
+    plan=st.sampled_from(["", *PlanState]),
+    plan_needs_approval=st.booleans(),
+    plan_approval=st.sampled_from(["", *ApprovalState]),
+    plan_because=st.sampled_from(["", "said"]),
+    no_room=st.sampled_from(["", "full"]),
+    is_replanning=st.booleans(),
+    landing_needs_approval=st.booleans(),
+    landing_approval=st.sampled_from(["", *ApprovalState]),
+    landing_check=st.sampled_from(["", *CheckRunState]),
+    undoable=st.integers(0, 1),
+    standing=st.none() | st.builds(Standing),
+    rollback_approval=st.sampled_from(["", *ApprovalState]),
+    takes_back=st.booleans(),
+)
+
+
+@settings(max_examples=2000)
+@given(SNAPSHOTS)
+def test_a_decision_looks_only_at_what_is_read_for_it(whole: Snapshot) -> None:
+    looks = {"state", "because", *LOOKS_AT.get(whole.state, ())}
+    read = Snapshot(**{field.name: getattr(whole, field.name) for field in fields(Snapshot) if field.name in looks})
+    assert decide(read) == decide(whole)
