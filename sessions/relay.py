@@ -31,7 +31,7 @@ logger = structlog.get_logger(__name__)
 BATCH = 500
 STREAM_LENGTH = 10_000
 """Events that a team's stream keeps, roughly; who missed more replays from Postgres."""
-ROUND_SECONDS = 0.01
+ROUND_SECONDS = 0.02
 """Rounds follow each other so fast at most: who publishes one event at a time costs one round for several of them."""
 POLL_SECONDS = 0.25
 PAUSE_SECONDS = 1.0

@@ -9,7 +9,7 @@ from swarms.states import NODE_ENDED, SWARM_AT_WORK, SWARM_STARTS
 MOST_MOVES = 100
 """Moves that one event tells of."""
 BY_INDEX = """SET plan_cache_mode TO force_generic_plan SET enable_seqscan TO off SET enable_bitmapscan TO off
-  SET enable_hashjoin TO off SET enable_mergejoin TO off"""
+  SET enable_hashjoin TO off SET enable_mergejoin TO off SET jit TO off"""
 """Each statement touches a few rows by key. One plan for all calls, through indexes, whatever statistics say: a plan
 that was made while a table was small would read all of it later."""
 LANES = {"noop": "control", "revert": "git"}
