@@ -12,7 +12,7 @@ from django.conf import settings
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from agents import runners
-from agents.contracts.link import Accepted, Assign, Ended, FromRunner, Heartbeat, Hello, Order, Verdicts, Welcome
+from agents.contracts.link import Accepted, Assign, Ended, FromRunner, Heartbeat, Hello, Hurry, Order, Verdicts, Welcome
 from agents.leases import STALE
 from tenants.hints import capacity_freed
 
@@ -90,11 +90,14 @@ class RunnerConsumer(AsyncWebsocketConsumer):
             await asyncio.sleep(LOOK_SECONDS)
 
     async def placed(self, event: dict[str, Any]) -> None:
-        """Something was placed on this runner: give it. Something must stop: say so before the next heartbeat."""
+        """Something was placed on this runner: give it. Something must stop, or was said to an agent: do not wait for
+        the next heartbeat."""
         orders = {UUID(one): Order(verdict="cancel") for one in event.get("cancel", ())}
         orders |= {UUID(one): STALE for one in event.get("stale", ())}
         if orders:
             await self._say(Verdicts(executions=orders))
+        if event.get("is_said"):
+            await self._say(Hurry())
         for assignment in await self._ask(runners.pending, self.runner, self.channel_name):
             await self._say(Assign(assignment=assignment))
 

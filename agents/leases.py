@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.models.functions import Now
 
+from agents import steering
 from agents.budgets import LEFT
 from agents.contracts import Assignment
 from agents.contracts.link import Beat, Order
@@ -70,7 +71,8 @@ FROM live LEFT JOIN kept USING (id)
 
 
 def heartbeats(live: Iterable[Beat]) -> dict[UUID, Order]:
-    """Keep the leases of this team's executions, in one statement. What is to be done with each.
+    """Keep the leases of this team's executions, in one statement. What is to be done with each, and what people say
+    to their agents.
 
     The database's clock decides. One that is locked (its outcome is just coming in) is left alone until the next beat.
     """
@@ -84,10 +86,17 @@ def heartbeats(live: Iterable[Beat]) -> dict[UUID, Order]:
     with connection.cursor() as cursor:
         cursor.execute(_BEAT, words)
         found = cursor.fetchall()
+    steering.took({one.execution: one.taken for one in beats if one.taken})
+    said = steering.waiting([execution for execution, *_ in found])
     tokens.renew(*(token_subject(execution) for execution, _, _, _, kept in found if kept))
     paused = settlement().paused({swarm for _, swarm, _, _, _ in found})
     orders = {
-        execution: Order(verdict="cancel" if asked else "continue", pause=swarm in paused, budget_left=money)
+        execution: Order(
+            verdict="cancel" if asked else "continue",
+            pause=swarm in paused,
+            budget_left=money,
+            steer=said.get(execution, ()),
+        )
         for execution, swarm, asked, money, _ in found
     }
     return {one.execution: orders.get(one.execution, STALE) for one in beats}

@@ -94,6 +94,33 @@ class Execution(models.Model):
         return self.state in LIVE
 
 
+class Steer(models.Model):
+    """What a person says to an agent at work: see agents.contracts.link.Steer."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, help_text="May be made by the page: sent twice, it is one.")
+    execution = models.ForeignKey(Execution, models.CASCADE, related_name="steers")
+    kind = models.CharField(max_length=12, help_text="message, interrupt or answer")
+    text = models.TextField(blank=True)
+    question = models.UUIDField(null=True, blank=True, help_text="Of an answer: the part that asks.")
+    by = models.UUIDField(help_text="The user.")
+    name = models.CharField(max_length=120, help_text="The user's name.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    taken_at = models.DateTimeField(null=True, blank=True, help_text="When the agent had it.")
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["question"], name="one_answer_to_a_question"),
+            models.CheckConstraint(
+                condition=Q(kind="answer", question__isnull=False)
+                | Q(kind__in=["message", "interrupt"], question__isnull=True),
+                name="steer_answers_a_question",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.name}"
+
+
 class Budget(models.Model):
     """How much may be spent on a subject (team, project, swarm or node): the database keeps the hard line."""
 

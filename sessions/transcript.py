@@ -13,14 +13,13 @@ from django.utils import timezone
 
 from sessions import deltas, storable
 from sessions.events import acting, publish, publish_all
+from sessions.facts import message_fact, part_fact, question_fact, topic_of
 from sessions.models import Message, Part, Session
 from tenants.context import current_schema
 
-OPEN, FAILED = "open", "failed"
-TITLE_LENGTH = 120
+OPEN, DONE, FAILED = "open", "done", "failed"
 MOST_TOKENS = 10**9
 _GROWS = ["kind", "state", "text", "tool", "input", "output", "usage", "started_at", "ended_at", "updated_at"]
-_TITLES = ("path", "command", "pattern", "query", "name", "summary")
 
 
 class Record(Protocol):
@@ -84,7 +83,7 @@ def record(session: Session, records: Sequence[Record]) -> int:
     """Add what an agent did to its transcript, inside the team's schema. Returns how many records were taken.
 
     Sending the same again changes nothing. A part only ever grows: a finished one is never open again.
-    New messages and parts are announced on `session:<uuid>`, what the agent does on the session's subject.
+    New messages and parts are announced on `session:<uuid>`, what the agent does or asks on the session's subject.
     Raises RecordFault when a record names what is not this session's, SessionOver.
     """
     batch = Batch.of(records)
@@ -92,12 +91,13 @@ def record(session: Session, records: Sequence[Record]) -> int:
         # The subject's row is locked before the session's, as whoever ends a session does.
         if batch.doing is not None:
             _do(session, batch.doing)
+        _ask(session, batch.parts)
         row = Session.objects.select_for_update(no_key=True).get(pk=session.pk)
         if row.ended_at is not None:
             raise SessionOver(str(row.pk))
         written = write(row, batch)
         pieces = _pieces(row, batch.deltas)
-        publish_all(_topic(row), [*map(_message_fact, written.messages), *map(_part_fact, written.moved)])
+        publish_all(topic_of(row), [*map(message_fact, written.messages), *map(part_fact, written.moved)])
         if pieces:
             schema = current_schema()
             transaction.on_commit(lambda: deltas.push(schema, row.pk, pieces))
@@ -123,12 +123,8 @@ def close(session: Session) -> None:
         Part.objects.filter(pk__in=[part.pk for part in left]).update(state=FAILED, updated_at=timezone.now())
         for part in left:
             part.state = FAILED
-        publish_all(_topic(row), [_part_fact(part) for part in left])
+        publish_all(topic_of(row), [part_fact(part) for part in left])
         Session.objects.filter(pk=row.pk).update(ended_at=timezone.now(), doing="")
-
-
-def _topic(session: Session) -> str:
-    return f"session:{session.pk}"
 
 
 def _do(session: Session, text: str) -> None:
@@ -138,6 +134,13 @@ def _do(session: Session, text: str) -> None:
         return
     publish(session.subject, "agent.doing", agent=session.agent, session=str(session.pk), text=line)
     Session.objects.filter(pk=session.pk, ended_at=None).update(doing=line)
+
+
+def _ask(session: Session, records: Sequence[Any]) -> None:
+    asked = {record.id: record for record in records if record.kind == "question" and record.state == OPEN}
+    if asked:
+        known = set(Part.objects.filter(pk__in=asked).values_list("pk", flat=True))
+        publish_all(session.subject, [question_fact(session, one) for pk, one in asked.items() if pk not in known])
 
 
 def _write_messages(session: Session, records: Sequence[Any]) -> list[Message]:
@@ -197,6 +200,8 @@ def heavier(records: Sequence[Any]) -> tuple[dict[UUID, Part], dict[UUID, Part]]
         if known is not None and (known.message_id, known.index) != (r.message, r.index):
             raise RecordFault(f"part {r.id} is already at another place")
         offered = _part(r)
+        if known is not None and known.kind == "question" and known.state != OPEN:
+            continue  # a person has answered it, or it was given up: whichever came first
         if known is None or weight(offered) > weight(known):
             after[r.id] = offered
     return before, after
@@ -265,28 +270,6 @@ def _tokens(part: Part | None, name: str) -> int:
     if part is None or part.kind != "step" or not part.usage:
         return 0
     return min(max(int(part.usage.get(name, 0)), 0), MOST_TOKENS)
-
-
-def _message_fact(message: Message) -> tuple[str, dict[str, Any]]:
-    return "message.recorded", {"message": str(message.pk), "role": message.role}
-
-
-def _part_fact(part: Part) -> tuple[str, dict[str, Any]]:
-    return "part.recorded", {
-        "part": str(part.pk),
-        "message": str(part.message_id),
-        "kind": part.kind,
-        "state": part.state,
-        "tool": part.tool,
-        "title": _title(part.input),
-    }
-
-
-def _title(given: dict[str, Any]) -> str:
-    for name in _TITLES:
-        if isinstance(given.get(name), str) and given[name].strip():
-            return given[name].strip().splitlines()[0][:TITLE_LENGTH]
-    return ""
 
 
 def _pieces(session: Session, records: Sequence[Any]) -> list[deltas.Piece]:

@@ -8,6 +8,7 @@ from swarms.states import NODE_LIVE
 
 Payload = dict[str, Any]
 _ENGINE = Look("queued", "settings", "")
+_PERSON = Look("running", "message-square", "")
 _NODE_MOVES = ("ready", "awaiting_approval", "verifying", "merging", "succeeded", "failed", "skipped", "cancelled")
 _NAMED = 4
 """Nodes that one line names; of more it tells how many."""
@@ -38,6 +39,7 @@ KINDS = (
     *("node.moved", "nodes.moved", "node.merged", "attempt.started", "attempt.moved"),
     *("checks.finished", "merge.conflicted"),
     *("approval.asked", "approval.decided", "decision.made", "budget.set"),
+    *("question.asked", "session.steered"),
 )
 """The kinds that a feed tells of."""
 
@@ -153,6 +155,12 @@ def _plan_or_gate(kind: str, facts: Payload) -> Sentence | None:
         case "swarm.landed":
             why = "" if facts["pushed"] == "pushed" else facts["pushed"]
             return Sentence(f"Landed on {facts['branch']} as {facts['commit'][:10]}", why, look("swarm", "succeeded"))
+        case "question.asked":
+            return Sentence(
+                f"{facts['agent']} asks: {facts['text']}", " · ".join(facts["options"]), look("question", "open")
+            )
+        case "session.steered":
+            return _steered(facts)
         case "approval.asked":
             return Sentence(f"Approval needed: {facts['title']}", "", look("approval", "pending"), facts["node"])
         case "approval.decided":
@@ -160,3 +168,14 @@ def _plan_or_gate(kind: str, facts: Payload) -> Sentence | None:
             text = f"{facts['verdict'].capitalize()} by {who}: {facts['title']}"
             return Sentence(text, facts["because"], look("approval", facts["verdict"]))
     return None
+
+
+_STEERED = {
+    "message": "{by} to {agent}",
+    "interrupt": "{by} interrupted {agent}",
+    "answer": "{by} answered {agent}",
+}
+
+
+def _steered(facts: Payload) -> Sentence:
+    return Sentence(_STEERED[facts["kind"]].format_map(facts), facts["text"], _PERSON)

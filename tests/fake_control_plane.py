@@ -28,7 +28,19 @@ from agents.contracts import (
     RecordBatch,
     Repository,
 )
-from agents.contracts.link import Accepted, Assign, Beat, Ended, FromRunner, Heartbeat, Hello, Order, Verdicts, Welcome
+from agents.contracts.link import (
+    Accepted,
+    Assign,
+    Beat,
+    Ended,
+    FromRunner,
+    Heartbeat,
+    Hello,
+    Hurry,
+    Order,
+    Verdicts,
+    Welcome,
+)
 
 RUNNER_TOKEN = "wg_runner_token"
 FILES = {
@@ -132,6 +144,12 @@ class FakeControlPlane:
         assert self._loop is not None
         assert self._send is not None
         message = Assign(assignment=assignment).model_dump_json()
+        asyncio.run_coroutine_threadsafe(self._send({"type": "websocket.send", "text": message}), self._loop).result(10)
+
+    def hurry(self) -> None:
+        """Asks the runner for a heartbeat."""
+        assert self._loop is not None
+        message = Hurry().model_dump_json()
         asyncio.run_coroutine_threadsafe(self._send({"type": "websocket.send", "text": message}), self._loop).result(10)
 
     def hang_up(self) -> None:

@@ -36,6 +36,8 @@ class Beat(Frozen):
     fence: UUID
     progress: int = 0
     """Counts up with everything the agent does; a stall is seen by it."""
+    taken: tuple[UUID, ...] = ()
+    """Of the words that came with orders, those that the agent has taken."""
 
 
 class Heartbeat(Frozen):
@@ -70,6 +72,21 @@ Verdict = Literal["continue", "cancel", "stale"]
 """cancel: stop and report a FailureOutcome(cancelled); stale: the lease is gone, stop and stay silent."""
 
 
+SteerKind = Literal["message", "interrupt", "answer"]
+
+
+class Steer(Frozen):
+    """What a person says to an agent at work. It comes with every order until the runner says that it is taken."""
+
+    id: UUID
+    kind: SteerKind
+    """interrupt: stop what you are doing, then hear; answer: to the question of that part."""
+    text: str = ""
+    by: str
+    """The person's name."""
+    question: UUID | None = None
+
+
 class Order(Frozen):
     """What to do with an execution; with `continue`, also what who carries it out should know."""
 
@@ -78,6 +95,8 @@ class Order(Frozen):
     """Its swarm is paused: nothing new starts, what runs goes on to its end."""
     budget_left: int | None = None
     """Millionths of a dollar that it may still spend, on the tightest of its budgets; None: no limit."""
+    steer: tuple[Steer, ...] = ()
+    """What people say to its agent, as they said it."""
 
 
 class Verdicts(Frozen):
@@ -87,4 +106,10 @@ class Verdicts(Frozen):
     executions: dict[UUID, Order]
 
 
-ToRunner = Annotated[Welcome | Assign | Verdicts, Field(discriminator="type")]
+class Hurry(Frozen):
+    """Send a heartbeat at once: its answer has something new."""
+
+    type: Literal["hurry"] = "hurry"
+
+
+ToRunner = Annotated[Welcome | Assign | Verdicts | Hurry, Field(discriminator="type")]

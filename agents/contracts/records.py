@@ -7,7 +7,6 @@ from pydantic import AwareDatetime, Field
 
 from agents.contracts.assignment import Frozen
 
-
 PartKind = Literal["text", "reasoning", "tool", "file", "patch", "question", "step", "error"]
 """What a part is. A file has its name and type in `input` (name, mime), its contents in `text`; a question its options
 in `input`, and in `output` the answer."""

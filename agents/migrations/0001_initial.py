@@ -212,6 +212,46 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name="Steer",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=tenants.ids.uuid7,
+                        help_text="May be made by the page: sent twice, it is one.",
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("kind", models.CharField(help_text="message, interrupt or answer", max_length=12)),
+                ("text", models.TextField(blank=True)),
+                ("question", models.UUIDField(blank=True, help_text="Of an answer: the part that asks.", null=True)),
+                ("by", models.UUIDField(help_text="The user.")),
+                ("name", models.CharField(help_text="The user's name.", max_length=120)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("taken_at", models.DateTimeField(blank=True, help_text="When the agent had it.", null=True)),
+                (
+                    "execution",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="steers", to="agents.execution"
+                    ),
+                ),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("question",), name="one_answer_to_a_question"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("kind", "answer"), ("question__isnull", False)),
+                            models.Q(("kind__in", ["message", "interrupt"]), ("question__isnull", True)),
+                            _connector="OR",
+                        ),
+                        name="steer_answers_a_question",
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="ModelPrice",
             fields=[
                 ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),

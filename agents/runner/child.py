@@ -10,10 +10,12 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import structlog
 
 from agents.contracts import Assignment, FailureOutcome, FailureReason, Outcome
+from agents.contracts.link import Steer
 from agents.runner.entry import STOP_MESSAGES
 from agents.runner.processes import kill_tree
 from agents.runner.reports import Faults, Reports, Stale
@@ -21,6 +23,7 @@ from agents.runner.sandbox import Sandbox, SandboxMissing
 from agents.runner.workspace import WorkspaceError
 from agents.runtimes import runtime_of
 from agents.runtimes.context import Context, Told
+from agents.runtimes.inbox import Inbox
 from tenants.logs import bind, configure
 
 log = structlog.get_logger(__name__)
@@ -31,8 +34,8 @@ PROGRESS_SECONDS = 0.25
 def main(text: str, folder: Path, sandbox: Sandbox, log_format: str, control: Connection, errors: Connection) -> None:
     """Body of the process: carries out the assignment given as JSON.
 
-    Over `control` it sends ("progress", n), ("next", assignment) when it was given that to pass on, and at the end
-    ("ended",); it takes ("stop", reason) and ("told", pause, budget_left).
+    Over `control` it sends ("progress", n), ("taken", id) of words that its agent has, ("next", assignment) when it was
+    given that to pass on, and at the end ("ended",); it takes ("stop", reason) and ("told", pause, budget_left, words).
     `errors` becomes its standard error.
     """
     os.setsid()
@@ -55,7 +58,7 @@ def main(text: str, folder: Path, sandbox: Sandbox, log_format: str, control: Co
 async def _carry_out(assignment: Assignment, folder: Path, sandbox: Sandbox, control: Connection) -> None:
     loop = asyncio.get_running_loop()
     stopping: asyncio.Future[FailureReason] = loop.create_future()
-    told = Told()
+    told = Told(inbox=Inbox(_taken(control)))
     thread = threading.Thread(target=_obey, args=(control, loop, stopping, told), daemon=True)
     thread.start()
     reports = Reports(assignment, _progress(control), lambda follows: control.send(("next", follows.model_dump_json())))
@@ -138,6 +141,16 @@ def _progress(control: Connection) -> Callable[[int], None]:
     return tell
 
 
+def _taken(control: Connection) -> Callable[[UUID], None]:
+    """Tells the runner that the agent has what somebody said."""
+
+    def tell(steer: UUID) -> None:
+        with suppress(OSError):  # the runner is gone, and so are we in a moment
+            control.send(("taken", str(steer)))
+
+    return tell
+
+
 def _obey(
     control: Connection, loop: asyncio.AbstractEventLoop, stopping: asyncio.Future[FailureReason], told: Told
 ) -> None:
@@ -152,7 +165,9 @@ def _obey(
             match control.recv():
                 case ("stop", str(reason)):
                     loop.call_soon_threadsafe(stop, FailureReason(reason))
-                case ("told", bool(pause), budget_left):
+                case ("told", bool(pause), budget_left, list(steers)):
                     told.pause, told.budget_left = pause, budget_left
+                    for text in steers:
+                        loop.call_soon_threadsafe(told.inbox.put, Steer.model_validate_json(text))
     except (EOFError, OSError):
         kill_tree(os.getpid())

@@ -10,6 +10,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
+from uuid import UUID
 
 from agents.contracts import Assignment, FailureOutcome, FailureReason
 from agents.contracts.link import Order
@@ -24,11 +25,21 @@ ERROR_LINES = 20
 class Execution:
     """An assignment and the process that carries it out."""
 
-    def __init__(self, assignment: Assignment, folder: Path, on_next: Callable[[Assignment], None]) -> None:
-        """`on_next` takes what the runner shall do after this, which the child was given with its answer."""
+    def __init__(
+        self,
+        assignment: Assignment,
+        folder: Path,
+        on_next: Callable[[Assignment], None],
+        on_taken: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_next` takes what the runner shall do after this, which the child was given with its answer; `on_taken`
+        is called when the agent has taken what somebody said to it."""
         self.assignment = assignment
         self.folder = folder
         self._on_next = on_next
+        self._on_taken = on_taken
+        self.taken: set[UUID] = set()
+        """Words that the agent has, and that the control plane does not know of yet."""
         self.progress = 0
         self.killed = False
         """It was ended without regard to its outcome."""
@@ -64,7 +75,7 @@ class Execution:
         elif self._reason is not None:
             self._say("stop", self._reason.value)
         elif self._order is not None:
-            self._say("told", self._order.pause, self._order.budget_left)
+            self._tell(self._order)
 
     def stop(self, reason: FailureReason) -> None:
         """Asks the child to stop and to report why; after a while it is killed."""
@@ -75,9 +86,10 @@ class Execution:
 
     def tell(self, order: Order) -> None:
         """Passes on what the child should know, when it is something new."""
+        self.taken &= {steer.id for steer in order.steer}
         if order != self._order:
             self._order = order
-            self._say("told", order.pause, order.budget_left)
+            self._tell(order)
 
     def kill(self) -> None:
         """Ends the child at once; nobody wants its outcome."""
@@ -96,6 +108,9 @@ class Execution:
             message=f"The agent's process died without a word (exit code {code}).",
             detail="\n".join(self._errors),
         )
+
+    def _tell(self, order: Order) -> None:
+        self._say("told", order.pause, order.budget_left, [steer.model_dump_json() for steer in order.steer])
 
     def _say(self, *words: object) -> None:
         if self._control is not None and not self._control.closed:
@@ -116,6 +131,9 @@ class Execution:
             match control.recv():
                 case ("progress", int(count)):
                     self.progress = count
+                case ("taken", str(steer)):
+                    self.taken.add(UUID(steer))
+                    self._on_taken()
                 case ("next", str(text)):
                     self._on_next(Assignment.model_validate_json(text))
                 case ("ended",):

@@ -10,7 +10,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from agents.contracts.assignment import Frozen
-from agents.contracts.link import Assign, Heartbeat, Hello, ToRunner, Verdicts, Welcome
+from agents.contracts.link import Assign, Hello, Hurry, ToRunner, Verdicts, Welcome
 from agents.runner.pool import Pool
 from agents.runner.sandbox import Sandbox
 from agents.runner.settings import RunnerSettings
@@ -89,6 +89,8 @@ class Link:
                     log.info("linked to the control plane", url=self._settings.url, runner=str(message.runner))
                     self._connection = connection
                     beating = beating or asyncio.create_task(self._beat(message.heartbeat_seconds))
+                elif isinstance(message, Hurry):
+                    await self.pool.beat()
                 else:
                     self._follow(message)
         finally:
@@ -104,5 +106,5 @@ class Link:
 
     async def _beat(self, seconds: float) -> None:
         while True:
-            await self.send(Heartbeat(executions=self.pool.beats()))
+            await self.pool.beat()
             await asyncio.sleep(min(seconds, self.pool.heartbeat_seconds))

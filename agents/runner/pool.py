@@ -11,7 +11,7 @@ import structlog
 
 from agents.contracts import Assignment, FailureOutcome, FailureReason
 from agents.contracts.assignment import Frozen
-from agents.contracts.link import Accepted, Beat, Ended, Order
+from agents.contracts.link import Accepted, Beat, Ended, Heartbeat, Order
 from agents.runner.entry import PRELOAD
 from agents.runner.execution import Execution
 from agents.runner.reports import Faults, Refused, Reports, Stale
@@ -63,10 +63,19 @@ class Pool:
     def beats(self) -> tuple[Beat, ...]:
         """What the heartbeat says about each execution."""
         begun = tuple(
-            Beat(execution=one.assignment.execution, fence=one.assignment.fence, progress=one.progress)
+            Beat(
+                execution=one.assignment.execution,
+                fence=one.assignment.fence,
+                progress=one.progress,
+                taken=tuple(one.taken),
+            )
             for one in self._executions.values()
         )
         return begun + tuple(Beat(execution=one.execution, fence=one.fence) for one in self._waiting.values())
+
+    async def beat(self) -> None:
+        """A heartbeat now."""
+        await self._send(Heartbeat(executions=self.beats()))
 
     def take(self, assignment: Assignment) -> None:
         """Begins with an assignment, in the background; one that it holds already is only confirmed."""
@@ -115,7 +124,8 @@ class Pool:
         finally:
             del self._waiting[assignment.execution]
         try:
-            one = Execution(assignment, self._folder / str(assignment.execution), self.take)
+            folder = self._folder / str(assignment.execution)
+            one = Execution(assignment, folder, self.take, lambda: self._spawn(self.beat()))
             one.killed = self._closing
             self._executions[assignment.execution] = one
             await self._carry(one)

@@ -1,25 +1,21 @@
 """The built-in runtime: an agent of ours, on any OpenAI-compatible model, with tools in the workspace."""
 
+import asyncio
 import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import structlog
 from openai import AsyncOpenAI
 from pydantic import BaseModel, Field
-from pydantic_ai import Agent, ModelRetry, RunContext, Tool, UsageLimits
+from pydantic_ai import Agent, ModelRetry, RunContext, Tool
 from pydantic_ai.exceptions import (
     ModelAPIError,
-    ModelConnectionError,
     ModelHTTPError,
     UnexpectedModelBehavior,
     UsageLimitExceeded,
 )
-from pydantic_ai.messages import ModelMessage, ModelRequest
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
-from pydantic_ai.run import AgentRun
-from pydantic_ai.usage import RunUsage
 
 from agents.contracts import (
     Assignment,
@@ -35,19 +31,24 @@ from agents.contracts import (
 from agents.runner.reports import Faults
 from agents.runner.workspace import Workspace
 from agents.runtimes.context import Context
+from agents.runtimes.conversation import MODEL_CALLS, Conversation
+from agents.runtimes.inbox import as_heard
 from agents.runtimes.prompts import instructions
 from agents.runtimes.recording import Transcript, listed
-from agents.runtimes.tools import READING, WRITING, Desk, Function, run_command
+from agents.runtimes.tools import READING, WRITING, Desk, Function, ask_person, run_command
 from agents.runtimes.watch import Watch
 from tenants.faults import crash_point
 
-log = structlog.get_logger(__name__)
-
-MODEL_CALLS = 60
 ROUNDS = 3
 """How often an answer that breaks its contract goes back to the agent."""
-RECONNECTS = 5
+LAST_WORDS = 2
+"""How often an agent that has finished goes on because somebody said something meanwhile."""
 HTTP_RETRIES = 8
+ASK_SECONDS = 900.0
+"""How long an agent waits for the answer to its question."""
+ALIVE_SECONDS = 60.0
+"""Who waits for a person is no stall: so often it says so."""
+NO_ANSWER = "Nobody answered. Decide by yourself, take the way that is easiest to take back, and say so in the end."
 _AWAY = frozenset({429, 502, 503, 504, 529})
 FINAL = "final_result"
 
@@ -81,13 +82,17 @@ class Run:
     context: Context
     workspace: Workspace
     transcript: Transcript
-    watch: Watch
     last_answer: str = ""
+    last_words: int = 0
     faults: tuple[str, ...] = ()
     outcome: Outcome | None = None
 
     async def deliver(self, answer: Answer) -> None:
-        """Reports the agent's answer. Raises ModelRetry with the faults that the control plane found."""
+        """Reports the agent's answer. Raises ModelRetry with the faults that the control plane found, or with what
+        somebody said meanwhile."""
+        if self.last_words < LAST_WORDS and (heard := as_heard(self.context.told.inbox.take())):
+            self.last_words += 1
+            raise ModelRetry(f"Before you finish: {heard}")
         self.last_answer = answer.model_dump_json(indent=1)
         outcome = await self._outcome(answer)
         self.transcript.settle(FINAL, why="Not run: the agent had finished.")
@@ -97,6 +102,28 @@ class Run:
             self.faults = tuple(error.faults)
             raise ModelRetry(f"This breaks the contract:\n{listed(error.faults)}\nMend all of it.") from error
         self.outcome = outcome
+
+    async def ask(self, question: str, options: list[str]) -> str:
+        """Asks the people of the team; what they answer, or that nobody did."""
+        part = self.transcript.note("question", state="open", text=question, input={"options": options})
+        alive = asyncio.create_task(self._wait_aloud(question))
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                answer = await self.context.told.inbox.answer(part.id)
+        except TimeoutError:
+            self.transcript.put(part, state="failed", output=NO_ANSWER)
+            return NO_ANSWER
+        except asyncio.CancelledError:
+            self.transcript.put(part, state="failed", output="It was interrupted.")
+            raise
+        finally:
+            alive.cancel()
+        return f"{answer.by} answers: {answer.text}"
+
+    async def _wait_aloud(self, question: str) -> None:
+        while True:
+            self.transcript.doing(f"waits for an answer: {question}")
+            await asyncio.sleep(ALIVE_SECONDS)
 
     async def _outcome(self, answer: Answer) -> Outcome:
         if isinstance(answer, PlanProposal):
@@ -127,69 +154,27 @@ async def run(assignment: Assignment, context: Context) -> Outcome:
     transcript.say("system", instructions(assignment.role))
     transcript.say("user", assignment.briefing)
     transcript.doing("thinking")
-    work = Run(assignment, context, workspace, transcript, Watch(context.told))
-    desk = Desk(workspace.work, context.confined(assignment, workspace), work.deliver)
+    work = Run(assignment, context, workspace, transcript)
+    desk = Desk(workspace.work, context.confined(assignment, workspace), work.deliver, work.ask)
     access = assignment.model
     client = AsyncOpenAI(base_url=access.base_url, api_key=assignment.token, max_retries=HTTP_RETRIES)
     model = OpenAIChatModel(access.name, provider=OpenAIProvider(openai_client=client))
     try:
         async with client:
-            await _converse(AGENTS[assignment.kind], model, desk, work)
+            await Conversation(
+                agent=AGENTS[assignment.kind],
+                model=model,
+                desk=desk,
+                instructions=instructions(assignment.role),
+                briefing=assignment.briefing,
+                transcript=transcript,
+                watch=Watch(context.told),
+                inbox=context.told.inbox,
+            ).run()
     except (ModelAPIError, UnexpectedModelBehavior, UsageLimitExceeded, NoChanges) as error:
         return _failure(error, work)
     assert work.outcome is not None
     return work.outcome
-
-
-async def _converse(agent: Agent[Desk, Any], model: OpenAIChatModel, desk: Desk, work: Run) -> None:
-    """Runs the agent to its end; a stream that breaks off is asked for again from the last request."""
-    history: list[ModelMessage] = []
-    usage = RunUsage()
-    for attempt in range(RECONNECTS + 1):
-        async with agent.iter(
-            None if history else work.assignment.briefing,
-            message_history=history or None,
-            model=model,
-            instructions=instructions(work.assignment.role),
-            deps=desk,
-            usage=usage,
-            usage_limits=UsageLimits(request_limit=MODEL_CALLS),
-        ) as agent_run:
-            try:
-                await _follow(agent_run, work)
-                return
-            except ModelConnectionError as error:
-                history = agent_run.all_messages()
-                while history and not isinstance(history[-1], ModelRequest):
-                    history.pop()
-                if attempt == RECONNECTS or not history:
-                    raise
-                log.warning("the model's answer broke off", error=str(error))
-                why = "The connection to the model broke off; it is asked again."
-                work.transcript.settle(why=why)
-                work.transcript.note("error", state="failed", text=why)
-
-
-async def _follow(agent_run: AgentRun[Desk, Any], work: Run) -> None:
-    """Drives a run and records each event as it streams."""
-    transcript = work.transcript
-    async for node in agent_run:
-        if Agent.is_model_request_node(node):
-            for_agent, for_people = work.watch.before_call()
-            if for_people:
-                transcript.note("step", text=for_people)
-            if for_agent:
-                transcript.say("user", for_agent)
-                agent_run.enqueue(for_agent)
-            transcript.begin_answer()
-            async with node.stream(agent_run.ctx) as answer:
-                async for event in answer:
-                    transcript.take(event, answer.response.model_name or "")
-            transcript.end_answer(answer.response)
-        elif Agent.is_call_tools_node(node):
-            async with node.stream(agent_run.ctx) as events:
-                async for event in events:
-                    transcript.take(event, node.model_response.model_name or "")
 
 
 def _agent(answer: type[Answer], *functions: Function) -> Agent[Desk, Any]:
@@ -212,9 +197,9 @@ def _agent(answer: type[Answer], *functions: Function) -> Agent[Desk, Any]:
 
 
 AGENTS: dict[str, Agent[Desk, Any]] = {
-    "plan": _agent(PlanProposal, *READING),
-    "work": _agent(Summary, *READING, *WRITING, run_command),
-    "review": _agent(Review, *READING, run_command),
+    "plan": _agent(PlanProposal, *READING, ask_person),
+    "work": _agent(Summary, *READING, *WRITING, run_command, ask_person),
+    "review": _agent(Review, *READING, run_command, ask_person),
 }
 """Built once: children are forked with them."""
 

@@ -8,6 +8,7 @@ from agents.runner.confinement import Places
 from agents.runner.reports import Reports
 from agents.runner.sandbox import Confined, Sandbox
 from agents.runner.workspace import Workspace, WorkspaceError
+from agents.runtimes.inbox import Inbox
 
 
 @dataclass
@@ -16,6 +17,8 @@ class Told:
 
     pause: bool = False
     budget_left: int | None = None
+    inbox: Inbox = field(default_factory=Inbox)
+    """What people say to its agent."""
 
 
 @dataclass(frozen=True)

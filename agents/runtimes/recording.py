@@ -184,6 +184,8 @@ def describe(call: ToolCallPart) -> str:
             return f"editing {path}"
         case "run_command":
             return f"running {given.get('command', '')}"
+        case "ask_person":
+            return f"asking {given.get('question', '')}"
     return ""
 
 

@@ -27,6 +27,8 @@ class Desk:
     confined: Confined
     deliver: Callable[[Any], Awaitable[None]]
     """Takes the agent's final answer; raises ModelRetry when the agent must mend it."""
+    ask: Callable[[str, list[str]], Awaitable[str]]
+    """Asks the people of the team, with options to choose from, and gives what they answer."""
     one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def place(self, path: str) -> Path:
@@ -180,6 +182,16 @@ async def run_command(ctx: Ctx, command: str) -> str:
     async with ctx.deps.one_at_a_time:
         result = await ctx.deps.confined.run(command)
     return f"exit code {result.exit_code} after {result.seconds:.1f} s\n{result.output}".rstrip()
+
+
+async def ask_person(ctx: Ctx, question: str, options: list[str] | None = None) -> str:
+    """Asks the people of the team a question and waits for the answer, which may take many minutes or not come.
+
+    Args:
+        question: What you must know, with all that one needs to answer it.
+        options: Answers to choose from; people may also answer in their own words.
+    """
+    return await ctx.deps.ask(question, options or [])
 
 
 Function = Callable[..., Awaitable[str]]

@@ -13,7 +13,15 @@ from sessions.kinds.plans import (
     PlanRefused,
     PrioritySet,
 )
-from sessions.kinds.talk import MessageRecorded, PartRecorded, SessionImported, SessionsRemoved
+from sessions.kinds.talk import (
+    MessageRecorded,
+    PartRecorded,
+    QuestionAsked,
+    SessionHeard,
+    SessionImported,
+    SessionsRemoved,
+    SessionSteered,
+)
 from sessions.kinds.work import (
     ApprovalAsked,
     ApprovalDecided,
@@ -55,6 +63,9 @@ KINDS: dict[str, type[Payload]] = {f"{noun}.moved": model for noun, model in MOV
     "breaker.moved": BreakerMoved,
     "message.recorded": MessageRecorded,
     "part.recorded": PartRecorded,
+    "question.asked": QuestionAsked,
+    "session.steered": SessionSteered,
+    "session.heard": SessionHeard,
     "session.imported": SessionImported,
     "sessions.removed": SessionsRemoved,
 }

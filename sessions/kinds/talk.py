@@ -29,6 +29,36 @@ class PartRecorded(Payload):
     """Of a tool call: what it works on."""
 
 
+class QuestionAsked(Payload):
+    """An agent asks the people of the team, and waits for an answer."""
+
+    session: str
+    part: str
+    agent: str
+    text: str
+    options: list[str] = []
+
+
+class SessionSteered(Payload):
+    """A person said something to an agent at work, interrupted it, or answered its question."""
+
+    session: str
+    steer: str
+    kind: str
+    agent: str
+    by: str
+    text: str
+    question: str = ""
+
+
+class SessionHeard(Payload):
+    """An agent has taken what a person said."""
+
+    session: str
+    steer: str
+    agent: str
+
+
 class SessionImported(Payload):
     """A session that happened elsewhere was taken over, or more of it."""
 

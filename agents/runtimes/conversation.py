@@ -1,0 +1,149 @@
+"""A built-in agent's talk with its model: driven step by step, asked again when it breaks off, open to people."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from pydantic_ai import Agent, UsageLimits
+from pydantic_ai.exceptions import ModelConnectionError, RunCancelled
+from pydantic_ai.messages import ModelMessage, ModelRequest
+from pydantic_ai.models import Model
+from pydantic_ai.run import AgentRun
+from pydantic_ai.usage import RunUsage
+
+from agents.contracts.link import Steer
+from agents.runtimes.inbox import Inbox, as_heard
+from agents.runtimes.recording import Transcript
+from agents.runtimes.tools import Desk
+from agents.runtimes.watch import Watch
+
+log = structlog.get_logger(__name__)
+
+MODEL_CALLS = 60
+RECONNECTS = 5
+WORD_SECONDS = 300.0
+"""How long an agent that was interrupted without a word waits for one."""
+GO_ON = "{by} interrupted you and said nothing more. Think again about what you were doing, then go on."
+
+
+@dataclass
+class Conversation:
+    """One agent, one model, one assignment."""
+
+    agent: Agent[Desk, Any]
+    model: Model
+    desk: Desk
+    instructions: str
+    briefing: str
+    transcript: Transcript
+    watch: Watch
+    inbox: Inbox
+
+    async def run(self) -> None:
+        """Until the agent has delivered. A stream that breaks off is asked for again from the last request."""
+        history: list[ModelMessage] = []
+        prompt: str | None = self.briefing
+        usage = RunUsage()
+        breaks = 0
+        while True:
+            try:
+                async with self._begin(prompt, history, usage) as agent_run:
+                    try:
+                        await self._follow(agent_run)
+                        return
+                    except ModelConnectionError as error:
+                        history = _to_last_request(agent_run.all_messages())
+                        breaks += 1
+                        if breaks > RECONNECTS or not history:
+                            raise
+                        self._broke_off(error)
+                        prompt = None
+            except RunCancelled as stopped:
+                history = stopped.all_messages()
+                heard = await self._listen()
+                prompt = heard if history else f"{self.briefing}\n\n{heard}"
+
+    @asynccontextmanager
+    async def _begin(
+        self, prompt: str | None, history: list[ModelMessage], usage: RunUsage
+    ) -> AsyncIterator[AgentRun[Desk, Any]]:
+        """A run, which is cancelled when somebody interrupts."""
+        async with self.agent.iter(
+            prompt,
+            message_history=history or None,
+            model=self.model,
+            instructions=self.instructions,
+            deps=self.desk,
+            usage=usage,
+            usage_limits=UsageLimits(request_limit=MODEL_CALLS),
+        ) as agent_run:
+            stopping = asyncio.create_task(self._cancel(agent_run))
+            try:
+                yield agent_run
+            finally:
+                stopping.cancel()
+                with suppress(asyncio.CancelledError):
+                    await stopping
+
+    async def _cancel(self, agent_run: AgentRun[Desk, Any]) -> None:
+        await self.inbox.interrupted()
+        agent_run.cancel()
+
+    async def _follow(self, agent_run: AgentRun[Desk, Any]) -> None:
+        """Drives a run and records each event as it streams."""
+        transcript = self.transcript
+        async for node in agent_run:
+            if Agent.is_model_request_node(node):
+                self._tell_news(agent_run)
+                transcript.begin_answer()
+                async with node.stream(agent_run.ctx) as answer:
+                    async for event in answer:
+                        transcript.take(event, answer.response.model_name or "")
+                transcript.end_answer(answer.response)
+            elif Agent.is_call_tools_node(node):
+                async with node.stream(agent_run.ctx) as events:
+                    async for event in events:
+                        transcript.take(event, node.model_response.model_name or "")
+
+    def _tell_news(self, agent_run: AgentRun[Desk, Any]) -> None:
+        """What the agent must know before it goes on. What people say is in its transcript already."""
+        for_agent, for_people = self.watch.before_call()
+        if for_people:
+            self.transcript.note("step", text=for_people)
+        if for_agent:
+            self.transcript.say("user", for_agent)
+            agent_run.enqueue(for_agent)
+        if heard := as_heard(self.inbox.take()):
+            agent_run.enqueue(heard)
+
+    async def _listen(self) -> str:
+        """The agent was stopped: what it is told next."""
+        words = self.inbox.take()
+        by = _who_stopped(words)
+        self.transcript.settle(why=f"Interrupted by {by}.")
+        self.transcript.begin_answer()
+        if not as_heard(words):
+            self.transcript.doing(f"interrupted by {by}; waits for a word")
+            words = await self.inbox.news(WORD_SECONDS)
+        self.transcript.doing("thinking")
+        return as_heard(words) or GO_ON.format(by=by)
+
+    def _broke_off(self, error: ModelConnectionError) -> None:
+        log.warning("the model's answer broke off", error=str(error))
+        why = "The connection to the model broke off; it is asked again."
+        self.transcript.settle(why=why)
+        self.transcript.note("error", state="failed", text=why)
+
+
+def _to_last_request(messages: list[ModelMessage]) -> list[ModelMessage]:
+    history = list(messages)
+    while history and not isinstance(history[-1], ModelRequest):
+        history.pop()
+    return history
+
+
+def _who_stopped(words: list[Steer]) -> str:
+    return next((steer.by for steer in words if steer.kind == "interrupt"), "somebody")
