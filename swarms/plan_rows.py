@@ -178,7 +178,7 @@ def apply(swarm: Swarm, plan: Plan, changes: Changes, *, under: Node | None = No
         cursor.execute(_RECOUNT, [[*touched, *(node.pk for node in gone)]])
         cursor.execute(_LENGTHS, [list(lengths), list(lengths.values())])
         cursor.execute(_TICKETS, [swarm.pk])
-    planned.tell(swarm, [*stay, *new], dropped=gone)
+    planned.tell(swarm, [*stay, *new, *gone], dropped=gone)
     moves += _end(gone, plan)
     progress.tell(swarm, moves)
     progress.release(swarm.pk, consider=touched)

@@ -7,9 +7,20 @@ from swarms.looks import LOOKS, look
 from swarms.words import Sentence, tell
 
 
+def line(kind: str, facts: Mapping[str, Any]) -> Sentence | None:
+    """What a feed says of an event; None when it says nothing.
+
+    An archive may be of another time, and hold a word that no sentence is made for: that is no reason to show nothing.
+    """
+    try:
+        return tell(kind, dict(facts))
+    except (LookupError, ValueError):
+        return Sentence(_plain(kind, facts))
+
+
 def say(kind: str, facts: Mapping[str, Any]) -> Sentence:
-    """What happened."""
-    return tell(kind, dict(facts)) or Sentence(_plain(kind, facts))
+    """What happened, whatever it is."""
+    return line(kind, facts) or Sentence(_plain(kind, facts))
 
 
 def _plain(kind: str, facts: Mapping[str, Any]) -> str:

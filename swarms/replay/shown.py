@@ -12,7 +12,7 @@ from swarms.layout import Drawing
 from swarms.looks import Look, look
 from swarms.models import Node
 from swarms.replay.checkpoints import scene_at
-from swarms.replay.says import say
+from swarms.replay.says import line, say
 from swarms.replay.scene import NodeSeen, Scene, Told
 from swarms.replay.stories import Story
 from swarms.states import NodeState
@@ -115,7 +115,7 @@ def meters(scene: Scene) -> Meters:
 def lines(story: Story, scene: Scene, until: int) -> list[Line]:
     """What happened up to an event, the newest first."""
     events = story.before(until, 2 * LINES, words.KINDS)
-    told = [(event, said) for event in events if (said := words.tell(event.kind, dict(event.payload)))][:LINES]
+    told = [(event, said) for event in events if (said := line(event.kind, event.payload))][:LINES]
     who = names(story, [event for event, _ in told])
     return [
         Line(
