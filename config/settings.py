@@ -127,6 +127,13 @@ TEMPLATES = [
 ]
 
 _database = urlsplit(DATABASE_URL)
+# Who falls silent amid a transaction loses it after a lease, and all that it has locked; a host that is gone, sooner.
+_SILENCE = {
+    "idle_in_transaction_session_timeout": f"{LEASE_SECONDS * 1000:.0f}",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
 DATABASES = {
     "default": {
         "ENGINE": "django_tenants.postgresql_backend",
@@ -136,7 +143,13 @@ DATABASES = {
         "PASSWORD": unquote(_database.password or ""),
         "NAME": _database.path.lstrip("/"),
         "CONN_MAX_AGE": 0,  # anything else keeps a connection per request thread under ASGI
-        "OPTIONS": {"pool": {"min_size": 1, "max_size": env_int("WAGGLE_DATABASE_POOL", 20, minimum=2), "timeout": 15}},
+        "OPTIONS": {
+            "pool": {"min_size": 1, "max_size": env_int("WAGGLE_DATABASE_POOL", 20, minimum=2), "timeout": 15},
+            "options": " ".join(f"-c {name}={value}" for name, value in _SILENCE.items()),
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+        },
     }
 }
 ORIGINAL_BACKEND = "django_prometheus.db.backends.postgresql"

@@ -22,6 +22,7 @@ from tenants import turns
 from tenants.context import PUBLIC, in_schema
 from tenants.faults import crash_point
 from tenants.models import Runner, Ticket
+from tenants.patience import is_busy, unless_busy, wait_briefly
 from tenants.trace import begin_trace, current_trace
 
 logger = structlog.get_logger(__name__)
@@ -38,6 +39,8 @@ ASKING = ("plan", "node")
 AT_ONCE = 100
 LATER = timedelta(seconds=30)
 """When a ticket that could not begin is tried again."""
+SOON = timedelta(seconds=1)
+"""The same, when only somebody was at its swarm."""
 MISSED_BEATS = 3
 
 
@@ -81,7 +84,8 @@ def _one_turn() -> Runner | None:
     for free in turns.free_runners(seen_within=_silence()):
         if (free.team_id, free.trusted) in barren:
             continue  # one like it found nothing
-        with transaction.atomic():
+        with unless_busy(), transaction.atomic():
+            wait_briefly(in_transaction=True)
             runner = turns.lock_slot(free.pk)
             ticket = turns.next_ticket(runner) if runner else None
             if runner is None or ticket is None:
@@ -90,7 +94,7 @@ def _one_turn() -> Runner | None:
                 continue
             _place(ticket, runner)
             crash_point("dispatch.placing")
-        return runner
+            return runner
     return None
 
 
@@ -170,17 +174,23 @@ def _begin(ticket: Ticket, runner: Runner) -> Execution | Parked | None:
             # Bound until the next turn or message: what is logged when this one commits carries both.
             structlog.contextvars.bind_contextvars(team=schema, trace=trace)
             return BEGIN[ticket.kind](ticket.subject, runner)
-    except DatabaseError:
+    except DatabaseError as error:
+        if is_busy(error):
+            raise CannotBegin(ticket) from error
         raise  # says nothing about the ticket: the next tick tries again
     except Exception as error:
         raise CannotBegin(ticket) from error
 
 
 def _put_off(broken: CannotBegin) -> None:
-    """One ticket that cannot begin (its repository is damaged, say) must not stop those behind it."""
-    ticket = broken.ticket
-    logger.error("a turn could not begin", kind=ticket.kind, subject=str(ticket.subject), exc_info=broken.__cause__)
-    Ticket.objects.filter(pk=ticket.pk).update(not_before=Now() + LATER)
+    """One ticket that cannot begin must not stop those behind it: its repository is damaged, say, or its swarm held."""
+    ticket, cause, delay = broken.ticket, broken.__cause__, LATER
+    if cause is not None and is_busy(cause):
+        logger.info("somebody holds what has its turn", kind=ticket.kind, subject=str(ticket.subject))
+        delay = SOON
+    else:
+        logger.error("a turn could not begin", kind=ticket.kind, subject=str(ticket.subject), exc_info=cause)
+    Ticket.objects.filter(pk=ticket.pk).update(not_before=Now() + delay)
 
 
 def _trace_of(kind: str, subject: UUID) -> str:

@@ -22,6 +22,7 @@ from tenants.context import PUBLIC, in_schema
 from tenants.faults import crash_point
 from tenants.messages import send_on_commit
 from tenants.models import Due, Team, Ticket
+from tenants.patience import unless_busy
 from tenants.states import TeamState
 
 logger = structlog.get_logger(__name__)
@@ -78,12 +79,13 @@ def _leases(subjects: list[UUID]) -> None:
         cursor.execute(_RENEWED, [subjects])
         renewed = {row[0] for row in cursor.fetchall()}
     for subject in set(subjects) - renewed:
-        if executions.reap(subject):
-            continue
-        if Execution.objects.filter(pk=subject, state__in=LIVE).exists():
-            turns.postpone("lease", subject, after=timedelta(seconds=1))
-        else:
-            turns.settled("lease", subject)
+        with unless_busy():
+            if executions.reap(subject):
+                continue
+            if Execution.objects.filter(pk=subject, state__in=LIVE).exists():
+                turns.postpone("lease", subject, after=timedelta(seconds=1))
+            else:
+                turns.settled("lease", subject)
 
 
 LOOK: dict[str, Callable[[UUID], object]] = {
@@ -123,7 +125,7 @@ def tick() -> int:
 def _look(schema: str, verb: Callable[[], object], rows: list[Due]) -> None:
     crash_point("tick.found")
     try:
-        with in_schema(schema), bound_contextvars(team=schema):
+        with in_schema(schema), bound_contextvars(team=schema), unless_busy():
             verb()
     except Exception:
         # One broken row must not stop the others; it stays due, later.

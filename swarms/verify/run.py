@@ -184,4 +184,5 @@ def _snapshot() -> Iterator[Any]:
         # Compiling costs more than these statements, sorting on disk more than some memory, and where the planner has
         # no statistics yet, loops over whole tables cost minutes.
         cursor.execute("SET LOCAL jit = off; SET LOCAL work_mem = '64MB'; SET LOCAL enable_nestloop = off")
+        cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # events are folded; nothing is locked
         yield cursor

@@ -16,6 +16,7 @@ from swarms import reconcile
 from swarms.sweep import Sweep
 from swarms.verify import hourly
 from tenants.ending import ending
+from tenants.patience import wait_briefly
 
 logger = structlog.get_logger(__name__)
 LEADER_LOCK = 0x77616767
@@ -66,11 +67,13 @@ class Command(BaseCommand):
 
     def _tick(self, leader: psycopg.Connection[Any], stop: threading.Event) -> None:
         looked = 0.0
+        wait_briefly()
         reconcile.begin()
         while not stop.is_set():
             started = time.monotonic()
             leader.execute("SELECT 1")  # the lock is gone with its connection
             close_old_connections()
+            wait_briefly()
             reconcile.tick()
             if started - looked > LOOK_SECONDS:
                 reconcile.find_unprovisioned()
@@ -95,6 +98,7 @@ def _sweep(stop: threading.Event) -> None:
     while not stop.wait(settings.SWEEP_SECONDS):
         close_old_connections()
         try:
+            wait_briefly()
             broom.run()
         except Exception:
             # The next one looks at the same rows.
@@ -104,11 +108,12 @@ def _sweep(stop: threading.Event) -> None:
 
 
 def _parameters() -> dict[str, Any]:
-    database = settings.DATABASES["default"]
+    database: dict[str, Any] = settings.DATABASES["default"]
     return {
         "host": database["HOST"],
         "port": database["PORT"],
         "user": database["USER"],
         "password": database["PASSWORD"],
         "dbname": database["NAME"],
+        "options": database["OPTIONS"]["options"],
     }
