@@ -1,5 +1,7 @@
 """OpenCode's sessions in a project: from every layout the same, as often as one likes, the source untouched."""
 
+import itertools
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -371,6 +373,30 @@ def test_a_log_left_by_a_killed_opencode_is_read_too(team: Team, tmp_path: Path)
     before = state_of(copied)
     assert taken(copied).sessions.new == 1
     assert state_of(copied) == before
+
+
+@pytest.mark.parametrize("times", [1, 100])
+def test_a_database_that_changes_while_it_is_copied_is_copied_again(
+    team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    connection = connect(tmp_path)
+    add(connection, [session("ses_0")])
+    real, copies = shutil.copyfile, itertools.count(1)
+
+    def copy(source: Path, target: Path) -> None:
+        real(source, target)
+        if source.suffix == ".db" and (copy_number := next(copies)) <= times:
+            # The log goes into the database and begins anew: a copy of both would lack what was in it.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            add(connection, [session(f"ses_{copy_number}")])
+
+    monkeypatch.setattr(shutil, "copyfile", copy)
+    if times == 1:
+        assert taken(tmp_path).sessions.new == 2
+    else:
+        with pytest.raises(SourceFault, match="close OpenCode"):
+            taken(tmp_path)
+    connection.close()
 
 
 def test_a_database_that_changes_while_it_is_read_is_told(team: Team, tmp_path: Path) -> None:

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sessions import storable
-
 Data = dict[str, Any]
 DEEPEST = 200
 """Levels of JSON beyond which a record is taken for broken."""
@@ -71,7 +69,7 @@ def read(key: str, raw: str | bytes) -> Found:
         return Found(key, fault="not an object of JSON")
     if _is_deeper(value, DEEPEST):
         return Found(key, fault=f"JSON of more than {DEEPEST} levels")
-    return Found(key, storable.tree(value))
+    return Found(key, value)
 
 
 def _is_deeper(value: Any, levels: int) -> bool:
@@ -83,4 +81,4 @@ def created(data: Data) -> float:
     """When a record was made, in milliseconds of the epoch; 0 where it does not say."""
     time = data.get("time")
     at = time.get("created") if isinstance(time, dict) else None
-    return at if isinstance(at, int | float) else 0
+    return at if isinstance(at, int | float) and at == at else 0  # NaN is no time
