@@ -112,6 +112,8 @@ def apply(swarm: Swarm, action: Action) -> None:
         case AskForLanding():
             approvals.ask_landing(swarm, landing.reviews(swarm))
         case Land():
+            # Somebody may have been asked before the project's policy asked nobody any more; so with plans.
+            approvals.void(swarm, because=action.why, kind="landing")
             hints.land(swarm.pk)
         case RollBack():
             rollback.begin(swarm, because=action.why)

@@ -232,6 +232,7 @@ def adopt(swarm: Swarm, plan: Plan, *, because: str) -> None:
     """An approved plan becomes nodes and edges. In the caller's transaction, with the swarm locked."""
     if not move(plan, PlanState.APPROVED, because=because):
         return
+    approvals.void(swarm, because=because, plan=plan)
     proposal = PlanProposal.model_validate(plan.document)
     lengths = graph.path_lengths({node.key: node.depends_on for node in proposal.nodes})
     nodes = {node.key: plan_rows.row(swarm, plan, node, lengths[node.key]) for node in proposal.nodes}

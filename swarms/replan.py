@@ -151,6 +151,7 @@ def adopt(plan: Plan, *, because: str) -> bool:
     before = plan_rows.main_plan(swarm)
     if not move(plan, PlanState.APPROVED, because=because):
         return False
+    approvals.void(swarm, because=because, plan=plan)
     if before and plan.node is None:
         move(before, PlanState.SUPERSEDED, because=f"plan {plan.version} takes its place")
     plan_rows.apply(swarm, plan, changes, under=plan.node)

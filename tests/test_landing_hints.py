@@ -53,3 +53,13 @@ def test_what_was_left_due_by_a_try_before_does_not_land_the_next_one(waiting: S
     hands.run(waiting, approve=False)
     assert waiting.state == "landing"
     assert not CheckRun.objects.filter(purpose="landing").exists()
+
+
+def test_who_was_asked_before_the_policy_asked_nobody_any_more_is_asked_no_longer(
+    waiting: Swarm, hands: Hands, source: Path
+) -> None:
+    Project.objects.update(approve_landing=False)
+    engine.advance(waiting.pk)
+    hands.run(waiting, approve=False)
+    assert waiting.state == "succeeded", waiting.because
+    assert Approval.objects.get(kind="landing").state == "void"
