@@ -22,16 +22,19 @@ def measure(at: Stage) -> Figures:
     workers(at)
     dramatiq_counters.start(at)
     found: Figures = {}
+    ours, floor = [0.0] * ROUNDS, [0.0] * ROUNDS
     for name, shape in DAGS.items():
-        found |= _dag(at, of, f"engine.{name}", *shape())
+        figures, cpu, floor_cpu = _dag(at, of, f"engine.{name}", *shape())
+        found |= figures
+        ours = [total + one for total, one in zip(ours, cpu, strict=True)]
+        floor = [total + one for total, one in zip(floor, floor_cpu, strict=True)]
     return found | {
-        "engine.cpu_ratio": _worst(found, "cpu_ratio"),
-        "engine.ready_to_started_p95_ms": _worst(found, "wait_p95_ms"),
+        # A node of the three DAGs, on average; what one costs in each of them is told with the DAG.
+        "engine.cpu_ratio": ratio(ours, floor, "x floor"),
+        "engine.ready_to_started_p95_ms": max(
+            (found[f"engine.{name}.wait_p95_ms"] for name in DAGS), key=lambda figure: figure.value
+        ),
     }
-
-
-def _worst(found: Figures, what: str) -> Figure:
-    return max((found[f"engine.{name}.{what}"] for name in DAGS), key=lambda figure: figure.value)
 
 
 def _share(cost: Cost, part: str) -> float:
@@ -39,7 +42,8 @@ def _share(cost: Cost, part: str) -> float:
     return sum(seconds for name, seconds in cost.parts.items() if name.partition("-")[0] == part)
 
 
-def _dag(at: Stage, of: Team, name: str, nodes: int, edges: shapes.Edges) -> Figures:
+def _dag(at: Stage, of: Team, name: str, nodes: int, edges: shapes.Edges) -> tuple[Figures, list[float], list[float]]:
+    """Figures of one DAG; CPU seconds of each round, and of its floor."""
     plan, url = swarm.proposal(nodes, edges), os.environ["DATABASE_URL"]
     ours: list[Cost] = []
     loops: list[Floor] = []
@@ -59,7 +63,7 @@ def _dag(at: Stage, of: Team, name: str, nodes: int, edges: shapes.Edges) -> Fig
     floor, floor_cpu = [one.seconds for one in loops], [one.cpu for one in loops]
     raw, raw_cpu = [one.seconds for one in messages], [one.cpu for one in messages]
     waits = [one.waits for one in ours]
-    return {
+    figures = {
         f"{name}.ms_per_node": each(wall),
         f"{name}.floor_ms_per_node": each(floor),
         f"{name}.dramatiq_ms_per_node": each(raw),
@@ -78,3 +82,4 @@ def _dag(at: Stage, of: Team, name: str, nodes: int, edges: shapes.Edges) -> Fig
         f"{name}.adoption_ms_per_node": each([one.adoption for one in ours]),
         f"{name}.adoption_cpu_ms_per_node": each([one.adoption_cpu for one in ours]),
     }
+    return figures, cpu, floor_cpu
