@@ -166,6 +166,7 @@ def test_a_scene_tells_nodes_attempts_agents_questions_money_and_the_branch() ->
     )
     (a,) = scene.present
     assert (a.key, a.attempts, a.priority, scene.agent_of(a)) == ("a", 2, 5, "")
+    assert (a.state, a.because, a.began, a.ended) == ("succeeded", "merged", BEGAN, BEGAN)
     assert scene.attempts["a 1"][:5] == ("a", 1, "failed", "check_failed", "red")
     assert (scene.works, scene.done, scene.merges, scene.branch) == ({}, 1, {"a": "c1"}, "c2")
     assert (scene.priority, scene.deadline, scene.landed, scene.landed_on) == (
