@@ -31,7 +31,7 @@ class Command(BaseCommand):
         parser.add_argument("swarm", help="<project>#<number>, e.g. textkit#12, or the swarm's id")
         parser.add_argument("--at", type=int, required=True, help="Number of the event")
         parser.add_argument("--team", help="Address of the team; needed where several teams have such a swarm")
-        parser.add_argument("--plan", type=_text_of, default="", help="File with the plan as YAML, or -; else the rest")
+        parser.add_argument("--plan", type=_text_of, help="File with the plan as YAML, or -; else the rest")
         parser.add_argument("--goal", default="", help="What is wanted; the swarm's goal unless it is said")
         parser.add_argument(
             "--by", help="Address of the member who states it; who stated the swarm's goal, unless said"
@@ -51,7 +51,7 @@ class Command(BaseCommand):
                     self.stdout.write(forks.proposal(found, options["at"]).yaml)
                     return
                 by = _member(schema, options["by"]) if options["by"] else found.goal.created_by
-                made = forks.fork(found, options["at"], plan=options["plan"], goal=options["goal"], by=by)
+                made = forks.fork(found, options["at"], plan=options["plan"] or "", goal=options["goal"], by=by)
             except PlanFaults as error:
                 raise CommandError("\n".join(["The plan has faults:", *error.faults])) from error
             except ValidationError as error:
