@@ -56,7 +56,7 @@ def test_two_thresholds_tell_what_is_aimed_at_from_what_must_be(reach: Reach, va
 
 
 def kept(name: str, case: str, value: float, command: str) -> dict[str, dict[str, object]]:
-    of = {"case": case, "command": command, "commit": "abc", "at": "2026-01-01T00:00:00+00:00"}
+    of: dict[str, object] = {"case": case, "command": command, "commit": "abc", "at": "2026-01-01T00:00:00+00:00"}
     of |= {"machine": MACHINE, "noise": {"load_before": 0.1, "fsync_ms": 0.2, "others": 0.03, "stolen": 0}}
     return results.told({name: Figure(value, "ms", value, value, 3)}, engine.REACH, of=of)
 
