@@ -25,6 +25,7 @@ logger = structlog.get_logger(__name__)
 COORDINATOR = "coordinator"
 KINDS = {"plan": "plan", "reviewer": "review"}
 """Kinds of executions, by the node's kind or role; all others are work."""
+TEACH = tuple(reason for reason, rule in RULES.items() if rule.told == Told.AGENT)
 ENDED_AS = {
     "lost": AttemptState.LOST,
     "released": AttemptState.LOST,
@@ -77,7 +78,7 @@ def _open(node: Node, number: int, runner: Runner) -> Execution:
     """The attempt and its execution: what the agent is told, where it starts and what it may push."""
     swarm = node.swarm
     attempt = Attempt(node=node, number=number, base_commit=swarm.integration_commit)
-    last = node.attempts.order_by("-number").first()
+    last = _taught(node)
     kind, role = KINDS.get(node.kind) or KINDS.get(node.role, "work"), node.role or COORDINATOR
     agent = executions.next_agent(role)
     repository = {"url": str(swarm.project_id), "commit": swarm.integration_commit}
@@ -108,6 +109,12 @@ def _open(node: Node, number: int, runner: Runner) -> Execution:
     attempt.execution = execution
     attempt.save(force_insert=True)
     return execution
+
+
+def _taught(node: Node) -> Attempt | None:
+    """The attempt of which the next one is told: what was wrong with the work, though others were lost since."""
+    made = node.attempts.order_by("-number")
+    return made.filter(reason__in=TEACH).first() or made.first()
 
 
 def _told(node: Node, number: int, last: Attempt | None) -> str:

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
+from django.db.models import F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agents.contracts import Assignment, FailureOutcome, FailureReason
-from swarms import goals, operations, progress, retry
+from agents import executions
+from agents.contracts import Assignment, FailureOutcome, FailureReason, PlanNode, PlanProposal
+from agents.models import Execution
+from swarms import dispatch, goals, operations, progress, retry
 from swarms.models import Edge, Goal, Node, Project, Swarm
 from swarms.release import SWARM_STOPS, FanIn, satisfied
 from swarms.states import NODE_ENDED, NODE_WAITING
@@ -22,7 +25,9 @@ from tenants.models import Team, Ticket
 from tests.conftest import user_of
 from tests.hands import Hands
 from tests.invariants import violations
+from tests.milestones import adopted
 from tests.test_races import acme_committed, project_of  # noqa: F401
+from tests.turn_stage import make_runner
 
 Moment = tuple[int, str]
 
@@ -219,3 +224,21 @@ def test_a_skip_a_retry_and_a_runner_at_once_leave_one_truth(failed: tuple[Swarm
     hands.run(swarm)
     assert swarm.state == "succeeded", (said, swarm.because)
     assert violations(hands.team.schema_name, quiet=True) == []
+
+
+def test_what_was_wrong_with_the_work_is_told_again_when_the_next_attempt_is_lost(team: Team, broker: object) -> None:
+    make_runner()
+    adopted(PlanProposal(summary="s", nodes=(PlanNode(key="a", title="a", role="developer", instructions="Do."),)))
+    reasons = []
+    for evidence in ("the parser forgets quotes", "", ""):
+        Ticket.objects.update(not_before=F("created_at"))
+        dispatch.dispatch()
+        one = Execution.objects.get(kind="work", ended_at=None)
+        reasons.append(one.assignment["briefing"].partition("## Why there is another attempt\n")[2])
+        if evidence:
+            outcome = FailureOutcome(reason=FailureReason.AGENT_ERROR, message="gave up", detail=evidence)
+            assert executions.settle(one.pk, one.fence, outcome) == []
+        else:
+            assert executions.end(one.pk, "lost", reason="lost", because="its runner is gone")
+    assert reasons[0] == ""
+    assert all("agent_error" in each and "forgets quotes" in each for each in reasons[1:]), reasons
