@@ -9,9 +9,9 @@ django.setup()
 
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from django.core.asgi import get_asgi_application  # noqa: E402
-from django.urls import re_path  # noqa: E402
+from django.urls import path, re_path  # noqa: E402
 
-from agents.consumers import RunnerConsumer  # noqa: E402
+from agents.consumers import RunnerConsumer, SwarmConsumer  # noqa: E402
 from agents.gateway import gateway  # noqa: E402
 from config.streams import route_http  # noqa: E402
 from sessions.stream import events  # noqa: E402
@@ -19,6 +19,11 @@ from sessions.stream import events  # noqa: E402
 application = ProtocolTypeRouter(
     {
         "http": route_http(get_asgi_application(), events=events, gateway=gateway),
-        "websocket": URLRouter([re_path(r"^runner/$", RunnerConsumer.as_asgi())]),
+        "websocket": URLRouter(
+            [
+                re_path(r"^runner/$", RunnerConsumer.as_asgi()),
+                path("ws/swarms/<uuid:swarm>/", SwarmConsumer.as_asgi()),
+            ]
+        ),
     }
 )

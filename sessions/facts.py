@@ -1,6 +1,7 @@
 """What events say of a session's messages and parts."""
 
 from typing import Any
+from uuid import UUID
 
 from sessions.models import Message, Part, Session
 
@@ -42,6 +43,11 @@ def question_fact(session: Session, record: Any) -> Fact:
         "text": record.text[:TEXT_LENGTH],
         "options": options,
     }
+
+
+def closed_fact(session: Session, question: UUID) -> Fact:
+    """An agent goes on without an answer."""
+    return "question.closed", {"session": str(session.pk), "part": str(question), "agent": session.agent}
 
 
 def _title(given: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from sessions import deltas, storable
 from sessions.events import acting, publish, publish_all
-from sessions.facts import message_fact, part_fact, question_fact, topic_of
+from sessions.facts import closed_fact, message_fact, part_fact, question_fact, topic_of
 from sessions.models import Message, Part, Session
 from tenants.context import current_schema
 
@@ -137,10 +137,13 @@ def _do(session: Session, text: str) -> None:
 
 
 def _ask(session: Session, records: Sequence[Any]) -> None:
-    asked = {record.id: record for record in records if record.kind == "question" and record.state == OPEN}
-    if asked:
-        known = set(Part.objects.filter(pk__in=asked).values_list("pk", flat=True))
-        publish_all(session.subject, [question_fact(session, one) for pk, one in asked.items() if pk not in known])
+    """Tells the session's subject of new questions, and of those that the agent gave up."""
+    last = {record.id: record for record in records if record.kind == "question"}
+    if last:
+        known = dict(Part.objects.filter(pk__in=last).values_list("pk", "state"))
+        facts = [question_fact(session, one) for pk, one in last.items() if pk not in known and one.state == OPEN]
+        facts += [closed_fact(session, pk) for pk, one in last.items() if known.get(pk) == OPEN and one.state != OPEN]
+        publish_all(session.subject, facts)
 
 
 def _write_messages(session: Session, records: Sequence[Any]) -> list[Message]:

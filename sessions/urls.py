@@ -5,6 +5,5 @@ from django.urls import path
 from sessions import views
 
 urlpatterns = [
-    path("sessions/<uuid:pk>/", views.session, name="session"),
     path("sessions/<uuid:pk>/parts/", views.parts, name="session-parts"),
 ]

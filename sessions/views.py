@@ -8,16 +8,7 @@ from django.views.decorators.http import require_GET
 
 from sessions import fragments
 from sessions.fragments import Page, Place
-from sessions.models import Session, Stream
-
-
-@require_GET
-def session(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """One talk of an agent with its model, live."""
-    position = Stream.objects.values_list("last_position", flat=True).first() or 0
-    found = get_object_or_404(Session, pk=pk)
-    context = {"session": found, "page": fragments.page(found), "position": position}
-    return render(request, "sessions/session.html", context)
+from sessions.models import Session
 
 
 @require_GET

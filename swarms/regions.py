@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from sessions import talk
 from swarms import board, budgets, operations, picture, purses, rollback
 from swarms.forms import PlanForm
 from swarms.models import Swarm
@@ -33,7 +34,7 @@ def _can(swarm: Swarm) -> set[str]:
 
 def asks(swarm: Swarm) -> Context:
     """What waits for a person."""
-    return {"asks": board.asks(swarm)}
+    return {"asks": board.asks(swarm), "questions": talk.open_questions(swarm.topic)}
 
 
 def cards(swarm: Swarm) -> list[board.Card]:

@@ -279,4 +279,5 @@ class Stage:
             "servers": "/servers/",
             "session": session,
             "session-parts": f"{session}parts/",
+            "session-words": f"{session}words/",
         }

@@ -67,6 +67,7 @@ class Objects:
             "projects name": CHOICES["region"],
             "approvals pk": self.stage.approval.pk,
             "sessions pk": self.stage.live.session_id,
+            "sessions question": NOBODY,
             "archives pk": archive,
             "archives key": "parser",
             "team invitation": invitation.pk,

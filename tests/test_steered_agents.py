@@ -1,7 +1,7 @@
 """What people say reaches an agent at work: between its steps, amid one, and as the answer to its question."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,7 +18,7 @@ from agents.runtimes.inbox import Inbox
 from tests.fake_control_plane import FakeControlPlane, call, serving, steps, until
 from tests.test_runner import DONE, processes_now_with, running
 
-Feeder = Callable[[Inbox], Awaitable[None]]
+Feeder = Callable[[Inbox], Coroutine[None, None, None]]
 WRITES = [call("write_file", path="a.txt", content="a")]
 
 
@@ -40,7 +40,7 @@ def carry_out(assignment: Assignment, folder: Path, feeder: Feeder) -> tuple[Out
         reports = Reports(assignment)
         sending = asyncio.create_task(reports.run())
         inbox = Inbox(taken.append)
-        talking = asyncio.create_task(feeder(inbox))
+        talking: asyncio.Task[None] = asyncio.create_task(feeder(inbox))
         context = Context(folder, detect(), reports, Told(inbox=inbox))
         try:
             outcome = await runtime_of(assignment).run(assignment, context)

@@ -170,6 +170,45 @@ def test_a_session_that_ends_closes_its_questions(live: Execution) -> None:
     assert talk.open_questions(live.session.subject) == []
 
 
+def test_without_a_websocket_forms_say_it(client_for: ClientFor, live: Execution, team: Team) -> None:
+    part = asked(live.session, options=["a", "b"])
+    base = f"/sessions/{live.session_id}"
+    key = str(uuid4())
+    bob = client_for(user_of("bob", "acme"), team)
+    page = bob.get(f"{base}/")
+    assert 'data-steer="say"' in page.text
+    assert 'name="text" value="b"' in page.text
+    for _ in range(2):
+        assert bob.post(f"{base}/say/", {"text": "hello", "key": key})["Location"] == f"{base}/"
+    bob.post(f"{base}/interrupt/", {"text": "", "key": ""})
+    # The button of an option comes after the empty field.
+    bob.post(f"{base}/answer/{part.pk}/", {"text": ["", "b"], "next": "/swarms/"})
+    said = Steer.objects.order_by("created_at").values_list("kind", "text", "name")
+    assert list(said) == [("message", "hello", "Bob"), ("interrupt", "", "Bob"), ("answer", "b", "Bob")]
+    again = bob.post(f"{base}/answer/{part.pk}/", {"text": "a", "next": "https://evil.example/"}, follow=True)
+    assert again.redirect_chain == [(f"{base}/", 302)]
+    assert "Somebody was faster" in again.text
+    assert "The agent hears it before its next step." in again.text
+    for path in ("say/", "interrupt/", f"answer/{part.pk}/"):
+        assert client_for(user_of("vera", "acme"), team).post(f"{base}/{path}", {"text": "x"}).status_code == 403
+    assert "data-steer" not in client_for(user_of("vera", "acme"), team).get(f"{base}/").text
+
+
+def test_an_open_question_is_on_the_swarms_page_until_it_is_over(
+    client_for: ClientFor, live: Execution, stage: Stage, team: Team
+) -> None:
+    path = f"/projects/textkit/swarms/{stage.swarm.number}/regions/asks/"
+    bob = client_for(user_of("bob", "acme"), team)
+    part = asked(live.session, options=["a"])
+    assert f"answer/{part.pk}/" in bob.get(path).text
+    record = PartRecord(id=part.pk, message=part.message_id, index=0, kind="question", state="failed", text="Which?")
+    transcript.record(live.session, [record])
+    assert told(live, "question.closed") == [
+        {"session": str(live.session_id), "part": str(part.pk), "agent": live.agent}
+    ]
+    assert str(part.pk) not in bob.get(path).text
+
+
 def test_of_two_who_answer_at_once_one_wins(committed_team: Team) -> None:
     stage = Stage(user_of("alice", "acme"))
     part = asked(stage.live.session)

@@ -39,6 +39,14 @@ class QuestionAsked(Payload):
     options: list[str] = []
 
 
+class QuestionClosed(Payload):
+    """An agent no longer waits for the answer to its question: it goes on without one, or has ended."""
+
+    session: str
+    part: str
+    agent: str
+
+
 class SessionSteered(Payload):
     """A person said something to an agent at work, interrupted it, or answered its question."""
 

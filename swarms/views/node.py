@@ -7,6 +7,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
+from agents.conversing import panel
 from sessions import fragments
 from swarms import board, conditions, diffs, operations
 from swarms.forms import PriorityForm
@@ -24,7 +25,8 @@ def node(request: HttpRequest, slug: str, number: int, key: str) -> HttpResponse
     context = node_context(swarm, node_of(swarm, key), request.GET.get("attempt", ""))
     if attempt := context["attempt"]:
         session = attempt.execution.session if attempt.execution else None
-        context |= {"session": session, "page": fragments.page(session) if session else None}
+        if session is not None:
+            context |= {"page": fragments.page(session)} | panel(session)
     more = {"position": position, "priority_form": PriorityForm(initial={"priority": context["node"].priority})}
     return render(request, "swarms/node.html", context | more)
 
