@@ -20,7 +20,7 @@ class PartRecorded(Payload):
     message: str
     """The message that it belongs to."""
     kind: str
-    """text, reasoning, tool, patch, error or step"""
+    """text, reasoning, tool, file, patch, question, step or error"""
     state: str
     """open, done or failed"""
     tool: str = ""
@@ -33,38 +33,56 @@ class QuestionAsked(Payload):
     """An agent asks the people of the team, and waits for an answer."""
 
     session: str
+    """Its session."""
     part: str
+    """The part that asks: the question's id."""
     agent: str
+    """Who asks."""
     text: str
+    """What it asks, at most 500 characters."""
     options: list[str] = []
+    """Answers to choose from, if it gave any."""
 
 
 class QuestionClosed(Payload):
     """An agent no longer waits for the answer to its question: it goes on without one, or has ended."""
 
     session: str
+    """Its session."""
     part: str
+    """The question's id."""
     agent: str
+    """Who asked."""
 
 
 class SessionSteered(Payload):
     """A person said something to an agent at work, interrupted it, or answered its question."""
 
     session: str
+    """The agent's session."""
     steer: str
+    """Its id."""
     kind: str
+    """message, interrupt or answer"""
     agent: str
+    """Who is to hear it."""
     by: str
+    """The person's name; who exactly it is says the event's actor."""
     text: str
+    """What was said, at most 500 characters; an interrupt may be without."""
     question: str = ""
+    """Of an answer: the question's id."""
 
 
 class SessionHeard(Payload):
     """An agent has taken what a person said."""
 
     session: str
+    """The agent's session."""
     steer: str
+    """What it has taken: see session.steered."""
     agent: str
+    """Who has heard it."""
 
 
 class SessionImported(Payload):
