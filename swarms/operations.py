@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from sessions.events import SYSTEM, acting, publish
 from sessions.transitions import move
-from swarms import admission, approvals, engine, hints, progress, retry
+from swarms import admission, approvals, engine, hints, progress, replan, retry
 from swarms.models import Node, Swarm
 from swarms.refusals import NotNow as NotNow
 from swarms.states import NODE_ENDED, NODE_WAITING, SWARM_ENDED, SWARM_UNDOES, NodeState, SwarmState
@@ -114,6 +114,7 @@ def drain(swarm: Swarm, *, by: User | None) -> None:
         also = " Pause the rollback, and cancel it when what runs has ended." if locked.undoes else ""
         _change(locked, SwarmState.DRAINING, because, ALLOWED["drain"], also=also)
         approvals.void(locked, because=because, kind="node")
+        replan.keep(locked, because=because)
         turns.unqueue("node", *locked.nodes.filter(state=NodeState.READY).values_list("pk", flat=True))
         hints.merge(swarm.pk)
         hints.advance(swarm.pk)

@@ -92,12 +92,16 @@ def attend(swarm: Swarm) -> Attended:
     found = []
     for plan in open_changes(swarm):
         plan.swarm = swarm
-        if plan.node is None and swarm.state == SwarmState.DRAINING:
-            versions.supersede(plan, "the swarm is drained: its plan stays as it is")
-            found.append(Attended(acted=True))
-        elif plan.state == PlanState.PROPOSED:
+        if plan.state == PlanState.PROPOSED:
             found.append(_attend(plan))
     return Attended(any(one.acted for one in found), any(one.has_no_room for one in found))
+
+
+def keep(swarm: Swarm, *, because: str) -> None:
+    """The plan stays as it is: changes of it that are open have no future. Nodes that are detailed go on."""
+    for plan in open_changes(swarm):
+        if plan.node is None:
+            versions.supersede(plan, because)
 
 
 def no_room(plan: Plan) -> str:

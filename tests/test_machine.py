@@ -30,7 +30,7 @@ PHASES = [
 
 @pytest.mark.timeout(14_400)
 def test_any_history_keeps_every_invariant_and_ends(
-    team: Team, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    team: Team, request: pytest.FixtureRequest, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(event: str, **words: Any) -> None:
         raise AssertionError(f"{event}: {words}")
@@ -40,6 +40,7 @@ def test_any_history_keeps_every_invariant_and_ends(
     monkeypatch.setattr(dispatch.logger, "error", fail)
     settings.DATA_DIR, settings.LOCAL_SOURCES = tmp_path / "data", True
     SwarmMachine.team, SwarmMachine.project = team, make_project(tmp_path, user_of("alice", "acme"))
+    request.addfinalizer(lambda: print("histories ended:", dict(SwarmMachine.ends)))
     run_state_machine_as_test(
         SwarmMachine,
         settings=hypothesis_settings(
@@ -51,4 +52,3 @@ def test_any_history_keeps_every_invariant_and_ends(
             phases=PHASES,
         ),
     )
-    print("histories ended:", dict(SwarmMachine.ends))

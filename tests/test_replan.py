@@ -262,6 +262,20 @@ def test_a_drained_swarm_keeps_its_plan(project: Project, crew: Crew) -> None:
     assert swarm.state == "succeeded", swarm.because
 
 
+def test_a_change_that_is_being_written_ends_with_the_drain_itself(project: Project, crew: Crew) -> None:
+    crew.hold = {"a"}
+    swarm = begin(project, crew, plan(node("a")))
+    crew.settle_down(swarm)
+    made = replan.ask(swarm, "another one", by=crew.by)
+    operations.drain(swarm, by=crew.by)
+    made.refresh_from_db()
+    assert made.state == "superseded"
+    assert not Ticket.objects.filter(kind="plan").exists()
+    crew.let_go()
+    crew.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+
+
 def test_changes_while_nodes_start_leave_every_count_right(
     committed_team: Team, settings: Any, tmp_path: Path, broker: object
 ) -> None:
