@@ -121,7 +121,13 @@ def test_places_in_a_message_are_never_given_twice(plane: FakeControlPlane, tmp_
 
 
 def test_text_is_sent_whole_now_and_then_while_it_grows(plane: FakeControlPlane, tmp_path: Path) -> None:
-    said = [{"content": "one "}, {"pause": 1.5}, {"content": "two "}, {"pause": 0.2}, {"content": "three "}]
+    said: list[dict[str, Any]] = [
+        {"content": "one "},
+        {"pause": 1.5},
+        {"content": "two "},
+        {"pause": 0.2},
+        {"content": "three "},
+    ]
     plane.script = steps([*said, call("write_file", path="a", content="b")], DONE)
 
     carry_out(plane.assignment(), tmp_path / "run", WorkOutcome)
