@@ -17,7 +17,20 @@ from dramatiq.brokers.stub import StubBroker
 from agents import executions
 from agents.contracts import Assignment, Check, FailureOutcome, FailureReason, PlanOutcome
 from agents.models import Execution
-from swarms import approvals, dispatch, engine, goals, hints, landing, merges, operations, projects, reasons, reconcile
+from swarms import (
+    approvals,
+    dispatch,
+    engine,
+    goals,
+    hints,
+    landing,
+    merges,
+    operations,
+    planned,
+    projects,
+    reasons,
+    reconcile,
+)
 from swarms.models import Approval, Attempt, CheckRun, Merge, Node, Project, Swarm
 from swarms.workspace import repos
 from swarms.workspace.git import environment
@@ -335,7 +348,7 @@ def test_a_push_that_another_one_overtook_is_merged_and_checked_again(
 
 def test_a_ticket_that_cannot_begin_stops_nobody(hands: Hands, swarm: Swarm, project: Project) -> None:
     other = goals.state_goal(project, "Another goal", by=hands.by)
-    Swarm.objects.filter(pk=swarm.pk).update(base_commit="0" * 40)
+    Swarm.objects.filter(pk=swarm.pk).update(base_commit="0" * 40, integration_commit="0" * 40)
     assert dispatch.dispatch() == 1
     assert Execution.objects.get().swarm == other.pk
     assert Ticket.objects.get().subject == swarm.plans.get().pk
@@ -364,6 +377,7 @@ def test_a_failing_swarm_lets_go_of_the_merge_that_is_being_checked(hands: Hands
     executions.accept(held.execution, held.fence)
     with transaction.atomic():
         Node.objects.filter(key="d").update(max_attempts=1)
+        planned.tell(swarm, Node.objects.filter(key="d"))
     attempt = Attempt.objects.exclude(execution=None).filter(state__in=["leased", "running"]).first()
     assert attempt is not None
     operations.cancel(swarm, by=hands.by)

@@ -14,7 +14,7 @@ from agents import executions, runners
 from agents.contracts import Assignment, FailureOutcome, FailureReason, PlanNode, PlanProposal, WorkOutcome
 from agents.contracts.link import Beat
 from agents.models import Execution
-from swarms import goals, projects, reconcile
+from swarms import goals, planned, projects, reconcile
 from swarms.models import Attempt, Node, Project, Swarm
 from swarms.sweep import Sweep
 from swarms.workspace.git import environment
@@ -274,6 +274,7 @@ def test_a_failed_node_says_what_happened_and_what_to_do(
 ) -> None:
     Project.objects.update(max_attempts=1)
     Node.objects.update(max_attempts=1)
+    planned.tell(swarm, Node.objects.all())
     held = hands.held[0]
     executions.settle(
         held.execution, held.fence, FailureOutcome(reason=FailureReason.NO_CHANGES, message="nothing to do")
