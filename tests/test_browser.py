@@ -110,7 +110,7 @@ SWARM = "/projects/textkit/swarms/1/"
 def test_no_page_breaks_the_policy_or_its_width(stage: Stage, visit: Visit, scheme: Any) -> None:
     page = visit("/", color_scheme=scheme)
     # What a page fetches into itself has no width of its own.
-    parts = {"swarm-replay-now", "swarm-replay-times"}
+    parts = {"swarm-replay-now", "swarm-replay-times", "archive-now", "archive-times"}
     whole = {name: path for name, path in stage.pages.items() if "yaml" not in name and name not in parts}
     admin = ["/admin/", "/admin/swarms/approval/", f"/admin/swarms/approval/{stage.landing.pk}/change/"]
     for path in [*whole.values(), "/projects/new/", "/team/", "/settings/", *admin]:
