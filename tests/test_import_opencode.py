@@ -126,7 +126,8 @@ def test_who_wrote_to_the_agent_is_a_developer_or_the_agent_above_it(team: Team,
     for parent, author in ((None, "Developer"), ("ses_b", "")):
         asked, answered = said("msg_a", text("Why?"), role="user"), said("msg_b", text("Because."))
         taken(write_export(tmp_path / "a.json", session("ses_a", asked, answered, parentID=parent)))
-        assert list(Message.objects.order_by("number").values_list("author", flat=True)) == [author, ""]
+        found = list(Message.objects.order_by("number").values_list("author", "model"))
+        assert found == [(author, ""), ("", "example/large")]
         history.remove(SUBJECT, "OpenCode")
 
 
@@ -442,3 +443,5 @@ def test_times_come_from_the_parts_else_from_their_message_else_from_the_session
     assert part_of(report, "msg_a-prt_000000").updated_at == at + timedelta(milliseconds=1700)
     assert part_of(report, "msg_a-prt_000001").created_at == at + timedelta(milliseconds=1000)
     assert part_of(report, "msg_b-prt_000000").created_at == at
+    said_at = list(Message.objects.order_by("number").values_list("created_at", flat=True))
+    assert sorted(said_at) == [at, at + timedelta(milliseconds=1000)]

@@ -91,7 +91,7 @@ def message(subject: str, found: Found, told: Told) -> Mapped:
         id=name(subject, found.id),
         role=role or "system",
         author=PERSON if role == "user" and not told.origin["parent"] else "",
-        model=model[:MODEL_CHARS],
+        model=model[:MODEL_CHARS] if role == "assistant" else "",
         created_at=_moment(created(found.data)) or told.created_at,
     )
     notes = [] if role else [Note(Fit.UNKNOWN, f"message of {said or 'no role'}", found.id)]
