@@ -14,6 +14,7 @@ DELTAS_LOST = Counter(
 STREAMS = Gauge("waggle_streams_open", "Open live streams of this process.")
 STREAMS_LAGGED = Counter("waggle_streams_lagged_total", "Streams closed because their reader was too slow.")
 STREAM_EVENTS = Counter("waggle_stream_events_total", "Durable events handed to streams, once per reader.")
+STREAM_ENCODED = Counter("waggle_stream_encoded_total", "Durable events encoded for programs, once for all who listen.")
 STREAM_MENDS = Counter("waggle_stream_mends_total", "Gaps in the live feed that were filled from the database.")
 PAGES_RENDERED = Counter("waggle_pages_events_total", "Durable events rendered for pages, once for all who look.")
 PAGES_SECONDS = Histogram(

@@ -8,7 +8,7 @@ from functools import partial
 from sessions import frames
 from sessions.admission import Listener
 from sessions.frames import Frame
-from sessions.metrics import STREAM_EVENTS, STREAMS_LAGGED
+from sessions.metrics import STREAM_ENCODED, STREAM_EVENTS, STREAMS_LAGGED
 from sessions.models import Event
 from sessions.pages import Pages
 
@@ -102,6 +102,7 @@ class Room:
         """A durable event: it moves the cursor; what it is made of is made only when somebody listens."""
         if topic in self._programs:
             frame = told()
+            STREAM_ENCODED.inc()
             for client in self._programs[topic]:
                 client.offer(frame)
         if topic in self._readers:

@@ -3,12 +3,16 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from agents import steering
 from agents.contracts import PlanProposal
-from swarms import plan_rows
+from swarms import awareness, plan_rows
 from swarms.amend import Present
 from swarms.models import Attempt, Node, Swarm
 from swarms.plan_yaml import write_yaml
-from swarms.states import NODE_LIVE, NodeState
+from swarms.states import NodeState
+
+MOST_SAID, SAID_LENGTH = 10, 500
+"""Words of people to the attempt before: how many, and characters of each."""
 
 
 def _list(title: str, lines: Iterable[str]) -> str:
@@ -85,14 +89,13 @@ def for_part(node: Node, files: Sequence[str], *, number: int, last: Attempt | N
         + _limits(max(project.max_nodes - len(now), 0), max(project.max_depth - node.depth - 1, 0))
         + "\nPlan your part only. Its first nodes need no depends_on: what came before your part is done."
     )
-    return text + _why_again(last)
+    return text + _why_again(last) + _said_before(last)
 
 
 def for_node(node: Node, *, number: int, last: Attempt | None) -> str:
     """A worker's or reviewer's briefing for its attempt `number`; `last` is the attempt before."""
     swarm = node.swarm
     parents = Node.objects.filter(edges_out__child=node).order_by("key")
-    beside = Node.objects.filter(swarm=swarm, state__in=NODE_LIVE).exclude(pk=node.pk).order_by("key")
     text = (
         f"# Node `{node.key}`: {node.title}\n"
         f"Role: {node.role} · Attempt {number} · Swarm {swarm.project.slug} #{swarm.number}"
@@ -104,12 +107,21 @@ def for_node(node: Node, *, number: int, last: Attempt | None) -> str:
             "Done before you",
             (f"`{p.key}` {p.title}: {p.summary or 'no summary'}" for p in parents if p.state == NodeState.SUCCEEDED),
         )
-        + _list(
-            "At work beside you",
-            (f"`{b.key}` {b.title}, writes {', '.join(f'`{glob}`' for glob in b.writes) or 'nothing'}" for b in beside),
-        )
+        + _list("At work beside you", awareness.beside(swarm.pk, node=node.pk))
     )
-    return text + _why_again(last)
+    return text + _why_again(last) + _said_before(last)
+
+
+def _said_before(last: Attempt | None) -> str:
+    """What people said to the agent of the attempt before, which the next one has not heard."""
+    if last is None or last.execution is None:
+        return ""
+    said = [f"{steer.name}: {_one_line(steer.text)}" for steer in steering.said_to(last.execution)]
+    return _list("What people said to the agent of the attempt before", said[-MOST_SAID:])
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:SAID_LENGTH]
 
 
 def _why_again(last: Attempt | None) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sessions import talk
-from swarms import board, budgets, operations, picture, purses, rollback
+from swarms import awareness, board, budgets, operations, picture, purses, rollback
 from swarms.forms import PlanForm
 from swarms.models import Swarm
 from swarms.plan_yaml import write_yaml
@@ -57,7 +57,7 @@ def graph(swarm: Swarm) -> Context:
 
 def now(swarm: Swarm) -> Context:
     """Who works, on what."""
-    return {"executions": board.at_work(swarm=swarm.pk)}
+    return {"agents": awareness.at_work(swarm.pk)[: awareness.MOST_AGENTS]}
 
 
 def plan(swarm: Swarm) -> Context:

@@ -18,7 +18,7 @@ from swarms.models import Swarm
 FEED = "feed"
 NODES = ("node.", "nodes.", "attempt.", "plan.", "swarm.", "approval.", "check_run.", "merge.")
 """Kinds of events after which nodes may look different; and so on."""
-NOW = ("attempt.", "execution.", "model.", "plan.")
+NOW = ("attempt.", "execution.", "agent.doing", "plan.")
 METERS = ("swarm.", "node.", "nodes.", "execution.", "model.", "budget.")
 CHECKS = ("check_run.", "checks.")
 Known = dict[str, Any]

@@ -49,9 +49,9 @@ class Web:
 
 
 @contextmanager
-def serve(application: str, folder: Path, **environment: str) -> Iterator[Web]:
-    """Run an ASGI application until the block ends."""
-    port = free_port()
+def serve(application: str, folder: Path, port: int = 0, **environment: str) -> Iterator[Web]:
+    """Run an ASGI application until the block ends, on a free port unless one is given."""
+    port = port or free_port()
     log = folder / f"web-{port}.log"
     command = [
         *(sys.executable, "-m", "uvicorn", application, "--host", "127.0.0.1", "--port", str(port)),

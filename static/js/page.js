@@ -28,6 +28,7 @@ setInterval(() => {
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
+  if ("download" in form.dataset) return undefined; // the answer is a file, and the page stays
   if (form.method !== "post" || form.dataset.sent) return form.dataset.sent && event.preventDefault();
   form.dataset.sent = "yes";
   // Until the answer is there; a page that comes back from the history can be used again.
