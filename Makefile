@@ -103,7 +103,7 @@ test-fresh: ## Run tests and demo in a fresh clone of the last commit
 bench: setup ## Measure, with floors from the same run; AREA=engine, ARGS="dags idle" for some cases
 	@exec $(RUN) -m bench $(if $(AREA),--area $(AREA)) $(ARGS)
 
-chaos: setup ## Kill everything while swarms run, and look at what is left; ARGS=7 for another seed
+chaos: setup ## Kill, stop, cut off and race everything while swarms run; ARGS=7 for another seed
 	@exec $(RUN) -m bench.chaos $(ARGS)
 
 lint: setup ## Check style, types and imports

@@ -1,50 +1,25 @@
 """Approvals under pressure: everybody at once, the wrong people, forged forms, a team's member that is a script."""
 
-import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
 from sessions.models import Event
 from swarms import approvals
 from swarms.models import Approval, Project
-from tenants.context import in_schema
 from tenants.members import add_member
 from tenants.models import Membership, Team, User
 from tenants.roles import Role
 from tests.board_stage import Stage
 from tests.conftest import user_of
+from tests.together import at_once
 
 ROUNDS = 50
 ClientFor = Callable[..., Client]
-
-
-def at_once(schema: str, *verbs: Callable[[], object]) -> list[object]:
-    """What each verb said or raised, all let loose at the same moment in threads of their own."""
-    gate, said = threading.Barrier(len(verbs)), dict[int, object]()
-
-    def go(number: int, verb: Callable[[], object]) -> None:
-        with in_schema(schema):
-            gate.wait()
-            try:
-                said[number] = verb()
-            except approvals.NotDecidable as error:
-                said[number] = error
-            finally:
-                connection.close()
-
-    threads = [threading.Thread(target=go, args=pair) for pair in enumerate(verbs)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(said) == len(verbs), "a verb broke"
-    return [said[number] for number in range(len(verbs))]
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tenants.models import Team, Ticket
 from tests.conftest import user_of
 from tests.hands import Hands
 from tests.invariants import violations
-from tests.test_budgets import books
+from tests.money_stage import books
 
 PLAN = PlanProposal(
     summary="One, then another.",

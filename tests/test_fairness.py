@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from tenants import turns
 from tenants.context import PUBLIC, in_schema
 from tenants.models import Placement, Runner, Team, TeamShare, Ticket
-from tests.turn_stage import backlog, make_runner, make_team, place, queue, take
+from tests.turn_stage import backlog, make_runner, make_team, place, queue, take, turns_until
 
 
 @pytest.fixture
@@ -30,11 +30,7 @@ def test_a_team_with_one_ticket_waits_one_round_however_much_others_have(runner:
     light = make_team("Light")
     for turns_before in (0, 37, 100):
         served(runner, turns_before)
-        queue(light)
-        waited = 0
-        while take(runner) != light.pk:
-            waited += 1
-        assert waited <= heavy_teams + 1 + 1  # active teams (the light one too) + 1
+        assert turns_until(light, runner) <= heavy_teams + 1 + 1  # active teams (the light one too) + 1
 
 
 def test_turns_are_shared_as_the_weights_say(runner: Runner) -> None:

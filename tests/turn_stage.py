@@ -63,6 +63,15 @@ def take(runner: Runner) -> UUID | None:
     return ticket.team_id
 
 
+def turns_until(light: Team, runner: Runner) -> int:
+    """Queue one ticket of this team; how many turns others have before it has its own."""
+    queue(light)
+    waited = 0
+    while take(runner) != light.pk:
+        waited += 1
+    return waited
+
+
 def place(team: Team, runner: Runner, *, charged: float = 0) -> UUID:
     """Something of this team is on the runner."""
     return Placement.objects.create(
