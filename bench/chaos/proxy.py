@@ -51,6 +51,10 @@ class Proxy:
         self.port = 0
         self.delay = 0.0
         """Seconds by which every piece is late, in both directions."""
+        self.lasts: tuple[int, int] | None = None
+        """At least and at most so many bytes come back over a connection before it is reset."""
+        self.cuts = 0
+        """Connections that were reset because of that."""
         self._network, self._targets = network, targets
         self._links: set[_Link] = set()
         self._flows = asyncio.Event()
@@ -86,7 +90,7 @@ class Proxy:
             there, link.server = await self._connect()
             link.pipes = [
                 asyncio.ensure_future(self._pipe(reader, link.server)),
-                asyncio.ensure_future(self._pipe(there, writer)),
+                asyncio.ensure_future(self._pipe(there, writer, random.randint(*self.lasts) if self.lasts else None)),
             ]
             await asyncio.gather(*link.pipes)
             writer.close()
@@ -104,13 +108,16 @@ class Proxy:
                 return await asyncio.open_connection("127.0.0.1", port)
         raise ConnectionRefusedError("nobody is there")
 
-    async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(CHUNK):
+    async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lasts: int | None = None) -> None:
+        while data := await reader.read(CHUNK if lasts is None else min(CHUNK, lasts)):
             if self.delay:
                 await asyncio.sleep(self.delay)
             await self._flows.wait()
             writer.write(data)
             await writer.drain()
+            if lasts is not None and (lasts := lasts - len(data)) <= 0:
+                self.cuts += 1
+                raise ConnectionResetError("it has brought enough")
         await self._flows.wait()
         writer.write_eof()
 
