@@ -16,7 +16,7 @@ from django.test import Client
 from agents.contracts.records import MessageRecord, PartRecord
 from sessions import transcript
 from sessions.events import acting, publish
-from sessions.models import Event
+from sessions.models import Event, Message, Part, Session
 from swarms.models import Archive, ArchiveRecord, Plan, Swarm
 from swarms.replay import archives, bundle, shown, stories
 from swarms.replay.archives import AlreadyImported, BundleFault, bring_in, take_out
@@ -177,6 +177,19 @@ def test_the_same_swarm_gives_the_same_members(stage: Stage) -> None:
     told = bundle.Manifest.model_validate_json(one["manifest.json"])
     assert {bundle.file_of(name) for name in told.members} | {"manifest.json"} == set(one)
     assert told.members["events"].lines == one["events.jsonl"].count(b"\n") > 10
+
+
+@pytest.mark.parametrize(
+    ("model", "line", "left_out"),
+    [
+        (Part, bundle.PartLine, set()),
+        (Message, bundle.MessageLine, set()),
+        # What an agent does now is told by events; sessions that happened elsewhere are of projects, not of swarms.
+        (Session, bundle.SessionLine, {"subject", "doing", "origin"}),
+    ],
+)
+def test_no_field_of_a_transcript_is_forgotten(model: Any, line: Any, left_out: set[str]) -> None:
+    assert {field.name for field in model._meta.fields} - left_out <= set(line.model_fields)
 
 
 def lines(data: bytes) -> list[dict[str, Any]]:

@@ -80,6 +80,7 @@ class MessageLine(Line):
     session: UUID
     number: int
     role: str
+    author: str
     model: str
     created_at: AwareDatetime
 
@@ -99,6 +100,8 @@ class PartLine(Line):
     input: dict[str, Any]
     output: str
     usage: dict[str, Any] | None
+    started_at: AwareDatetime | None
+    ended_at: AwareDatetime | None
     created_at: AwareDatetime
     updated_at: AwareDatetime
 

@@ -194,6 +194,7 @@ def _message(session: Session, message: Message) -> Lines:
         "session": session.pk,
         "number": message.number,
         "role": message.role,
+        "author": message.author,
         "model": message.model,
         "created_at": message.created_at,
     }
@@ -213,6 +214,8 @@ def _message(session: Session, message: Message) -> Lines:
                 "input": part.input,
                 "output": part.output,
                 "usage": part.usage,
+                "started_at": part.started_at,
+                "ended_at": part.ended_at,
                 "created_at": part.created_at,
                 "updated_at": part.updated_at,
             }

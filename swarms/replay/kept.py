@@ -64,22 +64,12 @@ def _parts(archive: Archive, session: Session) -> Iterator[Part]:
     messages: dict[UUID, Message] = {}
     for body in _bodies(found.values_list("body", flat=True)[: 3 * MOST_PARTS]):
         if isinstance(body, bundle.MessageLine):
-            words = {"number": body.number, "role": body.role, "model": body.model, "created_at": body.created_at}
+            words = body.model_dump(exclude={"type", "id", "session"})
             messages[body.id] = Message(pk=body.id, session=session, **words)
         elif isinstance(body, bundle.PartLine) and body.message in messages:
-            yield Part(
-                pk=body.id,
-                message=messages[body.message],
-                index=body.index,
-                kind=body.kind,
-                state=body.state if body.state != "open" else "failed",
-                text=body.text,
-                tool=body.tool,
-                input=body.input,
-                output=body.output,
-                usage=body.usage,
-                created_at=body.created_at,
-            )
+            words = body.model_dump(exclude={"type", "id", "session", "message"})
+            state = "failed" if body.state == "open" else body.state  # nobody goes on with it
+            yield Part(pk=body.id, message=messages[body.message], **words | {"state": state})
 
 
 def _bodies(lines: Iterable[dict[str, Any]]) -> Iterator[Any]:

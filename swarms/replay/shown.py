@@ -1,14 +1,17 @@
 """A scene as its page shows it: cards for the graph, figures, agents, and what happened up to there."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+from django.template.loader import render_to_string
+from django.utils.safestring import mark_safe
+
 from swarms import picture, words
 from swarms.board import Card, Meters, planned
-from swarms.layout import Drawing
+from swarms.layout import Curve, Drawing
 from swarms.looks import Look, look
 from swarms.models import Node
 from swarms.replay.checkpoints import scene_at
@@ -36,10 +39,15 @@ class Line:
     is_now: bool
 
 
-def at(story: Story, seq: int, last: int) -> dict[str, Any]:
-    """All that a page shows at one event; the context of swarms/_replay_now.html."""
+def at(story: Story, seq: int, last: int, nodes: str = "") -> dict[str, Any]:
+    """All that a page shows at one event; the context of swarms/_replay_now.html.
+
+    `nodes` is the address below which nodes have their pages.
+    """
     scene, event = scene_at(story, seq), story.at(seq)
     shown = cards(scene, story)
+    graph = picture.graph(shown, _drawing(tuple((card.key, card.parents) for card in shown)))
+    base = nodes if scene.nodes else ""
     return {
         "at": seq,
         "last": last,
@@ -48,8 +56,9 @@ def at(story: Story, seq: int, last: int) -> dict[str, Any]:
         "said": say(event.kind, event.payload) if event else Sentence("Nothing has happened yet"),
         "passed": _passed(scene, event.at) if event else 0.0,
         "meters": meters(scene),
-        "graph": picture.graph(shown, _drawing(tuple((card.key, card.parents) for card in shown))),
-        "is_planned": not scene.nodes,
+        "graph": graph,
+        "vertices": mark_safe("".join(_vertex(vertex, base) for vertex in graph.vertices)) if graph else "",
+        "edges": mark_safe("".join(_edge(*curve) for curve in graph.curves)) if graph else "",
         "works": sorted(scene.works.values(), key=lambda work: work.agent),
         "asks": list(scene.asks.values()),
         "lines": lines(story, scene, seq),
@@ -63,10 +72,23 @@ def _drawing(shape: tuple[tuple[str, tuple[str, ...]], ...]) -> Drawing | None:
     return picture.drawn([Card(key, key, "", blank, parents) for key, parents in shape])
 
 
+@lru_cache(maxsize=4096)
+def _vertex(vertex: picture.Vertex, base: str) -> str:
+    """A box of the graph: from event to event nearly all of them are as before."""
+    return render_to_string("swarms/_vertex.html", {"v": vertex, "base": base})
+
+
+@lru_cache(maxsize=4096)
+def _edge(curve: Curve, mark: str) -> str:
+    """A line of the graph."""
+    return render_to_string("swarms/_edge.html", {"curve": curve, "mark": mark})
+
+
 def cards(scene: Scene, story: Story) -> list[Card]:
     """The nodes; before there are any, those of the plan that is proposed."""
     if not scene.nodes:
-        return planned(story.document(scene.offered)) if scene.offered else []
+        offered = planned(story.document(scene.offered)) if scene.offered else []
+        return [replace(card, checks=()) for card in offered]
     present = scene.present
     keys = {node.key for node in present}
     return [_card(scene, node, keys) for node in present]

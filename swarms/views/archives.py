@@ -53,23 +53,21 @@ def _found(pk: UUID) -> Archive:
     return get_object_or_404(_all(), pk=pk)
 
 
-def _words(archive: Archive) -> dict[str, Any]:
-    return {"archive": archive, "swarm_page": reverse("archive", args=[archive.pk])}
+def _page(request: HttpRequest, pk: UUID, **words: Any) -> HttpResponse:
+    found, base = _found(pk), reverse("archive", args=[pk])
+    return replay.page(request, stories.of_archive(found), base, base, archive=found, **words)
 
 
 @require_GET
 def archive(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Its replay; ?at=340 opens it at that event."""
-    found = _found(pk)
-    base = reverse("archive", args=[pk])
-    return replay.page(request, stories.of_archive(found), base, "swarms/archive.html", **_words(found))
+    return _page(request, pk, template="swarms/archive.html")
 
 
 @require_GET
 def now(request: HttpRequest, pk: UUID) -> HttpResponse:
     """One position of the slider."""
-    found = _found(pk)
-    return replay.now(request, stories.of_archive(found), reverse("archive", args=[pk]), **_words(found))
+    return _page(request, pk)
 
 
 @require_GET

@@ -36,18 +36,21 @@ def number(request: HttpRequest, name: str, default: int) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else default
 
 
-def page(request: HttpRequest, story: Story, base: str, template: str, **more: Any) -> HttpResponse:
-    """The whole page at one event. `base` is the address below which a page's parts are."""
-    last = story.last()
-    context = shown.at(story, asked(request, last), last) | {"base": base, "marks": MARKS.values()} | more
-    return render(request, template, context)
+def page(
+    request: HttpRequest,
+    story: Story,
+    base: str,
+    swarm_page: str,
+    template: str = "swarms/_replay_now.html",
+    **more: Any,
+) -> HttpResponse:
+    """What changes from event to event, or with another template the whole page, at the event that is asked for.
 
-
-def now(request: HttpRequest, story: Story, base: str, **more: Any) -> HttpResponse:
-    """What changes on the page from event to event."""
+    Below `base` are the parts of the replay, below `swarm_page` the nodes.
+    """
     last = story.last()
-    context = shown.at(story, asked(request, last), last) | {"base": base, "marks": MARKS.values()} | more
-    return render(request, "swarms/_replay_now.html", context)
+    words = {"base": base, "swarm_page": swarm_page, "marks": MARKS.values()}
+    return render(request, template, shown.at(story, asked(request, last), last, swarm_page) | words | more)
 
 
 def times(request: HttpRequest, story: Story) -> JsonResponse:
@@ -80,15 +83,15 @@ def _base(swarm: Swarm) -> str:
 def replay(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     """The page; ?at=340 opens it at that event."""
     swarm, position = swarm_of(slug, number), board.position()
-    words = {"swarm_page": reverse("swarm", args=[slug, number]), "replayed": swarm, "position": position}
-    return page(request, stories.of_swarm(swarm), _base(swarm), "swarms/replay.html", **words)
+    words: dict[str, Any] = {"template": "swarms/replay.html", "replayed": swarm, "position": position}
+    return page(request, stories.of_swarm(swarm), _base(swarm), reverse("swarm", args=[slug, number]), **words)
 
 
 @require_GET
 def replay_now(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     """One position of the slider."""
     swarm = swarm_of(slug, number)
-    return now(request, stories.of_swarm(swarm), _base(swarm), swarm_page=reverse("swarm", args=[slug, number]))
+    return page(request, stories.of_swarm(swarm), _base(swarm), reverse("swarm", args=[slug, number]))
 
 
 @require_GET
