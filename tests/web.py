@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,8 @@ from urllib.parse import quote
 
 from django.conf import settings
 from django.db import connection
+
+from tenants.context import current_schema, in_schema
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -157,6 +159,26 @@ class Listener:
         self._connection.close()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
+
+
+def elsewhere(verb: Callable[[], object]) -> None:
+    """Do it for the same team in a thread of its own: a browser under test keeps an event loop in this one."""
+    schema, failures = current_schema(), []
+
+    def run() -> None:
+        try:
+            with in_schema(schema):
+                verb()
+        except Exception as error:
+            failures.append(error)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
 
 
 def until(condition: object, seconds: float = 30, what: str = "") -> None:

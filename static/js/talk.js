@@ -3,6 +3,7 @@
 // <span class="present" data-with="<swarm>">                         who looks at this swarm
 // <form data-steer="say|answer" data-session="…" data-question="…">  fields key, text; a button may have data-steer itself
 
+const OPEN = 1;
 const ANSWER_MS = 5_000;
 const LONGEST_PAUSE_MS = 10_000;
 const HANDSHAKE_MS = 10_000; // Chrome makes one handshake with a host at a time: one that hangs must end
@@ -65,7 +66,7 @@ const newKey = () => {
 
 const sent = (event) => {
   const { target: form, submitter } = event;
-  if (!form.matches?.("form[data-steer]") || socket?.readyState !== WebSocket.OPEN || form.elements.key.value) return;
+  if (!form.matches?.("form[data-steer]") || socket?.readyState !== OPEN || form.elements.key.value) return;
   event.preventDefault();
   event.stopPropagation();
   const what = submitter?.dataset.steer ?? form.dataset.steer;
