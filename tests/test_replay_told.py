@@ -55,7 +55,7 @@ def test_a_rich_life_is_told_whole(project: Project, hands: Hands, worker: Worke
     def meanwhile() -> None:
         """All that people may do while an agent works on `a`."""
         node_b = swarm.nodes.get(key="b")
-        live = Execution.objects.get(swarm=swarm.pk, ended_at=None)
+        live = Execution.objects.get(swarm=swarm.pk, kind="work", ended_at=None)
         words = (team.schema_name, live.pk, live.session_id, swarm.pk, live.agent, "")
         meter = metering.Meter(usage=Usage(input_tokens=10, output_tokens=5))
         do(lambda: metering.keep(metering.Caller(*words), meter, status=200, seconds=0.1))
