@@ -50,6 +50,11 @@ def closed_fact(session: Session, question: UUID) -> Fact:
     return "question.closed", {"session": str(session.pk), "part": str(question), "agent": session.agent}
 
 
+def ended_fact(session: Session) -> Fact:
+    """The session is over."""
+    return "session.ended", {"session": str(session.pk), "agent": session.agent}
+
+
 def _title(given: dict[str, Any]) -> str:
     for name in _TITLES:
         if isinstance(given.get(name), str) and given[name].strip():

@@ -29,9 +29,16 @@ class Transcripts:
         return shown
 
     def changes(self, kind: str) -> bool:
-        """See the protocol: nothing but parts is shown of a session."""
-        return False
+        """See the protocol."""
+        return kind in ("part.recorded", "message.recorded", "session.ended")
 
     def rest(self, topic: str, kinds: Collection[str], known: dict[str, Any]) -> Sequence[Swap]:
-        """See the protocol."""
-        return []
+        """See the protocol: what the session used, and that it is over."""
+        session = Session.objects.get(pk=UUID(topic.partition(":")[2]))
+        found = []
+        for name in ("figures", "nothing"):
+            html = render_to_string(f"sessions/_{name}.html", {"session": session})
+            if known.get(name) != html:
+                known[name] = html
+                found.append(Swap(f"{topic}/{name}", html))
+        return found

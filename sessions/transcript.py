@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from sessions import deltas, storable
 from sessions.events import acting, publish, publish_all
-from sessions.facts import closed_fact, message_fact, part_fact, question_fact, topic_of
+from sessions.facts import closed_fact, ended_fact, message_fact, part_fact, question_fact, topic_of
 from sessions.models import Message, Part, Session
 from tenants.context import current_schema
 
@@ -123,7 +123,7 @@ def close(session: Session) -> None:
         Part.objects.filter(pk__in=[part.pk for part in left]).update(state=FAILED, updated_at=timezone.now())
         for part in left:
             part.state = FAILED
-        publish_all(topic_of(row), [part_fact(part) for part in left])
+        publish_all(topic_of(row), [*map(part_fact, left), ended_fact(row)])
         Session.objects.filter(pk=row.pk).update(ended_at=timezone.now(), doing="")
 
 

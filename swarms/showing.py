@@ -16,10 +16,10 @@ from swarms.feed import lines
 from swarms.models import Swarm
 
 FEED = "feed"
-NODES = ("node.", "nodes.", "attempt.", "plan.", "swarm.", "approval.", "check_run.", "merge.")
+NODES = ("node.", "nodes.", "attempt.", "plan.", "swarm.", "approval.", "check_run.", "merge.", "priority.")
 """Kinds of events after which nodes may look different; and so on."""
 NOW = ("attempt.", "execution.", "agent.doing", "plan.")
-METERS = ("swarm.", "node.", "nodes.", "execution.", "model.", "budget.")
+METERS = ("swarm.", "node.", "nodes.", "execution.", "model.", "budget.", "priority.", "deadline.")
 CHECKS = ("check_run.", "checks.")
 Known = dict[str, Any]
 

@@ -67,6 +67,7 @@ urlpatterns = [
     path("archives/<uuid:pk>/nodes/<slug:key>/", archives.node, name="archive-node"),
     path(_NODE, node.node, name="node"),
     path(f"{_NODE}state/", node.state, name="node-state"),
+    path(f"{_NODE}aside/", node.aside, name="node-aside"),
     path(f"{_NODE}skip/", operations.node_skip, name="node-skip"),
     path(f"{_NODE}retry/", operations.node_retry, name="node-retry"),
     path(f"{_NODE}priority/", operations.node_priority, name="node-priority"),

@@ -256,6 +256,7 @@ class Stage:
             "plan-yaml": f"{swarm}plan.yaml",
             "node": node,
             "node-state": f"{node}state/?attempt=1",
+            "node-aside": f"{node}aside/?attempt=1",
             "budgets": "/budgets/",
             "project-budget": "/projects/textkit/budget/",
             "swarm-budget": f"{swarm}budget/",

@@ -75,6 +75,17 @@ def test_another_shape_of_the_plan_is_sent_whole(stage: Stage) -> None:
     assert {f"{topic}/nodes", f"{topic}/graph"} <= found
 
 
+def test_a_page_whose_transcript_is_of_an_earlier_attempt_is_told(
+    client_for: Callable[..., Client], stage: Stage, team: Team
+) -> None:
+    bob = client_for(user_of("bob", "acme"), team)
+    path = f"/projects/textkit/swarms/{stage.swarm.number}/nodes/printer/state/"
+    newer = "Attempt 1 has begun"
+    assert newer not in bob.get(f"{path}?shown={stage.live.session_id}").text
+    for shown in ("", str(uuid4())):
+        assert newer in bob.get(f"{path}?shown={shown}").text
+
+
 def test_what_an_agent_does_goes_to_its_place(stage: Stage) -> None:
     topic, session = stage.swarm.topic, str(stage.live.session_id)
     doing = publish(topic, "agent.doing", agent="developer-2", session=session, text="<b>x</b>")

@@ -18,6 +18,7 @@ from sessions.kinds.talk import (
     PartRecorded,
     QuestionAsked,
     QuestionClosed,
+    SessionEnded,
     SessionHeard,
     SessionImported,
     SessionsRemoved,
@@ -68,6 +69,7 @@ KINDS: dict[str, type[Payload]] = {f"{noun}.moved": model for noun, model in MOV
     "question.closed": QuestionClosed,
     "session.steered": SessionSteered,
     "session.heard": SessionHeard,
+    "session.ended": SessionEnded,
     "session.imported": SessionImported,
     "sessions.removed": SessionsRemoved,
 }

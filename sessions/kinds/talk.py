@@ -85,6 +85,15 @@ class SessionHeard(Payload):
     """Who has heard it."""
 
 
+class SessionEnded(Payload):
+    """A session is over: nothing more comes into its transcript."""
+
+    session: str
+    """Its id."""
+    agent: str
+    """Whose it was."""
+
+
 class SessionImported(Payload):
     """A session that happened elsewhere was taken over, or more of it."""
 

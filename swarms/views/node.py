@@ -27,8 +27,7 @@ def node(request: HttpRequest, slug: str, number: int, key: str) -> HttpResponse
         session = attempt.execution.session if attempt.execution else None
         if session is not None:
             context |= {"page": fragments.page(session)} | panel(session)
-    more = {"position": position, "priority_form": PriorityForm(initial={"priority": context["node"].priority})}
-    return render(request, "swarms/node.html", context | more)
+    return render(request, "swarms/node.html", context | {"position": position})
 
 
 @require_GET
@@ -36,7 +35,19 @@ def state(request: HttpRequest, slug: str, number: int, key: str) -> HttpRespons
     """The live part of a node's page."""
     swarm = swarm_of(slug, number)
     context = node_context(swarm, node_of(swarm, key), request.GET.get("attempt", ""))
+    attempt = context["attempt"]
+    if attempt and attempt.execution and "shown" in request.GET:
+        # The page has the transcript of the attempt that was the last one when it was made.
+        context["is_newer"] = str(attempt.execution.session_id) != request.GET["shown"]
     return render(request, "swarms/_node_state.html", context)
+
+
+@require_GET
+def aside(request: HttpRequest, slug: str, number: int, key: str) -> HttpResponse:
+    """What is beside a node's attempts: its instructions, its place in the plan, its priority."""
+    swarm = swarm_of(slug, number)
+    context = node_context(swarm, node_of(swarm, key), request.GET.get("attempt", ""))
+    return render(request, "swarms/_node_aside.html", context)
 
 
 def node_context(swarm: Swarm, node: Node, wanted: str) -> dict[str, Any]:
@@ -51,6 +62,7 @@ def node_context(swarm: Swarm, node: Node, wanted: str) -> dict[str, Any]:
     return {
         "swarm": swarm,
         "node": node,
+        "priority_form": PriorityForm(initial={"priority": node.priority}),
         "look": board.node_look(node, last),
         "can": operations.possible_for(node),
         "conditions": conditions.of_nodes(swarm, [node]).get(node.pk, []),
