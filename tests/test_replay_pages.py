@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from config.env import PROJECT_ROOT
 from sessions.events import publish, publish_all
+from swarms import words
 from swarms.models import Swarm
 from swarms.replay import stories
 from swarms.replay.checkpoints import EVERY, Checkpoints, scene_at
@@ -143,6 +144,15 @@ def test_a_move_of_the_slider_reads_few_events_once_scenes_are_kept(long: Swarm)
             found = scene_at(story, at, kept)
         assert found == fold(story.told(0, at))
         assert sum("agent_sessions_event" in query["sql"] for query in asked.captured_queries) <= 2
+
+
+def test_the_last_lines_are_found_however_far_back_they_are(long: Swarm) -> None:
+    story = stories.of_swarm(long)
+    told = [event for event in story.told(0, story.last()) if event.kind in words.KINDS]
+    for at in (story.last(), story.last() - 1, 2 * EVERY, 40, 3, 1):
+        wanted = [event.seq for event in reversed(told) if event.seq <= at]
+        for count in (1, 5, 1000):
+            assert [event.seq for event in story.before(at, count, words.KINDS)] == wanted[:count]
 
 
 def test_what_is_kept_is_bounded_and_apart_for_every_team(long: Swarm) -> None:

@@ -15,6 +15,8 @@ from swarms.replay.scene import Told
 
 PAGE = 1000
 """Events that are read at a time."""
+WINDOW = 400
+"""Events among which the last ones of some kinds are looked for first; then among four times as many, and so on."""
 
 _LIVE = "SELECT seq, kind, payload, at, actor FROM agent_sessions_event WHERE subject = %(of)s"
 _KEPT = """
@@ -86,8 +88,14 @@ class Story:
 
     def before(self, until: int, count: int, kinds: Collection[str]) -> list[Told]:
         """The newest events of some kinds until a number, the newest first."""
-        where = "seq <= %(until)s AND kind = ANY (%(kinds)s)"
-        return self._rows(where, count, None, "DESC", until=until, kinds=list(kinds))
+        # From window to window: all at once, the database might read and sort all that ever happened.
+        where, found = "seq > %(after)s AND seq <= %(until)s AND kind = ANY (%(kinds)s)", list[Told]()
+        span = WINDOW
+        while until > 0 and len(found) < count:
+            words = {"after": until - span, "until": until, "kinds": list(kinds)}
+            found += self._rows(where, count - len(found), None, "DESC", **words)
+            until, span = until - span, 4 * span
+        return found
 
     def find(self, mark: Mark, at: int, *, backwards: bool = False) -> int | None:
         """The next event of a kind after a number, or the last one before it."""
