@@ -4,6 +4,7 @@ An empty variable counts as unset. A `.env` file at the project's root is read o
 what the environment already holds wins over it.
 """
 
+import base64
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -132,6 +133,27 @@ def env_secret(name: str, default: str | Required | None = REQUIRED) -> str | No
     if not secret:
         raise ImproperlyConfigured(f"{name}_FILE={path} is empty. Write the secret into it.")
     return secret
+
+
+def encryption_keys(name: str, text: str) -> tuple[bytes, ...]:
+    """Keys of 256 bits from the text of a variable, with commas or spaces between.
+
+    Raises ImproperlyConfigured, without the keys.
+    """
+    keys = []
+    for place, word in enumerate(text.replace(",", " ").split(), 1):
+        try:
+            plain = word.replace("+", "-").replace("/", "_")
+            key = base64.b64decode(plain + "=" * (-len(plain) % 4), altchars=b"-_", validate=True)
+        except ValueError:
+            key = b""
+        if len(key) != 32:
+            raise ImproperlyConfigured(
+                f"{name}: key {place} is not 32 bytes in base64."
+                ' Make one with: python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
+            )
+        keys.append(key)
+    return tuple(keys)
 
 
 @overload

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from config.env import env, env_bool, env_float, env_int, env_secret, env_url
+from config.env import encryption_keys, env, env_bool, env_float, env_int, env_secret, env_url
 from config.services.layout import data_dir, embedded_urls, local_secret
 from tenants.logs import logging_config
 
@@ -22,6 +22,11 @@ REDIS_URL = env_url("REDIS_URL", ["redis", "rediss"], "redis://:secret@redis.exa
 )  # port 0: nothing runs, but commands that need none do
 
 SECRET_KEY = env_secret("WAGGLE_SECRET_KEY", None) or local_secret(DATA_DIR, "secret_key")
+# For secrets in the database. The first key seals, all unseal.
+ENCRYPTION_KEYS = encryption_keys(
+    "WAGGLE_ENCRYPTION_KEYS",
+    env_secret("WAGGLE_ENCRYPTION_KEYS", None) or local_secret(DATA_DIR, "encryption_keys"),
+)
 
 # Addresses
 WAGGLE_HOST = env("WAGGLE_HOST", "waggle.localhost")
@@ -45,6 +50,11 @@ ALLOWED_HOSTS = [
 LOCAL_SOURCES = env_bool("WAGGLE_LOCAL_SOURCES", False)
 # Hosts of private networks that may be sources all the same: the company's own git server.
 SOURCE_HOSTS = frozenset(env("WAGGLE_SOURCE_HOSTS", "").lower().replace(",", " ").split())
+
+# Whether webhooks may lead to private addresses and this machine: right on a laptop only.
+LOCAL_WEBHOOKS = env_bool("WAGGLE_LOCAL_WEBHOOKS", False)
+# Hosts (host or host:port) of private networks to which webhooks may lead all the same.
+WEBHOOK_HOSTS = frozenset(env("WAGGLE_WEBHOOK_HOSTS", "").lower().replace(",", " ").split())
 
 # Who may read /metrics from elsewhere; without it only this machine may.
 METRICS_TOKEN = env_secret("WAGGLE_METRICS_TOKEN", "")

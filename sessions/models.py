@@ -6,7 +6,21 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from sessions.webhooks.models import Backlog, Delivery, Letter, Webhook
 from tenants.ids import uuid7
+
+__all__ = [
+    "Backlog",
+    "Delivery",
+    "Event",
+    "Letter",
+    "Message",
+    "Part",
+    "Session",
+    "Stream",
+    "Subject",
+    "Webhook",
+]
 
 
 class Subject(models.Model):

@@ -1,6 +1,8 @@
 """Events are written by the database in one call: number, rows, announcement. Pure text for the migration."""
 
 from sessions.kinds import DECISIONS
+from sessions.states import WEBHOOK_MOVES
+from tenants.triggers import drop_move_trigger, move_trigger
 
 PUBLISH = """
 CREATE FUNCTION agent_sessions_publish(
@@ -27,8 +29,9 @@ END $body$;
 DROP_PUBLISH = "DROP FUNCTION agent_sessions_publish(uuid, text, text[], jsonb[], text, uuid, text);"
 
 NUMBER = """
-CREATE FUNCTION agent_sessions_number(p_team uuid, p_batch int) RETURNS int LANGUAGE plpgsql AS $body$
-DECLARE v_last bigint; v_count int;
+CREATE FUNCTION agent_sessions_number(p_team uuid, p_batch int, OUT numbered int, OUT woken uuid[])
+LANGUAGE plpgsql AS $body$
+DECLARE v_last bigint;
 BEGIN
   INSERT INTO agent_sessions_stream AS s (id, last_position) VALUES (1, 0)
   ON CONFLICT (id) DO UPDATE SET last_position = s.last_position RETURNING s.last_position INTO v_last;
@@ -36,13 +39,21 @@ BEGIN
     SELECT outbox.id AS place, event.id FROM public.tenants_outbox AS outbox
     JOIN agent_sessions_event AS event ON event.id = outbox.event
     WHERE outbox.team_id = p_team AND event.position IS NULL ORDER BY outbox.id LIMIT p_batch
-  ), numbered AS (SELECT picked.id, v_last + row_number() OVER (ORDER BY place) AS position FROM picked)
-  UPDATE agent_sessions_event AS event SET position = numbered.position FROM numbered WHERE event.id = numbered.id;
-  GET DIAGNOSTICS v_count = ROW_COUNT;
-  IF v_count > 0 THEN
-    UPDATE agent_sessions_stream SET last_position = v_last + v_count WHERE id = 1;
+  ), placed AS (SELECT picked.id, v_last + row_number() OVER (ORDER BY place) AS position FROM picked)
+  UPDATE agent_sessions_event AS event SET position = placed.position FROM placed WHERE event.id = placed.id;
+  GET DIAGNOSTICS numbered = ROW_COUNT;
+  IF numbered > 0 THEN
+    UPDATE agent_sessions_stream SET last_position = v_last + numbered WHERE id = 1;
+    -- Whoever is behind the stream is looked at: now, or a little after its last turn, or when it is no longer held.
+    WITH due AS (
+      INSERT INTO public.tenants_due AS d (team_id, kind, subject, due_at)
+      SELECT p_team, 'webhook', id, greatest(clock_timestamp(), hold_until, turned_at + interval '250 ms')
+      FROM agent_sessions_webhook
+      WHERE state = 'enabled'
+      ON CONFLICT (kind, subject) DO UPDATE SET due_at = EXCLUDED.due_at WHERE d.due_at > EXCLUDED.due_at
+      RETURNING d.subject, d.due_at
+    ) SELECT array_agg(subject) INTO woken FROM due WHERE due_at <= clock_timestamp();
   END IF;
-  RETURN v_count;
 END $body$;
 """
 DROP_NUMBER = "DROP FUNCTION agent_sessions_number(uuid, int);"
@@ -56,4 +67,11 @@ CREATE INDEX decision_words ON agent_sessions_event USING gin (({DECISION_WORDS}
 """
 DROP_DECISION_INDEXES = "DROP INDEX decision_time; DROP INDEX decision_words;"
 
-ALL = ((PUBLISH, DROP_PUBLISH), (NUMBER, DROP_NUMBER), (DECISION_INDEXES, DROP_DECISION_INDEXES))
+WEBHOOK_TABLE = "agent_sessions_webhook"
+
+ALL = (
+    (PUBLISH, DROP_PUBLISH),
+    (NUMBER, DROP_NUMBER),
+    (DECISION_INDEXES, DROP_DECISION_INDEXES),
+    (move_trigger(WEBHOOK_TABLE, WEBHOOK_MOVES), drop_move_trigger(WEBHOOK_TABLE)),
+)

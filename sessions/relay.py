@@ -25,6 +25,7 @@ from sessions.models import Event
 from sessions.topics import stream_key
 from tenants.context import PUBLIC, in_schema
 from tenants.faults import crash_point
+from tenants.messages import send_on_commit
 
 logger = structlog.get_logger(__name__)
 
@@ -150,10 +151,13 @@ class Relay:
 
 
 def number(team: Any) -> int:
-    """Give the team's next events their positions, inside its schema. Returns how many got one."""
+    """Give the team's next events their positions, in its schema, and wake its webhooks. Returns how many got one."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT agent_sessions_number(%s, %s)", [team, BATCH])
-        return int(cursor.fetchone()[0])
+        cursor.execute("SELECT numbered, woken FROM agent_sessions_number(%s, %s)", [team, BATCH])
+        numbered, woken = cursor.fetchone()
+    for webhook in woken or ():
+        send_on_commit("webhook", str(webhook))
+    return int(numbered)
 
 
 def announce(waiting: Waiting, client: redis.Redis) -> int:

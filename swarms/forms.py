@@ -216,3 +216,43 @@ class BudgetForm(forms.Form):
         initial=80,
         help_text="The soft line: when so much of the limit is spent, an approval asks once for more. Work goes on.",
     )
+
+
+class WebhookForm(forms.Form):
+    """Where events are sent on, and which ones."""
+
+    name = forms.CharField(label="Name", max_length=80, help_text="What receives it, for example: chat of the team.")
+    url = forms.CharField(
+        label="Address",
+        max_length=500,
+        widget=forms.URLInput(attrs={"spellcheck": "false", "placeholder": "https://example.org/hook"}),
+    )
+    kinds = forms.CharField(
+        label="Kinds of events",
+        max_length=2000,
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3, "class": "code", "spellcheck": "false"}),
+        help_text="Kinds, or beginnings that end with a dot, with spaces or commas between: swarm. approval.asked. "
+        "Empty: all kinds, also each step of each session.",
+    )
+    projects = forms.MultipleChoiceField(
+        label="Projects",
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="None chosen: all projects, and what belongs to the team itself.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        projects = Project.objects.order_by("name").values_list("pk", "name")
+        self.fields["projects"].choices = [(str(pk), name) for pk, name in projects]  # type: ignore[attr-defined]
+
+    def clean_kinds(self) -> list[str]:
+        return list(dict.fromkeys(self.cleaned_data["kinds"].replace(",", " ").split()))
+
+    def refuse(self, error: ValidationError) -> None:
+        """Say at its field what the platform does not take."""
+        faults = error.message_dict if hasattr(error, "error_dict") else {None: error.messages}
+        for field, texts in faults.items():
+            for text in texts:
+                self.add_error(field, text)

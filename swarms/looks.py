@@ -108,6 +108,14 @@ LOOKS: dict[str, dict[str, Look]] = {
         "trusted": Look("succeeded", "check", "Trusted"),
         "lost": Look("lost", "circle-question-mark", "Lost"),
     },
+    "webhook": {
+        "enabled": Look("succeeded", "check", "On"),
+        "disabled": Look("paused", "pause", "Off"),
+    },
+    "delivery": {
+        "good": Look("succeeded", "check", "Sent"),
+        "bad": Look("failed", "x", "Failed"),
+    },
     "runner": {
         "connected": Look("succeeded", "check", "Connected"),
         "away": Look("lost", "circle-question-mark", "Away"),

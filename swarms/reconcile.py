@@ -32,7 +32,7 @@ AGAIN = timedelta(seconds=3)
 
 
 def _hand_over(actor: str) -> Callable[[UUID], None]:
-    """Work with a repository is for the workers; here it is only hinted again."""
+    """What takes its time is for the workers; here it is only hinted again."""
 
     def hint(subject: UUID) -> None:
         turns.postpone(actor, subject, after=AGAIN)
@@ -99,6 +99,7 @@ LOOK: dict[str, Callable[[UUID], object]] = {
     "revert": _hand_over("revert"),
     "land": _hand_over("land"),
     "fetch": _hand_over("fetch"),
+    "webhook": _hand_over("webhook"),
 }
 
 

@@ -16,10 +16,12 @@ from swarms.views import (
     projects,
     replay,
     swarm,
+    webhooks,
 )
 
 _SWARM = "projects/<slug:slug>/swarms/<int:number>/"
 _NODE = f"{_SWARM}nodes/<slug:key>/"
+_WEBHOOK = "settings/webhooks/<uuid:webhook>/"
 
 urlpatterns = [
     path("", home.home, name="home"),
@@ -75,6 +77,18 @@ urlpatterns = [
     path("projects/<slug:slug>/budget/", budgets.project, name="project-budget"),
     path(f"{_SWARM}budget/", budgets.swarm, name="swarm-budget"),
     path(f"{_NODE}budget/", budgets.node, name="node-budget"),
+    path("settings/webhooks/", webhooks.webhooks, name="webhooks"),
+    path("settings/webhooks/new/", webhooks.add, name="webhook-new"),
+    path(_WEBHOOK, webhooks.webhook, name="webhook"),
+    path(f"{_WEBHOOK}change/", webhooks.change, name="webhook-change"),
+    path(f"{_WEBHOOK}secret/", webhooks.rotate, name="webhook-rotate"),
+    path(f"{_WEBHOOK}secret/end/", webhooks.end_old_secret, name="webhook-end-secret"),
+    path(f"{_WEBHOOK}off/", webhooks.disable, name="webhook-off"),
+    path(f"{_WEBHOOK}on/", webhooks.enable, name="webhook-on"),
+    path(f"{_WEBHOOK}test/", webhooks.test, name="webhook-test"),
+    path(f"{_WEBHOOK}again/", webhooks.again, name="webhook-again"),
+    path(f"{_WEBHOOK}again/all/", webhooks.again_all, name="webhook-again-all"),
+    path(f"{_WEBHOOK}remove/", webhooks.remove, name="webhook-remove"),
     path("swarms/", home.swarms, name="swarms"),
     path("decisions/", decisions.decisions, name="decisions"),
     path("approvals/", approvals.approvals, name="approvals"),

@@ -44,6 +44,7 @@ POINTS: Mapping[str, str] = MappingProxyType(
         "revert.recorded": "What takes back a merge is in the queue, and the next one not looked at.",
         "relay.numbered": "Events have their places in the team's stream, and are not announced.",
         "relay.announced": "Events are on the live stream, and the outbox has not forgotten them.",
+        "webhook.answered": "A webhook's receiver has answered, and no row says so.",
         "tick.found": "The clock has found what is due, and not acted.",
         "sweep.found": "The sweep has found what lost its partner, and not mended it.",
         "team.schema_made": "A new team has an empty schema.",

@@ -34,6 +34,7 @@ SECRET_TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\bwg_[A-Za-z0-9_\-]{6,}"), "wg_" + REDACTED),
     # A credential has digits or capitals; "bearer tokens" and "basic auth" in a sentence have not.
     (re.compile(r"\b([Bb]earer|[Bb]asic)\s+(?=\S*[0-9A-Z=])[A-Za-z0-9._~+/=\-]{6,}"), r"\1 " + REDACTED),
+    (re.compile(r"\bwhsec_[A-Za-z0-9+/=]{6,}"), "whsec_" + REDACTED),
     (re.compile(r"\bsk-[A-Za-z0-9_\-]{12,}"), "sk-" + REDACTED),
     (re.compile(r"(://[^/\s:@]*):[^/\s@]+@"), rf"\1:{REDACTED}@"),
     (re.compile(r"(?i)\b((?:session|csrf)[a-z]*=)[^;\s\"']+"), r"\1" + REDACTED),

@@ -25,6 +25,7 @@ class Permission(StrEnum):
     ENROL = "enrol"
     INVITE = "invite"
     SPEND = "spend"
+    CONNECT = "connect"
     ADMINISTER = "administer"
 
     @property
@@ -43,6 +44,7 @@ _WORDS = {
     Permission.ENROL: "trust servers found on the network and add runners",
     Permission.INVITE: "invite and remove members and change roles below owner",
     Permission.SPEND: "set budgets and the prices of models",
+    Permission.CONNECT: "send events of the team on to webhooks",
     Permission.ADMINISTER: "rename the team and hand out ownership",
 }
 
@@ -50,7 +52,11 @@ _WORDS = {
 _VIEWER = frozenset({Permission.VIEW})
 _DEVELOPER = _VIEWER | {Permission.STATE_GOAL, Permission.EDIT_PROJECT, Permission.EXPORT}
 _APPROVER = _VIEWER | {Permission.APPROVE}
-_ADMIN = _DEVELOPER | _APPROVER | {Permission.ENROL, Permission.INVITE, Permission.SPEND, Permission.IMPORT}
+_ADMIN = (
+    _DEVELOPER
+    | _APPROVER
+    | {Permission.ENROL, Permission.INVITE, Permission.SPEND, Permission.IMPORT, Permission.CONNECT}
+)
 
 MAY: dict[Role, frozenset[Permission]] = {
     Role.VIEWER: _VIEWER,

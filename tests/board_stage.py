@@ -27,7 +27,7 @@ from swarms.models import (
 from swarms.replay.archives import bring_in
 from swarms.replay.export import export
 from tenants.models import User
-from tests.stage_parts import NASTY, check_run, execution, plan_document, repository, runner
+from tests.stage_parts import NASTY, check_run, execution, plan_document, repository, runner, webhook
 
 
 class Stage:
@@ -54,6 +54,7 @@ class Stage:
         Budget.objects.create(subject="team", limit_microusd=5_000_000, reserved_microusd=0, spent_microusd=1_250_000)
         Budget.objects.create(subject=f"swarm:{self.swarm.pk}", limit_microusd=2_000_000, spent_microusd=1_900_000)
         ModelPrice.objects.create(model=slug, input_microusd=150_000, cached_microusd=0, output_microusd=600_000)
+        self.webhook = webhook(self.swarm.topic, slug, by)
         Server.objects.create(name="box", url=f"http://{slug}:4096", last_seen=timezone.now())
 
     def _swarm(self, number: int, state: str) -> Swarm:
@@ -271,6 +272,8 @@ class Stage:
             "archive-times": f"/archives/{self.archive.pk}/times/?after=3",
             "archive-yaml": f"/archives/{self.archive.pk}/plan.yaml?at=12",
             "archive-node": f"/archives/{self.archive.pk}/nodes/parser/",
+            "webhooks": "/settings/webhooks/",
+            "webhook": f"/settings/webhooks/{self.webhook.pk}/",
             "swarms": "/swarms/?state=live&project=textkit",
             "approvals": "/approvals/",
             "decisions": "/decisions/?who=engine&project=textkit",

@@ -14,10 +14,11 @@ from agents import executions
 from agents.contracts import Assignment, PlanNode, PlanProposal
 from agents.models import Budget, Execution
 from sessions.events import publish
-from sessions.models import Event
+from sessions.models import Backlog, Event, Webhook
 from swarms.models import Approval, Attempt, CheckRun, Edge, Merge, Node, Plan, Swarm
 from tenants import turns
 from tenants.models import Due, Outbox, Placement, Team, Ticket
+from tests.conftest import user_of
 from tests.hands import Hands
 
 PLAN = PlanProposal(
@@ -363,3 +364,10 @@ plain("state_told", "UPDATE swarms_merge SET state = 'refused' WHERE swarm_id = 
 def _began_in_turn(scene: Scene) -> None:
     Edge.objects.create(parent=scene.node("c"), child=scene.node("b"))
     Node.objects.filter(pk=scene.node("b").pk).update(parents=2, deps_left=1)
+
+
+@breaks("webhook_is_due")
+def _webhook_is_due(scene: Scene) -> None:
+    to = {"name": "x", "url": "https://8.8.8.8/", "secret": "x", "created_by": user_of("alice", "acme")}
+    webhook = Webhook.objects.create(position=10**9, **to)
+    Backlog.objects.create(webhook=webhook, subject=scene.live.topic, seq=0, due_at=timezone.now())

@@ -15,12 +15,14 @@ import yaml
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Count, Q, Sum
+from django.db.models.functions import Now
 
 from agents import budgets, metering
 from agents.models import Budget, Execution, ModelCall, ModelPrice
 from agents.states import LIVE
-from sessions.models import Event
+from sessions.models import Event, Webhook
 from sessions.topics import stream_key
+from sessions.webhooks import endpoints, leases
 from swarms import approvals, goals, projects, rollback
 from swarms.models import Approval, Attempt, Node, Project, Swarm
 from swarms.states import SWARM_ENDED
@@ -218,6 +220,26 @@ def _telling(schema: str) -> Iterator[str]:
         yield f"the stream has {len(stream)} entries, and there are {len(told)} events"
 
 
+def webhook(url: str) -> Answer:
+    """A webhook that gets all events from now on."""
+    made, secret = endpoints.add(name="hook", url=url, kinds=[], projects=[], by=_owner())
+    return {"pk": str(made.pk), "secret": secret}
+
+
+def webhook_waits(pk: str) -> Answer:
+    """Whether something waits for it; and nobody who died holds it any more."""
+    Webhook.objects.filter(pk=pk, lease_until__isnull=False, fence__isnull=False).exclude(
+        lease_until__gt=Now() + leases.lease() - timedelta(seconds=5)
+    ).update(lease_until=Now())
+    Due.objects.filter(kind="webhook", subject=pk, due_at__gt=Now() + timedelta(seconds=5)).update(due_at=Now())
+    return Due.objects.filter(kind="webhook", subject=pk).exists()
+
+
+def remove_webhook(pk: str) -> Answer:
+    """It is gone."""
+    endpoints.remove(Webhook.objects.get(pk=pk), by=_owner())
+
+
 def _owner() -> User:
     return User.objects.get(email=f"owner@{TEAM}.example")
 
@@ -243,6 +265,9 @@ VERBS: dict[str, Callable[..., Answer]] = {
         attempts,
         violations,
         faults,
+        webhook,
+        webhook_waits,
+        remove_webhook,
     )
 }
 

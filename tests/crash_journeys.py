@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from tests.crash_processes import wait_for
 from tests.crash_stage import Platform
+from tests.receiver import receiving
 
 Goes = Callable[[Platform], list[str]]
 JOURNEYS: dict[str, tuple[Goes, tuple[str, ...]]] = {}
@@ -166,3 +167,33 @@ def beginning(at: Platform) -> list[str]:
     at.dies("worker")
     wait_for(lambda: at.ask("state_of_project", pk=project) == "ready", at.looks)
     return ends(at, at.ask("state_goal", project=project))
+
+
+@journey("webhook.answered")
+def sending_on(at: Platform) -> list[str]:
+    """A receiver has answered a worker that dies of it: it gets that again, under the same id, and all in order."""
+    with receiving() as server:
+        webhook = at.ask("webhook", url=server.url)
+        at.replace("worker", "webhook.answered:7")
+        swarm = at.ask("state_goal", project=at.project, only=["begin"])
+        at.dies("worker")
+        faults = ends(at, swarm)
+        wait_for(lambda: not at.ask("webhook_waits", pk=webhook["pk"]), at.looks)
+        at.ask("remove_webhook", pk=webhook["pk"])
+        came: dict[str, list[int]] = {}
+        events: dict[str, tuple[str, int]] = {}
+        for got in server.got:
+            got.verified(webhook["secret"])
+            subject, seq = got.data["subject"], got.data["seq"]
+            if events.setdefault(got.id, (subject, seq)) != (subject, seq):
+                faults.append(f"{got.id} stands for two events")
+            if seq not in came.setdefault(subject, []):
+                came[subject].append(seq)
+        if len(server.got) == len(events):
+            faults.append("nothing came twice: nobody died between an answer and its row")
+        for subject, seqs in came.items():
+            if seqs != list(range(seqs[0], seqs[0] + len(seqs))):
+                faults.append(f"{subject} came as {seqs}")
+        if came.get(f"swarm:{swarm}", [0])[0] != 1:
+            faults.append("the swarm's first event did not come")
+        return faults

@@ -64,6 +64,7 @@ class Platform:
             "WAGGLE_DATA_DIR": str(self.data),
             "WAGGLE_PORT": str(self.port),
             "WAGGLE_LOCAL_SOURCES": "1",
+            "WAGGLE_LOCAL_WEBHOOKS": "1",
             "WAGGLE_MODEL_BASE_URL": f"http://127.0.0.1:{self.model_port}/v1",
             "WAGGLE_MODEL_NAME": "scripted",
         }

@@ -11,14 +11,17 @@ from django.utils import timezone
 from agents.contracts.records import MessageRecord, PartRecord, Usage
 from agents.models import Execution
 from sessions import transcript
-from sessions.models import Session
+from sessions.events import publish
+from sessions.models import Backlog, Delivery, Letter, Session, Webhook
 from swarms.models import (
     CheckRun,
     Project,
     Swarm,
 )
 from swarms.workspace import repos
-from tenants.models import Runner, Token
+from tenants import turns
+from tenants.models import Runner, Token, User
+from tenants.secrets import seal
 
 NASTY = '<script>alert(1)</script> & "quotes"'
 
@@ -144,3 +147,20 @@ def check_run(swarm: Swarm, purpose: str, commit: str, code: int, **fields: Any)
         ended_at=timezone.now(),
         **fields,
     )
+
+
+def webhook(subject: str, slug: str, by: User) -> Webhook:
+    """A webhook that has tried something, has something waiting and something dead."""
+    made = Webhook(name=f"Hook of {slug} {NASTY}", url=f"https://{slug}.example/hook", position=0, created_by=by)
+    made.secret = seal("whsec_c2VjcmV0", made, "secret")
+    made.failures, made.failing_since = 1, timezone.now()
+    made.save(force_insert=True)
+    turns.due("webhook", made.pk, after=timedelta(hours=1))
+    event = publish(subject, "decision.made", by="engine", what=f"try {NASTY}", why="because")
+    Backlog.objects.create(webhook=made, subject=subject, seq=0, attempts=1, because=NASTY, due_at=timezone.now())
+    Letter.objects.create(webhook=made, event=event, attempts=10, because=NASTY)
+    for status, is_good in ((200, True), (500, False)):
+        Delivery.objects.create(
+            webhook=made, event=event, attempt=1, is_good=is_good, status=status, excerpt=NASTY, seconds=0.1
+        )
+    return made

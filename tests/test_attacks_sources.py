@@ -16,6 +16,7 @@ from swarms.models import Project
 from swarms.workspace import repos, sources
 from swarms.workspace.git import GitError, configured, git
 from tenants.models import Team
+from tenants.reachable import is_public
 from tests.conftest import user_of
 
 PRIVATE = [
@@ -66,7 +67,7 @@ def test_git_is_held_to_the_addresses_that_were_looked_at(settings: Any) -> None
 
 @pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1::1"])
 def test_public_addresses_are_public(address: str) -> None:
-    assert sources.is_public(ip_address(address))
+    assert is_public(ip_address(address))
 
 
 class Site(http.server.ThreadingHTTPServer):

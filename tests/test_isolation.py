@@ -66,6 +66,7 @@ class Objects:
             "projects key": "parser",
             "projects name": CHOICES["region"],
             "approvals pk": self.stage.approval.pk,
+            "settings webhook": self.stage.webhook.pk,
             "sessions pk": self.stage.live.session_id,
             "sessions question": NOBODY,
             "archives pk": archive,

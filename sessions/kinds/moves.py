@@ -60,6 +60,10 @@ class ServerMoved(Moved):
     """An agent server of the network was found, enrolled or lost."""
 
 
+class WebhookMoved(Moved):
+    """A webhook was switched on or off, by a member or because its receiver had failed for days."""
+
+
 MOVED: dict[str, type[Moved]] = {
     "project": ProjectMoved,
     "swarm": SwarmMoved,
@@ -71,5 +75,6 @@ MOVED: dict[str, type[Moved]] = {
     "approval": ApprovalMoved,
     "execution": ExecutionMoved,
     "server": ServerMoved,
+    "webhook": WebhookMoved,
 }
 """Nouns that move, each with the model of its event."""

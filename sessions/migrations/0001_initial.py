@@ -2,15 +2,18 @@
 
 import django.db.models.deletion
 import django.utils.timezone
+from django.conf import settings
 from django.db import migrations, models
 
+import sessions.states
 import tenants.ids
+import tenants.secrets
 
 
 class Migration(migrations.Migration):
     initial = True
 
-    dependencies = []
+    dependencies = [migrations.swappable_dependency(settings.AUTH_USER_MODEL)]
 
     operations = [
         migrations.CreateModel(
@@ -144,5 +147,176 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="message",
             constraint=models.UniqueConstraint(fields=("session", "number"), name="message_number"),
+        ),
+        migrations.CreateModel(
+            name="Webhook",
+            fields=[
+                ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("name", models.CharField(max_length=80)),
+                ("url", models.CharField(max_length=500)),
+                (
+                    "kinds",
+                    models.JSONField(
+                        blank=True, default=list, help_text="Kinds of events, or their beginnings; empty: all."
+                    ),
+                ),
+                (
+                    "projects",
+                    models.JSONField(blank=True, default=list, help_text="Ids of projects; empty: the whole team."),
+                ),
+                ("secret", tenants.secrets.SealedField()),
+                (
+                    "old_secret",
+                    tenants.secrets.SealedField(blank=True, help_text="The one before, for as long as both sign."),
+                ),
+                ("old_secret_until", models.DateTimeField(blank=True, null=True)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            (sessions.states.WebhookState["ENABLED"], sessions.states.WebhookState["ENABLED"]),
+                            (sessions.states.WebhookState["DISABLED"], sessions.states.WebhookState["DISABLED"]),
+                        ],
+                        default=sessions.states.WebhookState["ENABLED"],
+                        max_length=12,
+                    ),
+                ),
+                ("because", models.TextField(blank=True)),
+                (
+                    "is_given_up",
+                    models.BooleanField(default=False, help_text="It was the platform that switched it off."),
+                ),
+                (
+                    "position",
+                    models.PositiveBigIntegerField(
+                        help_text="Place in the team's stream up to which events are sorted."
+                    ),
+                ),
+                (
+                    "failures",
+                    models.PositiveIntegerField(default=0, help_text="Failed deliveries since the last good one."),
+                ),
+                ("failing_since", models.DateTimeField(blank=True, null=True)),
+                ("hold_until", models.DateTimeField(blank=True, help_text="Until then it is left alone.", null=True)),
+                ("sent_at", models.DateTimeField(blank=True, help_text="The last good delivery.", null=True)),
+                ("fence", models.UUIDField(blank=True, help_text="Of the worker that sends just now.", null=True)),
+                ("lease_until", models.DateTimeField(blank=True, null=True)),
+                ("turned_at", models.DateTimeField(blank=True, help_text="When its last turn was over.", null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+            ],
+        ),
+        migrations.CreateModel(
+            name="Letter",
+            fields=[
+                ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("attempts", models.PositiveIntegerField(default=0)),
+                ("because", models.CharField(blank=True, help_text="Why the last try failed.", max_length=300)),
+                (
+                    "due_at",
+                    models.DateTimeField(
+                        help_text="When it is tried; empty: it is dead until a person asks.", null=True
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "event",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="agent_sessions.event"
+                    ),
+                ),
+                (
+                    "webhook",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="letters",
+                        to="agent_sessions.webhook",
+                    ),
+                ),
+            ],
+        ),
+        migrations.CreateModel(
+            name="Delivery",
+            fields=[
+                ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("attempt", models.PositiveIntegerField(help_text="1 is the first try of this event.")),
+                ("is_good", models.BooleanField()),
+                (
+                    "status",
+                    models.PositiveSmallIntegerField(default=0, help_text="HTTP status; 0: there was no answer."),
+                ),
+                ("because", models.CharField(blank=True, max_length=300)),
+                ("excerpt", models.TextField(blank=True, help_text="The beginning of the answer.")),
+                ("seconds", models.FloatField()),
+                ("at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "event",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="agent_sessions.event"
+                    ),
+                ),
+                (
+                    "webhook",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="deliveries",
+                        to="agent_sessions.webhook",
+                    ),
+                ),
+            ],
+        ),
+        migrations.CreateModel(
+            name="Backlog",
+            fields=[
+                ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("subject", models.CharField(max_length=80)),
+                ("seq", models.PositiveBigIntegerField(help_text="Number of the last event that it has got.")),
+                ("attempts", models.PositiveIntegerField(default=0, help_text="How often the next one was tried.")),
+                ("because", models.CharField(blank=True, help_text="Why the last try failed.", max_length=300)),
+                ("due_at", models.DateTimeField(help_text="When the next one is tried.")),
+                (
+                    "webhook",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="backlogs",
+                        to="agent_sessions.webhook",
+                    ),
+                ),
+            ],
+        ),
+        migrations.AddConstraint(
+            model_name="webhook",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("old_secret", ""), ("old_secret_until__isnull", False), _connector="OR"),
+                name="old_secret_ends",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="letter",
+            index=models.Index(fields=["webhook", "due_at"], name="letter_due"),
+        ),
+        migrations.AddConstraint(
+            model_name="letter",
+            constraint=models.UniqueConstraint(fields=("webhook", "event"), name="one_letter_per_event"),
+        ),
+        migrations.AddIndex(
+            model_name="delivery",
+            index=models.Index(fields=["webhook", "-id"], name="delivery_newest"),
+        ),
+        migrations.AddIndex(
+            model_name="backlog",
+            index=models.Index(fields=["webhook", "due_at"], name="backlog_due"),
+        ),
+        migrations.AddConstraint(
+            model_name="backlog",
+            constraint=models.UniqueConstraint(fields=("webhook", "subject"), name="one_backlog_per_subject"),
         ),
     ]

@@ -1,6 +1,6 @@
 """All invariants, by subject. Pure."""
 
-from swarms.verify import nodes, swarm, telling, tries, waiting
+from swarms.verify import nodes, outside, swarm, telling, tries, waiting
 from swarms.verify.invariant import Invariant
 
 ALL: tuple[Invariant, ...] = (
@@ -9,4 +9,5 @@ ALL: tuple[Invariant, ...] = (
     *tries.INVARIANTS,
     *waiting.INVARIANTS,
     *telling.INVARIANTS,
+    *outside.INVARIANTS,
 )

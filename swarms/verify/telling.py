@@ -1,10 +1,11 @@
 """Invariants of events: numbers without gaps, and a story that leads to what is. Pure text."""
 
 from agents.states import EXECUTION_MOVES, SERVER_MOVES
+from sessions.states import WEBHOOK_MOVES
 from swarms.states import MACHINES, NODE_ENDED
 from swarms.verify.invariant import Invariant, words
 
-MOVES = MACHINES | {"execution": EXECUTION_MOVES, "server": SERVER_MOVES}
+MOVES = MACHINES | {"execution": EXECUTION_MOVES, "server": SERVER_MOVES, "webhook": WEBHOOK_MOVES}
 START = {noun: next(iter(moves)) for noun, moves in MOVES.items()}
 """Rows of a noun are made in the first state of its table."""
 _LEGAL = ", ".join(f"('{noun}', '{a}', '{b}')" for noun in MOVES for a in MOVES[noun] for b in sorted(MOVES[noun][a]))
@@ -28,6 +29,7 @@ _PLACES = {
     "attempt": ("swarms_attempt", "(SELECT n.swarm_id FROM swarms_node n WHERE n.id = r.node_id)"),
     "execution": ("agents_execution", "r.swarm"),
     "server": ("agents_server", "NULL::uuid"),
+    "webhook": ("agent_sessions_webhook", "NULL::uuid"),
 }
 TABLES = {noun: _PLACES.get(noun, (f"swarms_{noun.replace('_', '')}", "r.swarm_id")) for noun in MOVES}
 """Where the rows of a noun are, and how to say whose swarm's they are."""

@@ -6,10 +6,7 @@ must not reach what only this server can reach.
 
 import base64
 import re
-import socket
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -17,6 +14,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 
 from swarms.workspace.git import GitError
+from tenants.reachable import Address, NotAllowed, is_public, resolved
 
 WEB, OTHERS = ("https", "http"), ("ssh", "git")
 PORTS = {"https": 443, "http": 80, "ssh": 22, "git": 9418}
@@ -24,9 +22,6 @@ PORTS = {"https": 443, "http": 80, "ssh": 22, "git": 9418}
 _ADDRESS = re.compile(
     r"[a-z]+://(?:[^\s/@\\?#\[\]]*@)?(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?/[^\s\\]*"
 )
-_NAT64 = IPv6Network("64:ff9b::/96")
-
-Address = IPv4Address | IPv6Address
 
 
 @dataclass(frozen=True)
@@ -124,29 +119,10 @@ def _port(parts: SplitResult) -> int:
 
 def _resolved(parts: SplitResult) -> list[Address]:
     try:
-        found = socket.getaddrinfo(parts.hostname, _port(parts), type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise ValidationError(f"No machine is called {parts.hostname}. Check the address.") from error
-    return list(dict.fromkeys(ip_address(str(entry[4][0]).partition("%")[0]) for entry in found))
+        return resolved(parts.hostname or "", _port(parts))
+    except NotAllowed as error:
+        raise ValidationError(str(error)) from error
 
 
 def _bare(address: Address) -> str:
     return f"[{address}]" if address.version == 6 else str(address)
-
-
-def is_public(address: Address) -> bool:
-    """Whether everybody can reach this address; one that only wraps another is what it wraps."""
-    return all(one.is_global and not one.is_multicast for one in (address, *_wrapped(address)))
-
-
-def _wrapped(address: Address) -> Iterator[IPv4Address]:
-    if isinstance(address, IPv4Address):
-        return
-    if address.ipv4_mapped:
-        yield address.ipv4_mapped
-    if address.sixtofour:
-        yield address.sixtofour
-    if address.teredo:
-        yield from address.teredo
-    if address in _NAT64:
-        yield IPv4Address(int(address) & 0xFFFFFFFF)

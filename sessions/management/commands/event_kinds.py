@@ -16,8 +16,8 @@ HEAD = """\
 # Events
 
 Everything that happens is a durable event: written in the transaction of the change, numbered without gaps in its
-subject, kept for good. They are behind the live pages, replay and `manage.py verify`. An event of a kind
-that is not listed here, or whose payload says anything else, cannot be written.
+subject, kept for good. They are behind the live pages, [webhooks](webhooks.md), replay and `manage.py verify`.
+An event of a kind that is not listed here, or whose payload says anything else, cannot be written.
 
 This file is made by `manage.py event_kinds --write docs/events.md`; `manage.py event_kinds --json` prints the JSON
 Schema of every payload.

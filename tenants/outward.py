@@ -1,0 +1,166 @@
+"""HTTP to an address that a member gave: held to what was looked up, no redirects, no proxies, bounds for all.
+
+A name is resolved once, every address that it has is looked at, and the connection is held to these: a second answer of
+a name server could be a private one.
+"""
+
+import ssl
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import httpcore
+
+from tenants.reachable import Address, Rule, check
+
+CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 15.0
+"""The longest that a connection, and a whole request, may take."""
+MOST_READ = 65_536
+"""Bytes of an answer that are read."""
+EXCERPT = 1000
+"""Characters of an answer that are kept."""
+
+
+class NoAnswer(Exception):
+    """Nobody answered, or nothing that can be used; the text says why."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    seconds: float
+    excerpt: str = ""
+    retry_after: float | None = None
+    """Seconds that the receiver asks to be left alone for."""
+
+
+class Way:
+    """To one address, for some requests; looked up with the first of them. Threads may share it. Close it."""
+
+    def __init__(self, url: str, rule: Rule) -> None:
+        self.url, self._rule = url, rule
+        self._pool: httpcore.ConnectionPool | None = None
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._pool is not None:
+            self._pool.close()
+
+    def post(self, content: bytes, headers: Mapping[bytes | str, bytes | str]) -> Answer:
+        """Send this and say what came back, whatever its status. Raises NoAnswer, NotAllowed."""
+        began = time.monotonic()
+        pool = self._held()
+        times = {"connect": CONNECT_SECONDS, "read": ANSWER_SECONDS, "write": ANSWER_SECONDS, "pool": ANSWER_SECONDS}
+        extensions: dict[str, Any] = {"timeout": times}
+        try:
+            _clock.until = began + ANSWER_SECONDS
+            with pool.stream("POST", self.url, headers=headers, content=content, extensions=extensions) as answer:
+                body = _beginning(answer)
+                told = {name.lower(): value for name, value in answer.headers}
+                return Answer(answer.status, time.monotonic() - began, _text(body), _seconds(told.get(b"retry-after")))
+        except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError) as error:
+            raise NoAnswer(_why(error)) from error
+
+    def _held(self) -> httpcore.ConnectionPool:
+        with self._lock:
+            if self._pool is None:
+                addresses = check(self.url, self._rule)
+                self._pool = httpcore.ConnectionPool(ssl_context=_trusted(), network_backend=_Held(addresses))
+            return self._pool
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+def _beginning(answer: httpcore.Response) -> bytes:
+    body = b""
+    for piece in answer.iter_stream():
+        body += piece
+        if len(body) >= MOST_READ:
+            break
+    return body
+
+
+def _text(body: bytes) -> str:
+    return body.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")[:EXCERPT]
+
+
+def _seconds(text: bytes | None) -> float | None:
+    # The other form of the header is a date; whoever sends one is left alone for as long as we would anyhow.
+    return float(text) if text and text.isdigit() and len(text) < 10 else None
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, httpcore.TimeoutException):
+        return f"no answer within {ANSWER_SECONDS:.0f} s"
+    said = str(error) or type(error).__name__
+    if isinstance(error, httpcore.ConnectError):
+        return f"no connection: {said}"
+    return f"the connection broke off: {said}"
+
+
+_clock = threading.local()
+"""Until when the request of this thread may last: a connection serves one request at a time."""
+
+
+def _left(timeout: float | None) -> float:
+    left = float(_clock.until - time.monotonic())
+    if left <= 0:
+        raise httpcore.ReadTimeout
+    return left if timeout is None else min(timeout, left)
+
+
+class _Bounded(httpcore.NetworkStream):
+    """A connection on which no request outlasts its time, however slowly bytes come."""
+
+    def __init__(self, stream: httpcore.NetworkStream) -> None:
+        self._stream = stream
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, _left(timeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, _left(timeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        return _Bounded(self._stream.start_tls(ssl_context, server_hostname, _left(timeout)))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class _Held(httpcore.NetworkBackend):
+    """Connects to addresses that were looked at, whatever a name means by now."""
+
+    def __init__(self, addresses: Iterable[Address]) -> None:
+        self._addresses = [str(address) for address in addresses]
+        self._backend = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        for place, address in enumerate(self._addresses, 1):
+            try:
+                return _Bounded(self._backend.connect_tcp(address, port, _left(timeout), None, socket_options))
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                if place == len(self._addresses):
+                    raise
+        raise httpcore.ConnectError("it has no address")
