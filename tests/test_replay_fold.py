@@ -12,7 +12,7 @@ from sessions.kinds import KINDS as EVENT_KINDS
 from sessions.kinds import checked
 from swarms.replay.fold import KINDS, fold, step
 from swarms.replay.says import say
-from swarms.replay.scene import EMPTY, Scene, Told, differences
+from swarms.replay.scene import EMPTY, MOST_ATTEMPTS, Scene, Told, differences
 from swarms.states import MACHINES
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -167,7 +167,7 @@ def test_a_scene_tells_nodes_attempts_agents_questions_money_and_the_branch() ->
     (a,) = scene.present
     assert (a.key, a.attempts, a.priority, scene.agent_of(a)) == ("a", 2, 5, "")
     assert (a.state, a.because, a.began, a.ended) == ("succeeded", "merged", BEGAN, BEGAN)
-    assert scene.attempts["a 1"][:5] == ("a", 1, "failed", "check_failed", "red")
+    assert scene.attempts["a"][0][:5] == ("a", 1, "failed", "check_failed", "red")
     assert (scene.works, scene.done, scene.merges, scene.branch) == ({}, 1, {"a": "c1"}, "c2")
     assert (scene.priority, scene.deadline, scene.landed, scene.landed_on) == (
         3,
@@ -180,12 +180,23 @@ def test_a_scene_tells_nodes_attempts_agents_questions_money_and_the_branch() ->
 def test_what_differs_is_named_and_clocks_are_not_compared() -> None:
     told = fold(_told(("nodes.planned", {"nodes": [planned("a")]}), moved("node", "id-a", "a", "ready", "running")))
     seen = fold(_told(("nodes.planned", {"nodes": [planned("a")]})))
-    assert [fault.split(":")[0] for fault in differences(told, seen)] == ["nodes id-a", "attempts a 1"]
+    assert [fault.split(":")[0] for fault in differences(told, seen)] == ["nodes id-a", "attempts a"]
     later = [
         event._replace(at=BEGAN + timedelta(days=1)) for event in _told(("nodes.planned", {"nodes": [planned("a")]}))
     ]
     assert differences(fold(later), seen) == []
     assert isinstance(seen, Scene)
+
+
+def test_of_a_node_that_is_tried_without_end_the_newest_attempts_are_kept() -> None:
+    again = [moved("node", "id-a", "a", "ready", "running"), moved("node", "id-a", "a", "running", "ready")]
+    scene = fold(_told(("nodes.planned", {"nodes": [planned("a")]}), *again * (MOST_ATTEMPTS + 5)))
+    assert [one.number for one in scene.attempts["a"]] == list(range(6, MOST_ATTEMPTS + 6))
+    assert scene.present[0].attempts == MOST_ATTEMPTS + 5
+    scene = fold(
+        _told(moved("attempt", "t", "a 7", "leased", "lost"), moved("attempt", "t", "a 1", "leased", "lost")), scene
+    )
+    assert [one.number for one in scene.attempts["a"] if one.state == "lost"] == [7]
 
 
 def test_every_kind_that_is_folded_is_a_kind_of_event() -> None:

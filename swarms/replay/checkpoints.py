@@ -14,7 +14,7 @@ from tenants.context import current_schema
 EVERY = 1000
 """A scene is kept at each so many events."""
 ROOM = 500_000
-"""Nodes and attempts that all kept scenes may hold together; those that nobody asked for longest go first."""
+"""Nodes that all kept scenes may hold together; those that nobody asked for longest go first."""
 Key = tuple[str, str, int]
 """Schema, story, number of the event."""
 
@@ -50,7 +50,7 @@ class Checkpoints:
 
 
 def _weight(scene: Scene) -> int:
-    return 20 + len(scene.nodes) + len(scene.attempts)
+    return 20 + len(scene.nodes)
 
 
 _checkpoints = Checkpoints()

@@ -9,6 +9,7 @@ from typing import Any
 from agents.states import LIVE
 from swarms.replay.scene import (
     EMPTY,
+    MOST_ATTEMPTS,
     AskSeen,
     AttemptSeen,
     NodeSeen,
@@ -51,7 +52,7 @@ class _Stage:
         self.asks = dict(start.asks)
         self.plans = dict(start.plans)
         self.merges = dict(start.merges)
-        self.ids = {node.key: node.id for node in start.nodes.values()}
+        self.ids = _ids(start.nodes)
         self.now = start.at
         self.seq = start.seq
 
@@ -77,6 +78,10 @@ class _Stage:
         return self.nodes.get(self.ids.get(key, ""))
 
 
+def _ids(nodes: Mapping[str, NodeSeen]) -> dict[str, str]:
+    return {node.key: node.id for node in nodes.values()}
+
+
 _MAPPINGS = ("nodes", "attempts", "works", "asks", "plans", "merges")
 
 
@@ -92,7 +97,10 @@ def _planned(stage: _Stage, facts: Facts) -> None:
         )
         before = stage.nodes.get(given["id"])
         stage.nodes[given["id"]] = before._replace(**words) if before else NodeSeen(**words)
-        stage.ids[given["key"]] = given["id"]
+        if before is None:
+            stage.ids[given["key"]] = given["id"]
+        elif before.key != given["key"]:
+            stage.ids = _ids(stage.nodes)
     for gone in facts["dropped"]:
         if node := stage.nodes.get(gone):
             stage.nodes[gone] = node._replace(is_dropped=True)
@@ -107,15 +115,24 @@ def _node_moved(stage: _Stage, move: Move) -> None:
         return
     if move.after == NodeState.RUNNING:
         number = node.attempts + 1
-        stage.attempts[f"{node.key} {number}"] = AttemptSeen(node.key, number)
+        tries = stage.attempts.get(node.key, ())
+        stage.attempts[node.key] = (*tries[1 - MOST_ATTEMPTS :], AttemptSeen(node.key, number))
         node = node._replace(attempts=number, began=node.began or stage.now)
     ended = stage.now if move.after in NODE_ENDED else None
     stage.nodes[move.id] = node._replace(state=move.after, because=move.because, ended=ended)
 
 
 def _attempt_moved(stage: _Stage, move: Move) -> None:
-    if attempt := stage.attempts.get(move.name):
-        stage.attempts[move.name] = attempt._replace(state=move.after, because=move.because, reason=move.reason)
+    key, _, number = move.name.rpartition(" ")
+    _change_attempt(stage, key, number, state=move.after, because=move.because, reason=move.reason)
+
+
+def _change_attempt(stage: _Stage, key: str, number: str, **words: str) -> None:
+    tries = stage.attempts.get(key, ())
+    for place in range(len(tries) - 1, -1, -1):  # it is nearly always the last one
+        if str(tries[place].number) == number:
+            stage.attempts[key] = (*tries[:place], tries[place]._replace(**words), *tries[place + 1 :])  # type: ignore[arg-type]
+            return
 
 
 def _execution_moved(stage: _Stage, move: Move) -> None:
@@ -156,9 +173,7 @@ def _placed(stage: _Stage, facts: Facts) -> None:
 
 
 def _started(stage: _Stage, facts: Facts) -> None:
-    name = f"{facts['node']} {facts['attempt']}"
-    if attempt := stage.attempts.get(name):
-        stage.attempts[name] = attempt._replace(agent=facts["agent"], session=facts["session"])
+    _change_attempt(stage, facts["node"], str(facts["attempt"]), agent=facts["agent"], session=facts["session"])
 
 
 def _doing(stage: _Stage, facts: Facts) -> None:

@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 
 from swarms.states import SWARM_UNDOES, NodeState, PlanState, SwarmState
 
+MOST_ATTEMPTS = 200
+"""Attempts of one node that a scene has; a plan allows twenty, and what is lost with its runner comes on top."""
+
 
 class Told(NamedTuple):
     """One event of a swarm."""
@@ -135,8 +138,8 @@ class Scene:
     deadline: str = ""
     nodes: Mapping[str, NodeSeen] = field(default_factory=dict)
     """By id."""
-    attempts: Mapping[str, AttemptSeen] = field(default_factory=dict)
-    """By the node's key and the number: `parser 2`."""
+    attempts: Mapping[str, tuple[AttemptSeen, ...]] = field(default_factory=dict)
+    """The newest MOST_ATTEMPTS of each node, by its key, in their order."""
     works: Mapping[str, WorkSeen] = field(default_factory=dict)
     asks: Mapping[str, AskSeen] = field(default_factory=dict)
     plans: Mapping[str, PlanSeen] = field(default_factory=dict)
@@ -173,12 +176,13 @@ class Scene:
 
     def agent_of(self, node: NodeSeen) -> str:
         """Who works on a node now; empty: nobody."""
-        last = self.attempts.get(f"{node.key} {node.attempts}")
+        last = self.last_attempt(node)
         return last.agent if last and last.state in ("leased", "running") else ""
 
     def last_attempt(self, node: NodeSeen) -> AttemptSeen | None:
         """The newest try of a node."""
-        return self.attempts.get(f"{node.key} {node.attempts}")
+        tries = self.attempts.get(node.key)
+        return tries[-1] if tries else None
 
 
 EMPTY = Scene()

@@ -172,7 +172,8 @@ def _passed(scene: Scene, moment: datetime) -> float:
 def facts(story: Story, seq: int) -> dict[str, Any]:
     """A scene for programs: plain values, moments as text."""
     scene = scene_at(story, seq)
-    rows = {name: [row._asdict() for row in getattr(scene, name).values()] for name in ("attempts", "works", "asks")}
+    rows = {name: [row._asdict() for row in getattr(scene, name).values()] for name in ("works", "asks")}
+    tries = [attempt._asdict() for attempts in scene.attempts.values() for attempt in attempts]
     nodes = [node._asdict() | {"when": [one._asdict() for one in node.when]} for node in scene.present]
     return {
         "event": scene.seq,
@@ -187,6 +188,7 @@ def facts(story: Story, seq: int) -> dict[str, Any]:
         "priority": scene.priority,
         "deadline": scene.deadline,
         "nodes": nodes,
+        "attempts": tries,
         **rows,
         "plans": [plan._asdict() for plan in scene.plans.values()],
         "merges": [{"node": node, "commit": commit} for node, commit in scene.merges.items()],

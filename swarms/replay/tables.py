@@ -10,6 +10,7 @@ from agents.states import LIVE
 from sessions.models import Subject
 from swarms.models import Attempt, Edge, Merge, Node, Swarm
 from swarms.replay.scene import (
+    MOST_ATTEMPTS,
     AskSeen,
     AttemptSeen,
     NodeSeen,
@@ -42,7 +43,7 @@ def seen(swarm: Swarm) -> Scene:
         priority=swarm.priority,
         deadline=swarm.deadline_at.isoformat() if swarm.deadline_at else "",
         nodes={node.id: node for node in _nodes(swarm)},
-        attempts={f"{attempt.node} {attempt.number}": attempt for attempt in _attempts(swarm)},
+        attempts=_attempts(swarm),
         works={work.id: work for work in _works(swarm)},
         asks={ask.id: ask for ask in _asks(swarm)},
         plans={str(pk): plan for pk, plan in _plans(swarm)},
@@ -86,20 +87,14 @@ def _node(row: Node, wires: list[tuple[str, dict[str, Any] | None]], keys: dict[
     )
 
 
-def _attempts(swarm: Swarm) -> list[AttemptSeen]:
-    rows = Attempt.objects.filter(node__swarm=swarm).select_related("node", "execution")
-    return [
-        AttemptSeen(
-            row.node.key,
-            row.number,
-            row.state,
-            row.reason,
-            row.because,
-            row.execution.agent if row.execution else "",
-            str(row.execution.session_id) if row.execution else "",
-        )
-        for row in rows
-    ]
+def _attempts(swarm: Swarm) -> dict[str, tuple[AttemptSeen, ...]]:
+    rows = Attempt.objects.filter(node__swarm=swarm).select_related("node", "execution").order_by("number")
+    found: dict[str, list[AttemptSeen]] = {}
+    for row in rows:
+        agent, session = (row.execution.agent, str(row.execution.session_id)) if row.execution else ("", "")
+        seen = AttemptSeen(row.node.key, row.number, row.state, row.reason, row.because, agent, session)
+        found.setdefault(row.node.key, []).append(seen)
+    return {key: tuple(tries[-MOST_ATTEMPTS:]) for key, tries in found.items()}
 
 
 def _works(swarm: Swarm) -> list[WorkSeen]:
