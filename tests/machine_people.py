@@ -11,10 +11,10 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from agents import budgets
 from swarms import approvals, operations, plan_yaml, replan, rollback
-from swarms.models import Approval, Swarm
+from swarms.models import Approval, Node, Swarm
 from swarms.states import SWARM_ENDED
 from tenants.models import User
-from tests.machine_plans import KEYS, changed
+from tests.machine_plans import KEYS, PLACES, changed, pick
 
 VERBS: dict[str, Callable[..., object]] = {
     "pause": operations.pause,
@@ -41,15 +41,15 @@ class People(RuleBasedStateMachine):
         if self.does(lambda: VERBS[verb](self.swarm, by=self.by)):
             assert not ended or verb in OF_ENDED
 
-    @rule(verb=st.sampled_from(["skip", "retry_node"]), data=st.data())
-    def operate_on(self, verb: str, data: st.DataObject) -> None:
-        node = self.swarm.nodes.get(key=data.draw(st.sampled_from(self.keys())))
-        self.does(lambda: getattr(operations, verb)(node, by=self.by))
+    @rule(verb=st.sampled_from(["skip", "retry_node"]), which=PLACES)
+    def operate_on(self, verb: str, which: int) -> None:
+        if node := self.node(which):
+            self.does(lambda: getattr(operations, verb)(node, by=self.by))
 
-    @rule(data=st.data(), priority=st.integers(-5, 5))
-    def hurry(self, data: st.DataObject, priority: int) -> None:
-        node = self.swarm.nodes.get(key=data.draw(st.sampled_from(self.keys())))
-        self.does(lambda: operations.set_priority(node, priority, by=self.by))
+    @rule(which=PLACES, priority=st.integers(-5, 5))
+    def hurry(self, which: int, priority: int) -> None:
+        if node := self.node(which):
+            self.does(lambda: operations.set_priority(node, priority, by=self.by))
 
     @rule(minutes=st.sampled_from([1, 60]))
     def deadline(self, minutes: int) -> None:
@@ -57,12 +57,11 @@ class People(RuleBasedStateMachine):
         at = timezone.now() + timedelta(minutes=minutes)
         self.does(lambda: operations.set_deadline(self.swarm, at, by=self.by))
 
-    @rule(data=st.data(), is_yes=st.booleans())
-    def decide(self, data: st.DataObject, is_yes: bool) -> None:
-        asked = list(Approval.objects.exclude(state="void").order_by("requested_at"))
-        if not asked:
+    @rule(which=PLACES, is_yes=st.booleans())
+    def decide(self, which: int, is_yes: bool) -> None:
+        """The latest question, or an older one that is settled already."""
+        if (one := pick(list(Approval.objects.exclude(state="void").order_by("-requested_at")), which)) is None:
             return
-        one = data.draw(st.sampled_from(asked))
         try:
             approvals.approve(one, by=self.by) if is_yes else approvals.reject(one, by=self.by, because="dice")
         except approvals.NotDecidable:
@@ -98,6 +97,6 @@ class People(RuleBasedStateMachine):
             return False
         return True
 
-    def keys(self) -> list[str]:
-        """All nodes that there are now."""
-        return list(self.swarm.nodes.order_by("key").values_list("key", flat=True))
+    def node(self, which: int) -> Node | None:
+        """One of the nodes that there are now."""
+        return pick(list(self.swarm.nodes.order_by("key")), which)

@@ -1,13 +1,24 @@
 """Plans for the machine of rules: with every kind of node and every rule, and what may be changed about them."""
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 from hypothesis import strategies as st
 
 from agents.contracts import PlanNode, PlanProposal
 from swarms.release import FAN_IN, ON_FAILURE
 
+T = TypeVar("T")
 KEYS = "abcde"
+PLACES = st.integers(0, 11)
+"""Which of several, for `pick`: what is drawn must not depend on what is there, which depends on the time."""
 SHARED = "shared.txt"
 """Several may write it: then their merges conflict."""
+
+
+def pick(some: Sequence[T], which: int) -> T | None:
+    """One of these; None when there are none."""
+    return some[which % len(some)] if some else None
 
 
 @st.composite

@@ -1,10 +1,8 @@
 """What workers and runners do in the machine of rules: each thing at any time, twice, too late, with a wrong fence."""
 
-from typing import Any
-
 from django.db import connection
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, rule
 
 from agents import executions
 from agents.contracts import (
@@ -25,7 +23,7 @@ from swarms import control, dispatch, engine, landing, merges, replan, reverts
 from swarms.models import Attempt, Swarm
 from tenants.ids import uuid7
 from tenants.models import Placement, Team
-from tests.machine_plans import PART, changed, parts
+from tests.machine_plans import PART, PLACES, changed, parts, pick
 from tests.machine_stage import commit
 
 GIT = {"merge": merges.process, "revert": reverts.process, "land": landing.land}
@@ -59,11 +57,11 @@ class Work(RuleBasedStateMachine):
         with connection.cursor() as cursor:
             self.claimed += control.step(cursor, self.swarm.pk, [], claim=claim).claimed
 
-    @precondition(lambda self: self.claimed)
-    @rule(data=st.data(), is_forged=st.booleans())
-    def complete(self, data: st.DataObject, is_forged: bool) -> None:
+    @rule(which=PLACES, is_forged=st.booleans())
+    def complete(self, which: int, is_forged: bool) -> None:
         """Completes what was claimed once, perhaps long ago; a wrong fence never does."""
-        one = data.draw(st.sampled_from(self.claimed))
+        if (one := pick(self.claimed, which)) is None:
+            return
         live = Attempt.objects.filter(pk=one["attempt"], ended_at=None).exists()
         given = one | {"fence": str(uuid7())} if is_forged else one
         with connection.cursor() as cursor:
@@ -74,12 +72,11 @@ class Work(RuleBasedStateMachine):
     def turn(self) -> None:
         dispatch.dispatch()
 
-    @rule(target=held, data=st.data())
-    def deliver(self, data: st.DataObject) -> Any:
-        waiting = list(Placement.objects.filter(team=self.team, delivered_at=None).order_by("execution"))
-        if not waiting:
-            return None
-        return executions.deliver(data.draw(st.sampled_from(waiting)).execution, self.team)
+    @rule(target=held, which=PLACES)
+    def deliver(self, which: int) -> Assignment | None:
+        waiting = Placement.objects.filter(team=self.team, delivered_at=None).order_by("execution")
+        found = pick(list(waiting), which)
+        return executions.deliver(found.execution, self.team) if found else None
 
     @rule(one=held)
     def accept(self, one: Assignment | None) -> None:
