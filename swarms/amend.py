@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from agents.contracts.assignment import Check
 from agents.contracts.plan import EdgeCondition, PlanNode, PlanProposal
 from swarms import graph
 from swarms.vertex import KEY_LENGTH, NESTED
@@ -91,6 +92,55 @@ class Changes:
     @property
     def is_empty(self) -> bool:
         return not any(self.summary.values())
+
+
+@dataclass(frozen=True)
+class FieldChange:
+    """A field of a node, as it is and as it would be, in words."""
+
+    field: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """A node that stays, and what would be different about it."""
+
+    key: str
+    title: str
+    changes: tuple[FieldChange, ...]
+
+
+def rewritten(present: Sequence[Present], wanted: PlanProposal) -> list[Rewritten]:
+    """How the nodes that stay are written now and then; those that stay as they are are left out."""
+    before = {one.node.key: one.node for one in present}
+    found = []
+    for node in wanted.nodes:
+        if (now := before.get(node.key)) is None:
+            continue
+        changes = tuple(
+            FieldChange(name, was, will)
+            for name in PlanNode.model_fields
+            if (was := _told(getattr(now, name))) != (will := _told(getattr(node, name)))
+        )
+        if changes:
+            found.append(Rewritten(node.key, now.title, changes))
+    return found
+
+
+def _told(value: object) -> str:
+    """A field's value for people."""
+    match value:
+        case None:
+            return ""
+        case tuple():
+            return "\n".join(_told(one) for one in value)
+        case Check():
+            return f"{value.name}: {value.command}"
+        case EdgeCondition():
+            return f"{value.parent}: {value.field} is {'not ' if value.negate else ''}{' or '.join(value.values)}"
+    return str(value)
 
 
 def faults(

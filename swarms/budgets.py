@@ -122,5 +122,6 @@ def title(subject: str) -> str:
         case "swarm":
             return f"swarm {Swarm.objects.select_related('project').get(pk=key)}"
         case "node":
-            return f"node {Node.objects.get(pk=key).key}"
+            node = Node.objects.select_related("swarm__project").get(pk=key)
+            return f"node {node.key} of {node.swarm}"
     return "the team"

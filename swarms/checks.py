@@ -76,7 +76,8 @@ def finished(run: CheckRun, outcome: CheckOutcome) -> bool:
     results = [result.model_dump(mode="json") for result in outcome.results]
     failed = [result.name for result in outcome.results if not result.ok]
     to = CheckRunState.FAILED if failed else CheckRunState.PASSED
-    because = f"failed: {', '.join(failed)}" if failed else f"{len(results)} passed"
+    passed = f"{len(results)} passed" if results else "there are no checks"
+    because = f"failed: {', '.join(failed)}" if failed else passed
     if not move(run, to, because=because, results=results, ended_at=timezone.now()):
         return False
     publish(

@@ -136,7 +136,7 @@ def _proposed(swarm: Snapshot) -> list[Action]:
     if swarm.plan != PlanState.PROPOSED:
         return []
     if not swarm.plan_needs_approval:
-        return _adopt(swarm, "the project's policy asks nobody")
+        return _adopt(swarm, "nobody has to approve plans of this project")
     match swarm.plan_approval:
         case ApprovalState.APPROVED:
             return _adopt(swarm, swarm.plan_because or "it was approved")
@@ -215,7 +215,7 @@ def _landing(swarm: Snapshot, *, fails_to: str = SwarmState.FAILING) -> list[Act
     if swarm.landing_check in (CheckRunState.FAILED, CheckRunState.BROKEN):
         return [MoveSwarm(f"the checks on the commit to land {swarm.landing_check}", fails_to)]
     if not swarm.landing_needs_approval or swarm.landing_approval == ApprovalState.APPROVED:
-        why = "it was approved" if swarm.landing_needs_approval else "the project's policy asks nobody"
+        why = "it was approved" if swarm.landing_needs_approval else "nobody has to approve landings of this project"
         return [Land(why)] if swarm.landing_check in ("", CheckRunState.VOID, CheckRunState.PASSED) else []
     match swarm.landing_approval:
         case "" | ApprovalState.VOID:

@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from swarms import board, diffs, picture
+from agents.contracts import PlanProposal
+from swarms import amend, board, diffs, picture, plan_rows
 from swarms.models import Approval
+from swarms.states import ApprovalState
 from swarms.workspace import repos
 from swarms.workspace.git import GitError
 
@@ -15,6 +17,10 @@ def describe(approval: Approval) -> dict[str, Any]:
         document = approval.subject.get("document")
         cards = board.planned(document)
         context |= {"cards": cards, "graph": picture.graph(cards), "document": document}
+        if approval.subject.get("changes") and approval.state == ApprovalState.PENDING:
+            # As it is now; once it is decided, now is then.
+            wanted = PlanProposal.model_validate(document)
+            context["rewritten"] = amend.rewritten(plan_rows.present(approval.swarm), wanted)
     if approval.kind == "rollback" and approval.subject.get("commit"):
         context |= _landing_diff(approval)
     if approval.kind == "landing":

@@ -60,13 +60,22 @@ def written(swarm: Swarm) -> str:
     return annotated(current(swarm), notes)
 
 
-def look(swarm: Swarm, text: str) -> tuple[dict[str, list[str]], list[str]]:
-    """What a plan would change, and what is worth a look in it; nothing is proposed. Raises PlanFaults."""
+class Looked(NamedTuple):
+    """What a plan would change, how nodes are written now and then, and what is worth a look in it."""
+
+    changes: dict[str, list[str]]
+    rewritten: list[amend.Rewritten]
+    warnings: list[str]
+
+
+def look(swarm: Swarm, text: str) -> Looked:
+    """Look at what a plan would do; nothing is proposed. Raises PlanFaults."""
     proposal = read_yaml(text)
     plan = Plan(swarm=swarm, source="yaml", amends=plan_rows.main_plan(swarm))
     if faults := versions.faults(plan, proposal):
         raise PlanFaults(faults)
-    return versions.changes(plan, proposal).summary, versions.warnings(plan, proposal)
+    rewritten = amend.rewritten(plan_rows.present(swarm), proposal)
+    return Looked(versions.changes(plan, proposal).summary, rewritten, versions.warnings(plan, proposal))
 
 
 def open_changes(swarm: Swarm) -> list[Plan]:
@@ -124,7 +133,7 @@ def _attend(plan: Plan) -> Attended:
         case Answer.ASK:
             approvals.ask_plan(plan)
         case Answer.ADOPT:
-            adopt(plan, because=said or ("it was approved" if gate else "the project's policy asks nobody"))
+            adopt(plan, because=said or ("it was approved" if gate else "nobody has to approve plans of this project"))
         case Answer.REJECT:
             reject(plan, because=said or f"its approval was {gate.state if gate else 'void'}")
     publish(

@@ -122,6 +122,19 @@ def rule(text: str) -> Rule | None:
 
 
 @register.filter
+def sentence(text: str) -> str:
+    """A text that others follow: with a full stop, if it has no end of its own."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+@register.filter
+def changes(summary: dict[str, list[str]]) -> str:
+    """What a version changes, counted: '2 inserted, 1 rewritten'."""
+    names = {"inserted": "inserted", "dropped": "dropped", "rewired": "waiting for others", "reworded": "rewritten"}
+    return ", ".join(f"{len(summary[key])} {name}" for key, name in names.items() if summary.get(key))
+
+
+@register.filter
 def words(name: str) -> str:
     """A name of our code as words: 'check_failed' → 'check failed'."""
     return name.replace("_", " ")

@@ -34,8 +34,7 @@ def change(request: TeamRequest, slug: str, number: int) -> HttpResponse:
     text = form.cleaned_data["yaml"]
     try:
         if request.POST.get("then") == "look":
-            changes, warnings = replan.look(found, text)
-            return _page(request, found, form=form, changes=changes, warnings=warnings)
+            return _page(request, found, form=form, **replan.look(found, text)._asdict())
         replan.change(found, text, by=request.user)
     except PlanFaults as error:
         return _page(request, found, 422, form=form, faults=error.faults)
