@@ -31,8 +31,8 @@ class Renderer(Protocol):
     def each(self, events: Sequence[Event]) -> Sequence[Sequence[Swap]]:
         """What each event adds to pages. All are of one topic, in order; one list for each."""
 
-    def changes(self, kind: str) -> bool:
-        """Whether an event of this kind may change what `rest` shows."""
+    def changes(self, event: Event) -> bool:
+        """Whether this event may change what `rest` shows."""
 
     def rest(self, topic: str, kinds: Collection[str], known: dict[str, Any]) -> Sequence[Swap]:
         """What else of the topic looks different after events of these kinds. `known` is what was shown before: empty
@@ -78,7 +78,7 @@ def _of_topic(topic: str, events: Sequence[tuple[int, Event]]) -> Mapping[int, S
 def owes(event: Event) -> bool:
     """Whether the rest of its topic must be looked at because of this event."""
     renderer = of(event.subject)
-    return renderer is not None and renderer.changes(event.kind)
+    return renderer is not None and renderer.changes(event)
 
 
 def rest(

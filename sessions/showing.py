@@ -28,9 +28,10 @@ class Transcripts:
                 shown[last[str(part.part.pk)]] = [Swap(TRANSCRIPT, html)]
         return shown
 
-    def changes(self, kind: str) -> bool:
-        """See the protocol."""
-        return kind in ("part.recorded", "message.recorded", "session.ended")
+    def changes(self, event: Event) -> bool:
+        """See the protocol: steps cost tokens, messages say which model answered."""
+        is_step = event.kind == "part.recorded" and event.payload["kind"] == "step"
+        return is_step or event.kind in ("message.recorded", "session.ended")
 
     def rest(self, topic: str, kinds: Collection[str], known: dict[str, Any]) -> Sequence[Swap]:
         """See the protocol: what the session used, and that it is over."""

@@ -41,9 +41,9 @@ class SwarmPages:
                 shown[place].append(Swap(f"{event.subject}/doing/{session}", html))
         return shown
 
-    def changes(self, kind: str) -> bool:
+    def changes(self, event: Event) -> bool:
         """See the protocol."""
-        return kind.startswith((*NODES, *NOW, *METERS, *CHECKS))
+        return event.kind.startswith((*NODES, *NOW, *METERS, *CHECKS))
 
     def rest(self, topic: str, kinds: Collection[str], known: Known) -> Sequence[Swap]:
         """See the protocol."""

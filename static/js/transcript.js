@@ -16,6 +16,7 @@ const FETCH_MS = 80;
 const AGAIN_MS = 3_000;
 const AT_ONCE = 100; // ids of one request
 const GAP_MS = 600;
+const BUSY_MS = 40; // parts that come in a stream are put in so often: each time costs a layout
 const EARLY_PARTS = 50;
 
 const keyOf = (part) => [Number(part.closest("[data-turn]").dataset.number), Number(part.dataset.index)];
@@ -31,6 +32,7 @@ const parsed = (html) => {
 class Transcript {
   #box;
   #arrived = []; // HTML that waits for the next frame
+  #flushed = 0; // when there was one last
   #wanted = new Set(); // ids of parts to be fetched
   #fetching = null;
   #isAtEnd = true; // false: what is new is not shown, only counted
@@ -53,7 +55,10 @@ class Transcript {
 
   show(html) {
     this.#arrived.push(html);
-    if (this.#arrived.length === 1) nextFrame(() => this.#flush());
+    if (this.#arrived.length > 1) return;
+    const wait = this.#flushed + BUSY_MS - performance.now();
+    if (wait > 0) setTimeout(() => this.#flush(), wait);
+    else nextFrame(() => this.#flush());
   }
 
   refresh(id) {
@@ -78,6 +83,7 @@ class Transcript {
   }
 
   #flush() {
+    this.#flushed = performance.now();
     const arrived = parsed(this.#arrived.splice(0).join(""));
     for (const turn of arrived.querySelectorAll("[data-turn]")) this.#place(turn);
     this.#box.querySelector("[data-nothing]")?.remove();
