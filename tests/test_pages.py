@@ -139,8 +139,8 @@ def test_what_changes_something_needs_its_permission(
     role: Role,
     address: str,
 ) -> None:
-    answer = client_for(member(role), team).post(address.format(approval=stage.approval.pk, archive=stage.archive.pk))
-    answer = client_for(member(role), team).post(address.format(approval=stage.approval.pk, webhook=stage.webhook.pk))
+    names = {"approval": stage.approval.pk, "archive": stage.archive.pk, "webhook": stage.webhook.pk}
+    answer = client_for(member(role), team).post(address.format(**names))
     assert (answer.status_code == 403) is not may(role, POSTS[address])
     assert answer.status_code in (302, 403, 422)
 
