@@ -166,7 +166,8 @@ ORIGINAL_BACKEND = "django_prometheus.db.backends.postgresql"
 DATABASE_ROUTERS = ["django_tenants.routers.TenantSyncRouter"]
 PG_EXTRA_SEARCH_PATHS = ["extensions"]
 SKIP_PG_EXTRA_VALIDATION = True  # it asks the database on every start; schemas of teams begin with "t_"
-TENANT_LIMIT_SET_CALLS = False
+# One SET for each scope, not for each query: tests/test_context_path.py holds it against every way to lose a path.
+TENANT_LIMIT_SET_CALLS = True
 
 
 def redis_url(number: int) -> str:

@@ -193,7 +193,7 @@ def broker() -> Iterator[StubBroker]:
 
 @pytest.fixture
 def content_queries() -> Callable[[], CaptureQueriesContext]:
-    """Count queries without the `SET search_path` that goes before each."""
+    """Count queries without the `SET search_path` of its scopes."""
 
     class Captured(CaptureQueriesContext):
         @property
