@@ -6,6 +6,7 @@ must know of each time when the path was lost; here programs of all these times 
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -17,7 +18,7 @@ from sessions.models import Message
 from tenants.context import PUBLIC, connection, current_schema, in_schema
 from tenants.models import Team
 
-Program = tuple[object, ...]
+Program = tuple[Any, ...]
 LOOK, SPOIL, CLOSE = ("look",), ("spoil",), ("close",)
 
 
