@@ -1,5 +1,5 @@
 # One image for all processes; the command decides which: the web server by default,
-# `python -m config.worker`, `python manage.py ticker`, `python manage.py discover`, `python -m agents.runner`.
+# `python -m dramatiq config.worker`, `python manage.py ticker`, `python manage.py discover`, `python -m agents.runner`.
 FROM python:3.11-slim AS build
 RUN pip install --no-cache-dir uv
 WORKDIR /build

@@ -127,7 +127,7 @@ def workers(at: Stage, count: int = 2) -> None:
     """Start the ticker and `count` worker processes, and wait until they are up."""
     at.start("ticker", "manage.py", "ticker")
     for number in range(count):
-        at.start(f"worker-{number}", "-m", "config.worker", "--processes", "1", "--threads", "4")
+        at.start(f"worker-{number}", "-m", "dramatiq", "config.worker", "--processes", "1", "--threads", "4")
     for name in [name for name in at.processes if name.startswith("worker")]:
         wait_for(partial(_says, at, name, "is ready for action"), f"{name} does not start")
     wait_for(partial(_says, at, "ticker", "ticker leads"), "the ticker does not start")

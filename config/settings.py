@@ -187,7 +187,7 @@ CHANNEL_LAYERS = {
 # Counters of sign-ins; nothing of a team.
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": STREAM_URL}}
 DRAMATIQ_BROKER = {
-    "BROKER": "dramatiq.brokers.redis.RedisBroker",
+    "BROKER": "tenants.broker.BellBroker",
     "OPTIONS": {"url": BROKER_URL, "heartbeat_timeout": 15_000, "maintenance_chance": 100_000},
     # Messages are hints: no retries, no delays, no results. Losing one costs a tick.
     "MIDDLEWARE": [

@@ -6,8 +6,9 @@ import dramatiq
 import structlog
 
 from swarms import control, engine, landing, merges, projects, reverts
-from swarms import dispatch as turns
+from swarms import dispatch as dispatching
 from swarms.models import Swarm
+from tenants import turns
 from tenants.trace import begin_trace
 
 SHORT, GIT = 30_000, 900_000
@@ -24,14 +25,17 @@ def _enter(swarm_id: str) -> UUID:
 
 @dramatiq.actor(time_limit=SHORT)
 def advance(swarm_id: str) -> None:
-    """Something changed in a swarm."""
-    engine.advance(_enter(swarm_id))
+    """Something changed in a swarm. What that made ready for the control plane is served here, not by a message."""
+    swarm = _enter(swarm_id)
+    engine.advance(swarm)
+    if turns.waits_for_control(swarm):
+        control.serve()
 
 
 @dramatiq.actor(time_limit=SHORT)
 def dispatch() -> None:
     """Somebody may go next."""
-    turns.dispatch()
+    dispatching.dispatch()
 
 
 @dramatiq.actor(time_limit=SHORT)

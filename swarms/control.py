@@ -16,6 +16,8 @@ from django.conf import settings
 from django.db import connection
 
 from swarms import engine, hints, progress
+from swarms.models import Swarm
+from swarms.states import SWARM_STARTS
 from tenants import turns
 from tenants.context import PUBLIC, in_schema
 from tenants.faults import crash_point
@@ -64,9 +66,8 @@ def serve() -> int:
     while (turn := _next()) and time.monotonic() < ends:
         with in_schema(turn.schema):
             done = _Shift(turn.swarm, ends).run()
-            if not done:
-                # Its swarm does not run now, or somebody else claimed them: those behind must not wait for it.
-                turns.put_off_control(turn.swarm, after=hints.LOST_HINT)
+            if not done and not Swarm.objects.filter(pk=turn.swarm, state__in=SWARM_STARTS).exists():
+                turns.put_off_control(turn.swarm, after=hints.LOST_HINT)  # those behind must not wait for it
             count += done
     if turn is not None:
         with in_schema(turn.schema):

@@ -209,7 +209,8 @@ BEGIN
       DELETE FROM public.tenants_ticket t USING (
         SELECT x.id FROM public.tenants_ticket x
         WHERE x.swarm = p_swarm AND x.lane = 'control' AND x.not_before <= v_now
-        ORDER BY x.priority DESC, x.path DESC, x.created_at, x.id LIMIT v_room FOR UPDATE SKIP LOCKED
+        ORDER BY x.priority DESC, x.path DESC, x.created_at, x.id LIMIT v_room
+        FOR UPDATE  -- not SKIP LOCKED: who looks for the next turn locks a ticket for that moment
       ) AS x WHERE t.id = x.id RETURNING t.subject
     ), c AS (
       UPDATE swarms_node n SET state = 'running', because = 'its turn has come', attempts_made = n.attempts_made + 1,

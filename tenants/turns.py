@@ -152,6 +152,11 @@ def next_control() -> ControlTurn | None:
     return ControlTurn(*row) if row else None
 
 
+def waits_for_control(swarm: UUID) -> bool:
+    """Whether something of a swarm waits in the control lane."""
+    return Ticket.objects.filter(swarm=swarm, lane="control").exists()
+
+
 _OTHERS = """
 SELECT EXISTS (
   SELECT 1 FROM public.tenants_teamshare s, public.tenants_teamshare ours

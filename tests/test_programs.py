@@ -1,9 +1,6 @@
 """What the processes of a platform may know, and when a database is too old for them."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 from config.env import PROJECT_ROOT
@@ -40,21 +37,6 @@ def test_the_runner_gets_no_database_and_no_secret_of_the_control_plane(tmp_path
     assert found["web"]["DATABASE_URL"].endswith("@h/waggle")
     assert found["web"]["WAGGLE_MODEL_API_KEY"] == "key-of-provider"
     assert "AWS_SECRET_ACCESS_KEY" not in found["web"]
-
-
-def test_the_workers_that_are_started_poll_often() -> None:
-    # Dramatiq reads the interval when it is imported, so it must be set before.
-    looks = (
-        "import runpy, sys\n"
-        "sys.argv = ['config.worker', '--version']\n"
-        "try:\n    runpy.run_module('config.worker', run_name='__main__')\n"
-        "except SystemExit:\n    pass\n"
-        "import dramatiq.worker\n"
-        "print(dramatiq.worker.WORKER_TIMEOUT)"
-    )
-    kept = {name: value for name, value in os.environ.items() if name != "dramatiq_worker_timeout"}
-    done = subprocess.run([sys.executable, "-c", looks], cwd=PROJECT_ROOT, env=kept, capture_output=True, text=True)
-    assert done.stdout.split()[-1:] == ["50"], done.stderr
 
 
 def test_a_real_model_leaves_the_rehearsal_out(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def programs(site: Site, environ: Mapping[str, str]) -> list[Program]:
         command = _module("uvicorn", "agents.rehearsal.app:application", *loopback)
         found.append(Program("rehearsal", (*command, "--port", str(site.rehearsal_port)), common(site, environ)))
     web = _module("uvicorn", "config.asgi:application", *loopback, "--port", str(site.port))
-    worker = _module("config.worker", "--processes", "1", "--threads", "4")
+    worker = _module("dramatiq", "config.worker", "--processes", "1", "--threads", "4")
     return [
         *found,
         Program("web", (*web, "--timeout-graceful-shutdown", "10"), ours),
