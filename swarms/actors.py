@@ -1,5 +1,6 @@
 """Dramatiq actors: short, idempotent, and only hints make them run. What they lose, the reconciler finds."""
 
+from functools import partial
 from uuid import UUID
 
 import dramatiq
@@ -27,7 +28,10 @@ def _enter(swarm_id: str) -> UUID:
 def advance(swarm_id: str) -> None:
     """Something changed in a swarm. What that made ready for the control plane is served here, not by a message."""
     swarm = _enter(swarm_id)
-    engine.advance(swarm)
+    engine.advance(swarm, between=partial(_serve, swarm))
+
+
+def _serve(swarm: UUID) -> None:
     if turns.waits_for_control(swarm):
         control.serve()
 

@@ -1,5 +1,6 @@
 """Carrying out what `decide` decides: one locked swarm, one transaction, compare-and-swap for every move."""
 
+from collections.abc import Callable
 from uuid import UUID
 
 import structlog
@@ -53,34 +54,45 @@ MAX_ROUNDS = 50
 """Decisions follow from each other only a few times; more is an error of ours, and the tick goes on."""
 
 
-def advance(swarm_id: UUID) -> None:
-    """Decide and act until the swarm waits for something outside. Safe at any time, by several at once."""
+def advance(swarm_id: UUID, *, between: Callable[[], object] = lambda: None) -> None:
+    """Decide and act until the swarm waits for something outside. Safe at any time, by several at once.
+
+    `between` is called after each round that acted, when the swarm is free: what that made ready need not wait for all.
+    """
     for _ in range(MAX_ROUNDS):
-        with transaction.atomic():
-            swarm = (
-                Swarm.objects.select_for_update(no_key=True, of=("self",))
-                .select_related("project", "goal__created_by")
-                .get(pk=swarm_id)
-            )
-            begin_trace(swarm.trace)
-            attended = replan.attend(swarm)
-            if attended.acted:
-                continue
-            actions = decide(snapshot(swarm))
-            for action in actions:
-                apply(swarm, action)
-            crash_point("engine.deciding")
-            # Landing is for a worker: until it is done, the same decision would only be made again.
-            # Not before: who is killed between two rounds leaves the rest to the reconciler.
-            if all(isinstance(action, Land) for action in actions):
-                turns.settled("advance", swarm_id)
-                if attended.has_no_room:
-                    turns.due("advance", swarm_id, after=admission.LOOK_AGAIN)
-                return
+        if _round(swarm_id):
+            return
         crash_point("engine.between_rounds")
+        between()
     logger.error("a swarm does not come to rest", swarm=str(swarm_id), rounds=MAX_ROUNDS)
     turns.settled("advance", swarm_id)
     turns.due("advance", swarm_id, after=hints.LOST_HINT)
+
+
+@transaction.atomic
+def _round(swarm_id: UUID) -> bool:
+    """Decide once, and act. Returns whether the swarm has come to rest."""
+    swarm = (
+        Swarm.objects.select_for_update(no_key=True, of=("self",))
+        .select_related("project", "goal__created_by")
+        .get(pk=swarm_id)
+    )
+    begin_trace(swarm.trace)
+    attended = replan.attend(swarm)
+    if attended.acted:
+        return False
+    actions = decide(snapshot(swarm))
+    for action in actions:
+        apply(swarm, action)
+    crash_point("engine.deciding")
+    # Landing is for a worker: until it is done, the same decision would only be made again.
+    if any(not isinstance(action, Land) for action in actions):
+        return False
+    # Not before: who is killed between two rounds leaves the rest to the reconciler.
+    turns.settled("advance", swarm_id)
+    if attended.has_no_room:
+        turns.due("advance", swarm_id, after=admission.LOOK_AGAIN)
+    return True
 
 
 def apply(swarm: Swarm, action: Action) -> None:
