@@ -6,6 +6,7 @@ and fetched, and while Redis is away the reader asks the database once a second.
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from itertools import repeat
 from typing import Any
@@ -36,6 +37,7 @@ CHECK_SECONDS = 15.0
 SILENCE_SECONDS = 5.0
 """So much later than asked for may Redis say that nothing is new; then its connection is taken for dead."""
 PAUSE_SECONDS = 1.0
+HEARS_SECONDS = 1.0
 
 Entries = list[tuple[str, list[tuple[bytes, dict[bytes, bytes]]]]]
 """Per stream, ids with fields."""
@@ -53,6 +55,7 @@ class Hub:
         self.broken = False
         self._rooms: dict[str, Room] = {}
         self._changed = asyncio.Event()
+        self._joined = asyncio.Event()
         self._redis = Redis.from_url(
             settings.STREAM_URL,
             socket_timeout=None,
@@ -80,10 +83,17 @@ class Hub:
         else:
             room = self._rooms[listener.schema] = Room(listener.schema, listener.position)
             self._changed.set()
+            self._joined.set()
         client = Client(listener)
         room.add(client)
         STREAMS.inc()
         return client
+
+    async def hears(self, client: Client) -> None:
+        """Wait until nothing that passes is missed any more; while Redis is away, not for long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HEARS_SECONDS):
+                await self._rooms[client.listener.schema].hears.wait()
 
     def leave(self, client: Client) -> None:
         """The stream is closed."""
@@ -201,18 +211,26 @@ class Hub:
                 await asyncio.sleep(PAUSE_SECONDS)
 
     async def _pass_deltas_on(self) -> None:
-        async with self._redis.pubsub(ignore_subscribe_messages=True) as channels:
+        async with self._redis.pubsub() as channels:
             heard: set[str] = set()
-            while True:
-                rooms = {live_channel(schema): room for schema, room in self._rooms.items()}
-                if new := rooms.keys() - heard:
-                    await channels.subscribe(*new)
-                if old := heard - rooms.keys():
-                    await channels.unsubscribe(*old)
-                heard = set(rooms)
-                if not heard:
-                    await asyncio.sleep(0.1)
-                    continue
-                message = await channels.get_message(timeout=0.25)
-                if message and message["channel"].decode() in rooms:
-                    rooms[message["channel"].decode()].pass_on(frames.of_delta(message["data"]))
+            try:
+                while True:
+                    self._joined.clear()
+                    rooms = {live_channel(schema): room for schema, room in self._rooms.items()}
+                    if new := rooms.keys() - heard:
+                        await channels.subscribe(*new)
+                    if old := heard - rooms.keys():
+                        await channels.unsubscribe(*old)
+                    heard = set(rooms)
+                    if not heard:
+                        await self._joined.wait()
+                        continue
+                    message = await channels.get_message(timeout=0.25)
+                    if message and (room := rooms.get(message["channel"].decode())):
+                        if message["type"] == "message":
+                            room.pass_on(frames.of_delta(message["data"]))
+                        elif message["type"] == "subscribe":
+                            room.hears.set()
+            finally:
+                for room in self._rooms.values():
+                    room.hears.clear()

@@ -76,6 +76,8 @@ class Room:
         self.schema = schema
         self.cursor = cursor
         self.clients: set[Client] = set()
+        self.hears = asyncio.Event()
+        """What passes comes in here."""
         self.pages = Pages(schema, self._to_pages)
         self._programs: Listeners = defaultdict(set)
         self._readers: Listeners = defaultdict(set)

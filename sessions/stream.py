@@ -61,6 +61,7 @@ async def events(scope: Scope, receive: Receive, send: Send) -> None:
         await _refuse(send, Refused(503, "The database is away. Ask again."))
         return
     try:
+        await hub.hears(client)
         await _serve(client, request, receive, send)
     finally:
         hub.leave(client)

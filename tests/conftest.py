@@ -6,6 +6,7 @@ from typing import Any
 
 import dramatiq
 import pytest
+import redis
 from django.apps import apps
 from django.conf import settings
 from django.db import OperationalError, connection
@@ -21,6 +22,7 @@ from pytest_django import DjangoDbBlocker
 
 from agents.models import Server
 from sessions.models import Session, Subject
+from sessions.topics import stream_key
 from tenants import provisioning, signup
 from tenants.context import current_schema, in_schema
 from tenants.members import add_member
@@ -119,6 +121,9 @@ def _has_rows(schema: str) -> bool:
 
 
 def _empty(schema: str) -> None:
+    # Positions begin anew, and the stream would remember later ones.
+    with redis.Redis.from_url(settings.STREAM_URL) as client:
+        client.delete(stream_key(schema))
     with in_schema(schema), connection.cursor() as cursor:
         cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [schema])
         tables = [f'"{schema}"."{row[0]}"' for row in cursor.fetchall() if row[0] != "django_migrations"]

@@ -289,11 +289,11 @@ def test_a_page_that_was_cut_off_and_slept_shows_what_a_fresh_one_shows(stage: S
     happenings = Happenings(stage)
     fresh = visit(SWARM)
     wire = Network().proxy(web.port)
-    wire.lasts = (20_000, 200_000)
     page = visit(SWARM)
     page.goto(page.url.replace(f":{web.port}/", f":{wire.port}/"))
     live(page)
     page.evaluate("window.same = true")
+    wire.lasts = (20_000, 200_000)
     for happen in (happenings.doing, happenings.node_moves, happenings.nodes_move_together):
         wire.reset()
         happen()
