@@ -6,6 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 from config.env import encryption_keys, env, env_bool, env_float, env_int, env_secret, env_url
 from config.services.layout import data_dir, embedded_urls, local_secret
+from config.stores import artifact_store
 from tenants.logs import logging_config
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -64,6 +65,15 @@ MODEL_BASE_URL = env_url("WAGGLE_MODEL_BASE_URL", ["http", "https"], "https://ap
 MODEL_API_KEY = env_secret("WAGGLE_MODEL_API_KEY", "")
 MODEL_NAME = env("WAGGLE_MODEL_NAME", "")
 MODEL_REHEARSAL = env_bool("WAGGLE_MODEL_REHEARSAL", False)
+
+# What agents leave beside their commits: where it lies, and how much that may be, in megabytes.
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "artifacts": artifact_store(DATA_DIR),
+}
+ARTIFACT_MB = env_int("WAGGLE_ARTIFACT_MB", 100, minimum=1, maximum=5000)
+ARTIFACT_TEAM_MB = env_int("WAGGLE_ARTIFACT_TEAM_MB", 10_000, minimum=1)
 
 # Clockwork, in seconds
 LEASE_SECONDS = env_float("WAGGLE_LEASE_SECONDS", 30, minimum=1)

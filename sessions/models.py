@@ -6,11 +6,14 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from sessions.artifacts.models import Artifact, Content
 from sessions.webhooks.models import Backlog, Delivery, Letter, Webhook
 from tenants.ids import uuid7
 
 __all__ = [
+    "Artifact",
     "Backlog",
+    "Content",
     "Delivery",
     "Event",
     "Letter",

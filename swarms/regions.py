@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sessions import talk
+from swarms import artifacts as kept
 from swarms import awareness, board, budgets, operations, picture, purses, rollback
 from swarms.forms import PlanForm
 from swarms.models import Swarm
@@ -80,6 +81,11 @@ def checks(swarm: Swarm) -> Context:
     return {"runs": board.result_checks(swarm)}
 
 
+def artifacts(swarm: Swarm) -> Context:
+    """Files that agents left beside their commits."""
+    return {"artifacts": kept.of_swarm(swarm)}
+
+
 REGIONS: dict[str, Callable[[Swarm], Context]] = {
     "header": header,
     "asks": asks,
@@ -88,4 +94,5 @@ REGIONS: dict[str, Callable[[Swarm], Context]] = {
     "now": now,
     "plan": plan,
     "checks": checks,
+    "artifacts": artifacts,
 }

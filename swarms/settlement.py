@@ -14,7 +14,7 @@ from agents.contracts import (
     WorkOutcome,
 )
 from agents.models import Execution
-from swarms import allowances, attempts, checks, dispatch, hints, merges, nested, planner
+from swarms import allowances, artifacts, attempts, checks, dispatch, hints, merges, nested, planner
 from swarms.models import Attempt, CheckRun, Swarm
 from swarms.states import SWARM_PAUSED, CheckRunState
 from tenants.faults import crash_point
@@ -46,7 +46,8 @@ class Settlement:
             case PlanOutcome():
                 return planner.examine(_id(execution), outcome.plan), None
             case WorkOutcome():
-                return attempts.examine(_attempt(execution), outcome)
+                faults, facts = attempts.examine(_attempt(execution), outcome)
+                return [*faults, *artifacts.examine(execution, outcome)], facts
             case CheckOutcome():
                 return self._examine_checks(execution, outcome), None
         return [], None

@@ -5,6 +5,7 @@ from django.urls import path
 from swarms.views import (
     approvals,
     archives,
+    artifacts,
     budgets,
     decisions,
     fork,
@@ -73,6 +74,8 @@ urlpatterns = [
     path(f"{_NODE}skip/", operations.node_skip, name="node-skip"),
     path(f"{_NODE}retry/", operations.node_retry, name="node-retry"),
     path(f"{_NODE}priority/", operations.node_priority, name="node-priority"),
+    path("artifacts/<uuid:pk>/", artifacts.artifact, name="artifact"),
+    path("artifacts/<uuid:pk>/remove/", artifacts.remove, name="artifact-remove"),
     path("budgets/", budgets.team, name="budgets"),
     path("projects/<slug:slug>/budget/", budgets.project, name="project-budget"),
     path(f"{_SWARM}budget/", budgets.swarm, name="swarm-budget"),

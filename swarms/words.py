@@ -37,7 +37,7 @@ class Sentence(NamedTuple):
 KINDS = (
     *("goal.stated", "plan.proposed", "plan.refused", "plan.moved", "swarm.moved", "swarm.landed", "swarm.rolled_back"),
     *("node.moved", "nodes.moved", "node.merged", "attempt.started", "attempt.moved"),
-    *("checks.finished", "merge.conflicted"),
+    *("checks.finished", "merge.conflicted", "artifact.kept", "artifact.removed"),
     *("approval.asked", "approval.decided", "decision.made", "budget.set"),
     *("question.asked", "session.steered"),
 )
@@ -75,6 +75,10 @@ def _said(kind: str, facts: Payload) -> Sentence | None:
             return Sentence(text, f"on {facts['runner']}", look("attempt", "running"), facts["node"])
         case "checks.finished":
             return _checks(facts)
+        case "artifact.kept":
+            return Sentence(f"{facts['by']} keeps {facts['name']}", "", look("attempt", "succeeded"))
+        case "artifact.removed":
+            return Sentence(f"{facts['name']} was deleted", "", _PERSON)
     return _plan_or_gate(kind, facts)
 
 

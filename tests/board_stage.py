@@ -27,7 +27,7 @@ from swarms.models import (
 from swarms.replay.archives import bring_in
 from swarms.replay.export import export
 from tenants.models import User
-from tests.stage_parts import NASTY, check_run, execution, plan_document, repository, runner, webhook
+from tests.stage_parts import NASTY, artifact, check_run, execution, plan_document, repository, runner, webhook
 
 
 class Stage:
@@ -54,6 +54,7 @@ class Stage:
         Budget.objects.create(subject="team", limit_microusd=5_000_000, reserved_microusd=0, spent_microusd=1_250_000)
         Budget.objects.create(subject=f"swarm:{self.swarm.pk}", limit_microusd=2_000_000, spent_microusd=1_900_000)
         ModelPrice.objects.create(model=slug, input_microusd=150_000, cached_microusd=0, output_microusd=600_000)
+        self.artifact = artifact(self.live.session, slug)
         self.webhook = webhook(self.swarm.topic, slug, by)
         Server.objects.create(name="box", url=f"http://{slug}:4096", last_seen=timezone.now())
 

@@ -14,7 +14,7 @@ from agents import executions
 from agents.contracts import Assignment, PlanNode, PlanProposal
 from agents.models import Budget, Execution
 from sessions.events import publish
-from sessions.models import Backlog, Event, Webhook
+from sessions.models import Artifact, Backlog, Content, Event, Webhook
 from swarms.models import Approval, Attempt, CheckRun, Edge, Merge, Node, Plan, Swarm
 from tenants import turns
 from tenants.models import Due, Outbox, Placement, Team, Ticket
@@ -364,6 +364,13 @@ plain("state_told", "UPDATE swarms_merge SET state = 'refused' WHERE swarm_id = 
 def _began_in_turn(scene: Scene) -> None:
     Edge.objects.create(parent=scene.node("c"), child=scene.node("b"))
     Node.objects.filter(pk=scene.node("b").pk).update(parents=2, deps_left=1)
+
+
+@breaks("artifact_has_content")
+def _artifact_has_content(scene: Scene) -> None:
+    content = Content.objects.create(sha256="0" * 64, size=1, kept_until=timezone.now())
+    made = {"name": "x", "media_type": "text/plain", "made_by": "x"}
+    Artifact.objects.create(subject=scene.live.topic, content=content, **made)
 
 
 @breaks("webhook_is_due")

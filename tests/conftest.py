@@ -28,6 +28,7 @@ from tenants.context import current_schema, in_schema
 from tenants.members import add_member
 from tenants.models import Membership, Team, User
 from tenants.roles import Role
+from tests import object_store as object_store_of_tests
 
 # These machines are noisy: how long an example takes says nothing.
 hypothesis_settings.register_profile("waggle", deadline=None)
@@ -194,6 +195,13 @@ def broker() -> Iterator[StubBroker]:
     stub.flush_all()
     yield stub
     stub.flush_all()
+
+
+@pytest.fixture(scope="session")
+def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an S3-compatible server of this run."""
+    with object_store_of_tests.running(tmp_path_factory.mktemp("store") / "objects") as url:
+        yield url
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """A control plane just real enough for runners: websocket, records, outcomes, smart HTTP git, a scripted model."""
 
 import asyncio
+import hashlib
 import json
 import os
 import socket
@@ -12,12 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 from uuid import UUID, uuid4
 
 import uvicorn
 from pydantic import TypeAdapter
 
 from agents.contracts import (
+    ArtifactKept,
     Assignment,
     Check,
     Limits,
@@ -92,6 +95,10 @@ class FakeControlPlane:
     """What the answers to the next outcomes bring."""
     orders: dict[UUID, Order] = field(default_factory=dict)
     """What is said of an execution, if not to continue."""
+    artifacts: dict[str, tuple[str, str, bytes]] = field(default_factory=dict)
+    """Media type, fence and bytes of what was kept, by name."""
+    largest: int = 1 << 30
+    """Bytes that an artifact may have."""
     stale: bool = False
     down: bool = False
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -191,6 +198,8 @@ class FakeControlPlane:
                 await _answer(send, 503, b"down")
             elif path.startswith("/model/"):
                 await self._model(json.loads(body), send)
+            elif path.endswith("/artifacts"):
+                await self._artifact(scope, body, send)
             else:
                 await self._report(path, body, send)
 
@@ -222,6 +231,18 @@ class FakeControlPlane:
 
     def _verdicts(self, executions: list[UUID]) -> Verdicts:
         return Verdicts(executions={one: self.orders.get(one, Order(verdict="continue")) for one in executions})
+
+    async def _artifact(self, scope: dict[str, Any], body: bytes, send: Any) -> None:
+        words = dict(parse_qsl(scope["query_string"].decode()))
+        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        assert int(headers["content-length"]) == len(body)
+        if len(body) > self.largest:
+            await _answer(send, 413, json.dumps({"faults": [f"{words['name']} is too large"]}).encode())
+            return
+        sha256 = hashlib.sha256(body).hexdigest()
+        self.artifacts[words["name"]] = (words["media_type"], headers["x-waggle-fence"], body)
+        told = ArtifactKept(artifact=uuid4(), name=words["name"], sha256=sha256, size=len(body))
+        await _answer(send, 200, told.model_dump_json().encode())
 
     async def _report(self, path: str, body: bytes, send: Any) -> None:
         if self.stale:

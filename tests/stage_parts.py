@@ -3,6 +3,7 @@
 import subprocess
 import uuid
 from datetime import timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from django.utils import timezone
 from agents.contracts.records import MessageRecord, PartRecord, Usage
 from agents.models import Execution
 from sessions import transcript
+from sessions.artifacts.keeping import keep
 from sessions.events import publish
-from sessions.models import Backlog, Delivery, Letter, Session, Webhook
+from sessions.models import Artifact, Backlog, Delivery, Letter, Session, Webhook
 from swarms.models import (
     CheckRun,
     Project,
@@ -147,6 +149,12 @@ def check_run(swarm: Swarm, purpose: str, commit: str, code: int, **fields: Any)
         ended_at=timezone.now(),
         **fields,
     )
+
+
+def artifact(session: Session, slug: str) -> Artifact:
+    """A file that an agent left beside its commit."""
+    name = f"out/{NASTY} of {slug}.txt"
+    return keep(session, BytesIO(f"Report of {slug} {NASTY}".encode()), name=name, media_type="text/plain")
 
 
 def webhook(subject: str, slug: str, by: User) -> Webhook:

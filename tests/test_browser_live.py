@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from io import BytesIO
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from agents.contracts import Doing, MessageRecord, PartRecord, Usage
 from agents.models import Budget, Execution, ModelCall, Steer
 from bench.chaos.proxy import Network
 from sessions import transcript
+from sessions.artifacts.keeping import keep, remove
 from sessions.events import publish
 from sessions.models import Event, Subject
 from sessions.relay import Relay, relay_once
@@ -227,6 +229,10 @@ class Happenings:
     def what_only_the_feed_tells(self) -> None:
         self.stage._tell()
         publish(self.topic, "swarm.rolled_back", branch="main", commit=self.stage.head, pushed="not pushed")
+
+    def artifact_kept_and_removed(self) -> None:
+        made = [keep(self.session, BytesIO(name.encode()), name=name, media_type="text/plain") for name in "xy"]
+        remove(made[0])
 
     def merge(self) -> None:
         attempt = Attempt.objects.get(node=self._node("printer"))

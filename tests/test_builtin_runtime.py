@@ -28,6 +28,7 @@ from tests.fake_control_plane import FakeControlPlane, call, check, serving, ste
 
 Wanted = TypeVar("Wanted", PlanOutcome, WorkOutcome, ReviewOutcome, CheckOutcome, FailureOutcome)
 POLITE = "def greet(name):\n    return f'Good day, {name}.'\n"
+BIG = "mkdir out; head -c 3000000 /dev/zero > out/big.png; echo a > 'out/[a].txt'; echo b > out/a.txt"
 DONE = [call("final_result", summary="It greets politely now.")]
 
 
@@ -393,3 +394,46 @@ def test_without_a_sandbox_only_the_rehearsal_runs_commands(plane: FakeControlPl
 )
 def test_counts_are_read_from_unittest_and_pytest(output: str, expected: tuple[int | None, int | None]) -> None:
     assert counts(output) == expected
+
+
+def test_files_that_an_agent_names_are_kept_beside_its_commit(plane: FakeControlPlane, tmp_path: Path) -> None:
+    plane.script = steps(
+        [call("write_file", path="greet.py", content=POLITE), call("run_command", command=BIG)],
+        [call("final_result", summary="Done.", artifacts=["out/big.png", "./out/[a].txt", "greet.py"])],
+    )
+    assignment = plane.assignment()
+
+    outcome = carry_out(assignment, tmp_path / "run", WorkOutcome)
+
+    assert set(plane.artifacts) == {"out/big.png", "out/[a].txt", "greet.py"}
+    media_type, fence, data = plane.artifacts["out/big.png"]
+    assert (media_type, fence, len(data)) == ("image/png", str(assignment.fence), 3_000_000)
+    assert plane.artifacts["greet.py"][2].decode() == POLITE
+    assert len(outcome.artifacts) == 3
+    assert outcome.files == ("greet.py", "out/a.txt"), "new files that are kept beside it are not in the commit"
+
+
+def test_what_cannot_be_kept_goes_back_to_the_agent_in_words(plane: FakeControlPlane, tmp_path: Path) -> None:
+    plane.largest = 100
+    plane.script = steps(
+        [
+            call("write_file", path="greet.py", content=POLITE),
+            call("run_command", command=f"{BIG}; ln -s /etc/passwd p"),
+        ],
+        [call("final_result", summary="Done.", artifacts=["out/big.png", "p", "../x", "none", "out"])],
+        [call("final_result", summary="Done.", artifacts=["out/a.txt"])],
+    )
+
+    outcome = carry_out(plane.assignment(), tmp_path / "run", WorkOutcome)
+
+    (told,) = [one["content"] for one in plane.requests[-1]["messages"] if "can be kept" in str(one.get("content"))]
+    for word in (
+        "out/big.png is too large",
+        "symbolic link",
+        "without '..'",
+        "'none' cannot be read",
+        "'out' is no file",
+    ):
+        assert word in told
+    assert set(plane.artifacts) == {"out/a.txt"}
+    assert len(outcome.artifacts) == 1

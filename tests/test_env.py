@@ -8,6 +8,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from config.env import PROJECT_ROOT, env, env_bool, env_float, env_int, env_secret, env_url
+from config.stores import artifact_store
 
 EXAMPLE = "postgresql://waggle:secret@db.example:5432/waggle"
 
@@ -99,3 +100,31 @@ def test_every_variable_that_settings_read_is_explained_in_the_example() -> None
     assert read, "settings.py reads no variables any more: this test looks at the wrong file"
     # Set by the supervisor for its own rehearsal model only.
     assert read - explained == {"WAGGLE_MODEL_REHEARSAL"}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"ENDPOINT": "https://objects.example"}, "WAGGLE_ARTIFACT_BUCKET=waggle-artifacts"),
+        ({"SECRET_KEY": "hunter2"}, "WAGGLE_ARTIFACT_SECRET_KEY is set, but WAGGLE_ARTIFACT_BUCKET is not"),
+        ({"BUCKET": "My_Bucket"}, "WAGGLE_ARTIFACT_BUCKET must be the name of a bucket"),
+        ({"BUCKET": "b-1", "ENDPOINT": "objects.example"}, "WAGGLE_ARTIFACT_ENDPOINT must begin with http"),
+        ({"BUCKET": "b-1", "SECRET_KEY": "hunter2"}, "WAGGLE_ARTIFACT_ACCESS_KEY is not set"),
+        ({"BUCKET": "b-1", "ACCESS_KEY": "me"}, "WAGGLE_ARTIFACT_SECRET_KEY is not set"),
+    ],
+)
+def test_variables_of_the_artifact_store_that_do_not_fit_together_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: dict[str, str], said: str
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(f"WAGGLE_ARTIFACT_{name}", value)
+    with pytest.raises(ImproperlyConfigured) as refusal:
+        artifact_store(tmp_path)
+    assert said in str(refusal.value)
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_artifacts_lie_in_a_folder_unless_a_bucket_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert artifact_store(tmp_path)["OPTIONS"]["location"] == tmp_path / "artifacts"
+    monkeypatch.setenv("WAGGLE_ARTIFACT_BUCKET", "waggle-artifacts")
+    assert artifact_store(tmp_path)["OPTIONS"]["bucket_name"] == "waggle-artifacts"

@@ -70,6 +70,7 @@ class Objects:
             "sessions pk": self.stage.live.session_id,
             "sessions question": NOBODY,
             "archives pk": archive,
+            "artifacts pk": self.stage.artifact.pk,
             "archives key": "parser",
             "team invitation": invitation.pk,
             "team member": member.pk,

@@ -83,6 +83,8 @@ def test_every_page_of_the_dashboard_is_on_the_stage(stage: Stage) -> None:
         "swarm-export",
         "archive-jump",
         "archive-delete",
+        "artifact",  # no page: tests/test_artifacts.py
+        "artifact-remove",
         "webhook-new",
         "webhook-change",
         "webhook-rotate",
@@ -115,6 +117,7 @@ POSTS = {
     "/projects/textkit/swarms/1/nodes/docs/retry/": Permission.STATE_GOAL,
     "/projects/textkit/swarms/1/nodes/docs/priority/": Permission.STATE_GOAL,
     "/projects/textkit/swarms/1/replay/fork/?at=9": Permission.STATE_GOAL,
+    "/artifacts/{artifact}/remove/": Permission.STATE_GOAL,
     "/archives/": Permission.IMPORT,
     "/archives/{archive}/delete/": Permission.IMPORT,
     "/approvals/{approval}/decide/": Permission.APPROVE,
@@ -140,6 +143,7 @@ def test_what_changes_something_needs_its_permission(
     address: str,
 ) -> None:
     names = {"approval": stage.approval.pk, "archive": stage.archive.pk, "webhook": stage.webhook.pk}
+    names["artifact"] = stage.artifact.pk
     answer = client_for(member(role), team).post(address.format(**names))
     assert (answer.status_code == 403) is not may(role, POSTS[address])
     assert answer.status_code in (302, 403, 422)

@@ -11,6 +11,7 @@ from agents.contracts.assignment import (
     Repository,
 )
 from agents.contracts.outcome import (
+    ArtifactKept,
     CheckOutcome,
     CheckResult,
     FailureOutcome,
@@ -37,6 +38,7 @@ from agents.contracts.records import (
 )
 
 __all__ = [
+    "ArtifactKept",
     "Assignment",
     "Check",
     "CheckOutcome",

@@ -65,6 +65,8 @@ class WorkOutcome(Frozen):
     """Head of the pushed branch."""
     summary: str
     files: tuple[str, ...] = ()
+    artifacts: tuple[UUID, ...] = ()
+    """Files that are kept beside the commit: what the answers to their uploads said."""
 
 
 class ReviewOutcome(Frozen):
@@ -89,6 +91,19 @@ class FailureOutcome(Frozen):
 Outcome = Annotated[
     PlanOutcome | WorkOutcome | ReviewOutcome | CheckOutcome | FailureOutcome, Field(discriminator="kind")
 ]
+
+
+class ArtifactKept(Frozen):
+    """Answer to POST {url}/artifacts?name=…&media_type=…, whose body is a file as it is; X-Waggle-Fence has the fence.
+
+    Other answers: 409: the fence is stale; 413 {"faults": ["…"]}: it is larger than it may be; 422 {"faults": ["…"]}:
+    its name is none. Sent twice, it is one; another file of the same name takes the place of the first.
+    """
+
+    artifact: UUID
+    name: str
+    sha256: str
+    size: int
 
 
 class OutcomeReport(Frozen):

@@ -3,20 +3,22 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import IO, Any
 
 import httpx
 import structlog
 from pydantic import BaseModel
 
-from agents.contracts import Assignment, Delta, Outcome, OutcomeReport, PartRecord, Record, RecordBatch
+from agents.contracts import ArtifactKept, Assignment, Delta, Outcome, OutcomeReport, PartRecord, Record, RecordBatch
 
 log = structlog.get_logger(__name__)
 
 FLUSH_SECONDS = 0.05
 BATCH_RECORDS = 100
 BATCH_BYTES = 1_000_000
+PIECE = 1 << 18
+"""Bytes of an artifact that are in memory at a time."""
 
 
 class Stale(Exception):
@@ -24,7 +26,7 @@ class Stale(Exception):
 
 
 class Faults(Exception):
-    """The outcome breaks its contract; `faults` says how."""
+    """The outcome breaks its contract, or an artifact its limits; `faults` says how."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("; ".join(faults))
@@ -108,17 +110,40 @@ class Reports:
         if self._on_next is not None and (follows := answer.get("next")):
             self._on_next(Assignment.model_validate(follows))
 
+    async def artifact(self, file: IO[bytes], *, name: str, media_type: str) -> ArtifactKept:
+        """Sends a file, piece by piece, to be kept under a name. Raises Stale, Faults or Refused."""
+        size = file.seek(0, 2)
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Content-Length": str(size),
+            "X-Waggle-Fence": str(self.assignment.fence),
+        }
+        words = {"name": name, "media_type": media_type}
+        answer = await self._send("artifacts", lambda: _pieces(file, size), headers, words)
+        return ArtifactKept.model_validate(answer)
+
     async def _post(self, path: str, body: BaseModel) -> dict[str, Any]:
+        """Posts JSON, as `_send` does."""
+        content = body.model_dump_json()
+        return await self._send(path, lambda: content, {"Content-Type": "application/json"})
+
+    async def _send(
+        self,
+        path: str,
+        content: Callable[[], str | AsyncIterator[bytes]],
+        headers: Mapping[str, str],
+        words: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
         """Posts until it is answered, and returns the answer; gives up when the lease would surely be gone."""
         deadline = time.monotonic() + self._patience
         pause = 0.1
-        content = body.model_dump_json()
         while True:
             try:
                 response = await self._client.post(
                     f"{self.assignment.url}/{path}",
-                    content=content,
-                    headers={"Content-Type": "application/json"},
+                    content=content(),
+                    headers=headers,
+                    params=words,
                 )
             except httpx.TransportError as error:
                 trouble = f"{type(error).__name__}: {error}"
@@ -140,9 +165,17 @@ def _judge(response: httpx.Response, path: str) -> dict[str, Any]:
         return answer
     if status in (401, 403, 409):
         raise Stale(f"The control plane answered {status}: the lease is gone.")
-    if status == 422 and path == "outcome":
+    if (status == 422 and path != "records") or (status == 413 and path == "artifacts"):
         raise Faults([str(fault) for fault in response.json()["faults"]])
     raise Refused(f"The control plane refused {path} with HTTP {status}: {response.text[:500]}")
+
+
+async def _pieces(file: IO[bytes], size: int) -> AsyncIterator[bytes]:
+    """So many bytes of a file, from its beginning: as many as were announced, though it may have grown."""
+    file.seek(0)
+    while size and (piece := await asyncio.to_thread(file.read, min(PIECE, size))):
+        size -= len(piece)
+        yield piece
 
 
 def _merged(last: Record | None, new: Record) -> Record | None:

@@ -9,6 +9,7 @@ import os
 import random
 import shutil
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,10 +87,20 @@ class Workspace:
         await self._git("reset", "--quiet", "--hard")
         return self
 
-    async def commit_all(self, message: str) -> Change | None:
-        """Commits everything that changed in the work tree; None when nothing did. Raises WorkspaceError."""
+    async def commit_all(self, message: str, beside: Collection[str] = ()) -> Change | None:
+        """Commits everything that changed in the work tree; None when nothing did.
+
+        New files that are named `beside` the commit stay out of it. Raises WorkspaceError.
+        """
         await asyncio.to_thread(_remove_nested_repositories, self.work)
         await self._git("add", "--all", "--", ".")
+        for path in beside:
+            here = f":(top,literal){path}"
+            added = await self._git(
+                "diff", "--cached", "--no-renames", "--name-only", "--diff-filter=A", self.repository.commit, "--", here
+            )
+            if added:
+                await self._git("rm", "--cached", "--quiet", "--force", "--", here)
         if not await self._git("diff", "--cached", "--name-only", "-z", self.repository.commit):
             return None
         name, _, mail = self.repository.author.partition("<")

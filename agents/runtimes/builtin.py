@@ -2,8 +2,10 @@
 
 import asyncio
 import json
-from dataclasses import dataclass
+import mimetypes
+from dataclasses import dataclass, field
 from typing import Any, Literal
+from uuid import UUID
 
 from openai import AsyncOpenAI
 from pydantic import BaseModel, Field
@@ -11,6 +13,7 @@ from pydantic_ai import Agent, ModelRetry, RunContext, Tool
 from pydantic_ai.exceptions import (
     ModelAPIError,
     ModelHTTPError,
+    ToolFailed,
     UnexpectedModelBehavior,
     UsageLimitExceeded,
 )
@@ -57,6 +60,12 @@ class Summary(BaseModel):
     """What was done."""
 
     summary: str = Field(min_length=1, description="One to three sentences.")
+    artifacts: list[str] = Field(
+        default=[],
+        max_length=50,
+        description="Paths of files to keep for people beside your commit, such as reports, pictures or logs."
+        " New files among them are not committed.",
+    )
 
 
 class Review(BaseModel):
@@ -82,6 +91,7 @@ class Run:
     context: Context
     workspace: Workspace
     transcript: Transcript
+    desk: Desk = field(init=False)
     last_answer: str = ""
     last_words: int = 0
     faults: tuple[str, ...] = ()
@@ -130,18 +140,42 @@ class Run:
             return PlanOutcome(plan=answer)
         if isinstance(answer, Review):
             return ReviewOutcome(verdict=answer.verdict, summary=answer.summary, findings=tuple(answer.findings))
+        artifacts = await self._keep(answer.artifacts)
         self.transcript.doing("committing and pushing its changes")
-        change = await self.workspace.commit_all(f"{self.assignment.title}\n\n{answer.summary}\n")
+        change = await self.workspace.commit_all(f"{self.assignment.title}\n\n{answer.summary}\n", list(artifacts))
         if change is None and not self.assignment.writes and self.assignment.repository:
             # Its part lies outside the repository: what it leaves is the commit that it started from.
-            return WorkOutcome(commit=self.assignment.repository.commit, summary=answer.summary)
+            commit = self.assignment.repository.commit
+            return WorkOutcome(commit=commit, summary=answer.summary, artifacts=tuple(artifacts.values()))
         if change is None:
             raise NoChanges
         crash_point("runner.unpushed")
         await self.workspace.push()
         crash_point("runner.pushed")
         self.transcript.note("patch", text=change.diff)
-        return WorkOutcome(commit=change.commit, summary=answer.summary, files=change.files)
+        kept = tuple(artifacts.values())
+        return WorkOutcome(commit=change.commit, summary=answer.summary, files=change.files, artifacts=kept)
+
+    async def _keep(self, paths: list[str]) -> dict[str, UUID]:
+        """Sends the files that the agent names; the id of each, by its path. Raises ModelRetry with what is refused."""
+        kept: dict[str, UUID] = {}
+        faults: list[str] = []
+        for path in paths:
+            try:
+                name, file = self.desk.bytes_of(path)
+            except ToolFailed as error:
+                faults.append(str(error))
+                continue
+            with file:
+                self.transcript.doing(f"keeping {name}")
+                media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+                try:
+                    kept[name] = (await self.context.reports.artifact(file, name=name, media_type=media_type)).artifact
+                except Faults as error:
+                    faults += error.faults
+        if faults:
+            raise ModelRetry(f"Not everything that you name as an artifact can be kept:\n{listed(faults)}")
+        return kept
 
 
 async def run(assignment: Assignment, context: Context) -> Outcome:
@@ -155,7 +189,7 @@ async def run(assignment: Assignment, context: Context) -> Outcome:
     transcript.say("user", assignment.briefing)
     transcript.doing("thinking")
     work = Run(assignment, context, workspace, transcript)
-    desk = Desk(workspace.work, context.confined(assignment, workspace), work.deliver, work.ask)
+    desk = work.desk = Desk(workspace.work, context.confined(assignment, workspace), work.deliver, work.ask)
     access = assignment.model
     client = AsyncOpenAI(base_url=access.base_url, api_key=assignment.token, max_retries=HTTP_RETRIES)
     model = OpenAIChatModel(access.name, provider=OpenAIProvider(openai_client=client))

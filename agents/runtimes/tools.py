@@ -1,12 +1,14 @@
 """The tools of a built-in agent, confined to the work tree of its workspace."""
 
 import asyncio
+import os
 import re
+import stat
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pydantic_ai import RunContext
 from pydantic_ai.exceptions import ToolFailed
@@ -46,6 +48,20 @@ class Desk:
         if not real.is_relative_to(root):
             raise ToolFailed(f"{path!r} leads out of the workspace through a symbolic link.")
         return real
+
+    def bytes_of(self, path: str) -> tuple[str, IO[bytes]]:
+        """The name of an existing file from the root on, and the file, opened. Raises ToolFailed."""
+        real = self.place(path)
+        try:
+            # What the path leads to must be a file still: nobody may put a link in its place meanwhile.
+            descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError as error:
+            raise ToolFailed(f"{path!r} cannot be read: {error.strerror}.") from error
+        file = os.fdopen(descriptor, "rb", closefd=True) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+        if file is None:
+            os.close(descriptor)
+            raise ToolFailed(f"{path!r} is no file; name each file by itself.")
+        return str(real.relative_to(self.work.resolve())), file
 
     def file(self, path: str) -> Path:
         """The real path of an existing, reasonably small file. Raises ToolFailed."""

@@ -28,6 +28,8 @@ from sessions.kinds.talk import (
 from sessions.kinds.work import (
     ApprovalAsked,
     ApprovalDecided,
+    ArtifactKept,
+    ArtifactRemoved,
     AttemptStarted,
     BreakerMoved,
     BudgetSet,
@@ -60,6 +62,8 @@ KINDS: dict[str, type[Payload]] = {f"{noun}.moved": model for noun, model in MOV
     "swarm.rolled_back": RolledBack,
     "approval.asked": ApprovalAsked,
     "approval.decided": ApprovalDecided,
+    "artifact.kept": ArtifactKept,
+    "artifact.removed": ArtifactRemoved,
     "budget.set": BudgetSet,
     "agent.doing": Doing,
     "model.called": ModelCalled,

@@ -123,6 +123,36 @@ class ApprovalDecided(Payload):
     """The reason that was given."""
 
 
+class ArtifactKept(Payload):
+    """A file was kept beside a commit; the same name again in a session takes the place of what it was."""
+
+    artifact: str
+    """Its id."""
+    name: str
+    """Its path where it was made."""
+    sha256: str
+    """SHA-256 of its bytes."""
+    size: int
+    """How many bytes."""
+    media_type: str
+    """What it is, as whoever made it says."""
+    session: str
+    """The session in which it was made."""
+    by: str
+    """Name of the agent."""
+
+
+class ArtifactRemoved(Payload):
+    """A member took a file away that was kept."""
+
+    artifact: str
+    """Its id."""
+    name: str
+    """Its path where it was made."""
+    session: str
+    """The session in which it was made."""
+
+
 class BudgetSet(Payload):
     """A member set how much may be spent on something."""
 

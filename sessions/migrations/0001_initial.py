@@ -149,6 +149,80 @@ class Migration(migrations.Migration):
             constraint=models.UniqueConstraint(fields=("session", "number"), name="message_number"),
         ),
         migrations.CreateModel(
+            name="Content",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=tenants.ids.uuid7,
+                        editable=False,
+                        help_text="Changes when it comes anew.",
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("sha256", models.CharField(max_length=64, unique=True)),
+                ("size", models.PositiveBigIntegerField(help_text="Bytes.")),
+                (
+                    "stored_at",
+                    models.DateTimeField(
+                        blank=True,
+                        help_text="Since when all of it is in the store; empty: it comes in, or goes.",
+                        null=True,
+                    ),
+                ),
+                (
+                    "kept_until",
+                    models.DateTimeField(
+                        help_text="Until then it stays although nothing names it: somebody may bring it."
+                    ),
+                ),
+            ],
+            options={
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("sha256__regex", "^[0-9a-f]{64}$")), name="content_is_named_by_its_hash"
+                    )
+                ]
+            },
+        ),
+        migrations.CreateModel(
+            name="Artifact",
+            fields=[
+                ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("subject", models.CharField(help_text="Whose it is: swarm:<uuid> or archive:<uuid>.", max_length=80)),
+                ("name", models.CharField(help_text="Its path where it was made.", max_length=200)),
+                ("media_type", models.CharField(help_text="As whoever made it says.", max_length=100)),
+                ("made_by", models.CharField(help_text="Name of the agent.", max_length=80)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "content",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="artifacts",
+                        to="agent_sessions.content",
+                    ),
+                ),
+                (
+                    "session",
+                    models.ForeignKey(
+                        blank=True,
+                        help_text="In which it was made; of an archive none.",
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="artifacts",
+                        to="agent_sessions.session",
+                    ),
+                ),
+            ],
+            options={
+                "indexes": [models.Index(fields=["subject", "created_at"], name="artifact_subject")],
+                "constraints": [
+                    models.UniqueConstraint(fields=("session", "name"), name="artifact_name_in_its_session")
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="Webhook",
             fields=[
                 ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),

@@ -6,7 +6,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from django.core.exceptions import ValidationError
-from django.http import Http404, HttpRequest, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 from pydantic import BaseModel, ConfigDict
@@ -21,7 +21,7 @@ from tenants.access import TeamRequest, refusal
 from tenants.roles import Permission, may
 
 Body = TypeVar("Body", bound="Given")
-View = Callable[..., JsonResponse]
+View = Callable[..., HttpResponseBase]
 
 
 class Given(BaseModel):
@@ -49,7 +49,7 @@ def program(method: str, permission: Permission) -> Callable[[View], View]:
         @csrf_exempt
         @require_http_methods([method])
         @wraps(view)
-        def answer(request: TeamRequest, team: str, **words: Any) -> JsonResponse:
+        def answer(request: TeamRequest, team: str, **words: Any) -> HttpResponseBase:
             try:
                 _enter(request, permission)
                 return view(request, **words)

@@ -32,7 +32,8 @@ def _parse(model: type[Body], request: HttpRequest) -> Body | JsonResponse:
         return JsonResponse({"faults": faults}, status=422)
 
 
-def _find(request: TeamRequest, execution_id: UUID) -> Execution | JsonResponse:
+def find(request: TeamRequest, execution_id: UUID) -> Execution | JsonResponse:
+    """The live execution that the request speaks for, or the answer to whoever does not."""
     execution = execution_of(request)
     if execution is not None and execution.pk == execution_id:
         return execution
@@ -52,7 +53,7 @@ def _not_found() -> JsonResponse:
 @require_POST
 def records(request: TeamRequest, team: str, execution: UUID) -> JsonResponse:
     """Messages, parts and deltas, in order."""
-    found = _find(request, execution)
+    found = find(request, execution)
     if isinstance(found, JsonResponse):
         return found
     batch = _parse(RecordBatch, request)
@@ -73,7 +74,7 @@ def records(request: TeamRequest, team: str, execution: UUID) -> JsonResponse:
 @require_POST
 def outcome(request: TeamRequest, team: str, execution: UUID) -> JsonResponse:
     """How it ended. A report that comes twice is answered in the same way, without what came next."""
-    found = _find(request, execution)
+    found = find(request, execution)
     if isinstance(found, JsonResponse) and found.status_code != STALE_STATUS:
         return found
     report = _parse(OutcomeReport, request)

@@ -2,13 +2,14 @@
 
 from django.urls import path
 
-from swarms.api import decisions, git, goals, replay, runner, swarms
+from swarms.api import artifacts, decisions, git, goals, replay, runner, swarms
 
 _SWARM = "api/v1/swarms/<uuid:swarm>/"
 
 urlpatterns = [
     path("runner/<uuid:execution>/records", runner.records),
     path("runner/<uuid:execution>/outcome", runner.outcome),
+    path("runner/<uuid:execution>/artifacts", artifacts.bring),
     path("git/<uuid:project>.git/<path:rest>", git.git),
     path("api/v1/projects/<slug:slug>/goals", goals.state),
     path("api/v1/projects/<slug:slug>/swarms/<int:number>", swarms.numbered),
@@ -17,6 +18,8 @@ urlpatterns = [
     path(_SWARM.rstrip("/"), swarms.swarm),
     path(f"{_SWARM}nodes", swarms.nodes),
     path(f"{_SWARM}plan", swarms.plan),
+    path("api/v1/artifacts/<uuid:artifact>", artifacts.take, name="api-artifact"),
+    path(f"{_SWARM}artifacts", artifacts.of_swarm),
     path(f"{_SWARM}replay", replay.scene),
     path(f"{_SWARM}fork/<int:at>", replay.rest),
     path(f"{_SWARM}fork", replay.fork),

@@ -1,8 +1,17 @@
-"""Invariants of what goes out of the platform. Pure text."""
+"""Invariants of what goes out of the platform, or lies outside the database. Pure text."""
 
 from swarms.verify.invariant import Invariant
 
 INVARIANTS = (
+    Invariant(
+        "artifact_has_content",
+        "What an artifact names has come in, and does not go.",
+        """
+        SELECT a.id::text AS id, substring(a.subject FROM '^swarm:(.*)$')::uuid AS swarm,
+          concat('artifact ', a.name, ' names a content whose bytes are not all in the store') AS says
+        FROM agent_sessions_artifact a JOIN agent_sessions_content c ON c.id = a.content_id WHERE c.stored_at IS NULL
+        """,
+    ),
     Invariant(
         "webhook_is_due",
         "A webhook that is on and has not got everything will be looked at.",

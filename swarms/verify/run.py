@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from swarms.verify import replay, repositories
+from swarms.verify import replay, repositories, stored
 from swarms.verify.invariant import Invariant
 from swarms.verify.registry import ALL
 from tenants import turns
@@ -68,6 +68,8 @@ class Scope:
     """Fold all events, too, and compare what they say with the tables."""
     git: bool = False
     """Look into the repositories, too."""
+    artifacts: bool = False
+    """Ask the object store for every artifact, too."""
     most: int = MOST
     settle: float = SETTLE_SECONDS
     """Seconds after which what may be untrue for a moment is looked at again."""
@@ -107,6 +109,7 @@ class Findings:
         self.scope = scope
         names = [invariant.name for invariant in ALL]
         names += [replay.NAME] * scope.replay + list(repositories.NAMES) * scope.git
+        names += list(stored.NAMES) * scope.artifacts
         self.counts = dict.fromkeys(names, 0)
         self.violations: list[Violation] = []
 
@@ -126,9 +129,10 @@ class Findings:
                 self._keep_all(slug, replay.NAME, replay.differences(self.scope.swarm))
         for invariant in unsettled:
             self._look_again(slug, invariant)
-        if self.scope.git:
-            for name, id_, swarm, says in repositories.violations(self.scope.swarm):
-                self._keep(name, 1, [Violation(slug, name, id_, swarm, says)])
+        for wanted, outside in ((self.scope.git, repositories), (self.scope.artifacts, stored)):
+            if wanted:
+                for name, id_, swarm, says in outside.violations(self.scope.swarm):
+                    self._keep(name, 1, [Violation(slug, name, id_, swarm, says)])
 
     def _look_again(self, slug: str, invariant: Invariant) -> None:
         """Only what is violated now and a little later counts."""

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_GET
 
 from agents.conversing import panel
 from sessions import fragments
-from swarms import board, conditions, diffs, operations
+from swarms import artifacts, board, conditions, diffs, operations
 from swarms.forms import PriorityForm
 from swarms.models import Attempt, Node, Swarm
 from swarms.views.found import node_of, swarm_of
@@ -83,6 +83,7 @@ def _work(swarm: Swarm, attempt: Attempt) -> dict[str, Any]:
         if attempt.execution
         else "",
         "evidence": fragments.markdown(attempt.evidence) if attempt.evidence else "",
+        "artifacts": artifacts.of_session(attempt.execution.session) if attempt.execution else [],
         "summary": fragments.markdown(attempt.summary) if attempt.summary else "",
     }
     if attempt.commit:

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand
 from django.db import OperationalError, close_old_connections, connection
 from prometheus_client import start_http_server
 
+from sessions.artifacts import sweep as artifacts
 from sessions.relay import Relay
 from swarms import reconcile
 from swarms.sweep import Sweep
@@ -57,6 +58,7 @@ class Command(BaseCommand):
         for thread in beside:
             thread.start()
         threading.Thread(target=hourly.run, args=[over], name="verify", daemon=True).start()
+        threading.Thread(target=artifacts.run, args=[over], name="artifacts", daemon=True).start()
         try:
             self._tick(leader, stop)
         finally:

@@ -1,4 +1,4 @@
-"""manage.py verify [--team acme] [--swarm <uuid>] [--git] [--replay] [--json]"""
+"""manage.py verify [--team acme] [--swarm <uuid>] [--git] [--artifacts] [--replay] [--json]"""
 
 import json
 from dataclasses import asdict
@@ -9,10 +9,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.table import Table
 
-from swarms.verify import registry, replay, repositories
+from swarms.verify import registry, replay, repositories, stored
 from swarms.verify.run import MOST, Report, Scope, team_of, teams, verify
 
-SAYS = {each.name: each.says for each in registry.ALL} | {replay.NAME: replay.SAYS} | repositories.NAMES
+SAYS = {each.name: each.says for each in registry.ALL} | {replay.NAME: replay.SAYS} | repositories.NAMES | stored.NAMES
 
 
 class Command(BaseCommand):
@@ -24,6 +24,7 @@ class Command(BaseCommand):
         parser.add_argument("--swarm", type=UUID, metavar="UUID", help="Only this swarm; its events are folded, too")
         parser.add_argument("--replay", action="store_true", help="Fold all events and compare them with the tables")
         parser.add_argument("--git", action="store_true", help="Look whether git has what the tables say: slow")
+        parser.add_argument("--artifacts", action="store_true", help="Ask the object store for every artifact: slow")
         parser.add_argument("--json", action="store_true", help="For programs: one object on standard output")
         parser.add_argument("--most", type=int, default=MOST, help="Violations that are told of one invariant and team")
 
@@ -35,7 +36,13 @@ class Command(BaseCommand):
             raise CommandError(f"--team {slug}: there is no ready team of that address.", returncode=2)
         if swarm and not wanted:
             raise CommandError(f"--swarm {swarm}: no team has such a swarm.", returncode=2)
-        scope = Scope(swarm, options["replay"] or bool(swarm), options["git"], max(1, options["most"]))
+        scope = Scope(
+            swarm,
+            replay=options["replay"] or bool(swarm),
+            git=options["git"],
+            artifacts=options["artifacts"],
+            most=max(1, options["most"]),
+        )
         report = verify(wanted, scope)
         if options["json"]:
             self.stdout.write(json.dumps(asdict(report), indent=1))
