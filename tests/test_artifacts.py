@@ -21,6 +21,7 @@ from sessions.artifacts.contents import Gone, TooMuch
 from sessions.artifacts.keeping import Misnamed, keep
 from sessions.models import Artifact, Content, Event, Session
 from swarms.verify import stored
+from swarms.verify.run import Scope, verify
 from tenants import programs, tokens
 from tenants.context import in_schema
 from tenants.models import Membership, Team
@@ -251,6 +252,14 @@ def test_verify_sees_contents_that_are_lost_or_have_another_size(place: str, tea
     assert told.keys() == {str(cut.content_id), str(lost.content_id)}
     assert told[str(cut.content_id)].endswith("has 5 bytes in the store, and should have 11")
     assert told[str(lost.content_id)].endswith("is not in the store")
+
+
+def test_verify_asks_the_store_when_it_is_told_to(stage: Stage) -> None:
+    contents.store().delete(contents.place_of(stage.artifact.content.sha256))
+    assert "artifact_stored" not in verify(scope=Scope()).counts
+    assert verify(scope=Scope(artifacts=True)).counts["artifact_stored"] == 1
+    assert verify(scope=Scope(stage.swarm.pk, artifacts=True)).counts["artifact_stored"] == 1
+    assert verify(scope=Scope(stage.proposed.pk, artifacts=True)).counts["artifact_stored"] == 0
 
 
 def secret_of(execution: Any, team: Team) -> str:

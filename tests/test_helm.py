@@ -277,3 +277,22 @@ def test_the_chart_sets_only_variables_that_the_settings_know() -> None:
         for variable in container.get("env", [])
     )
     assert named - table == {"HOME"}
+
+
+def test_a_bucket_for_artifacts_is_told_to_all_and_reached_by_web_and_ticker_alone() -> None:
+    manifests = render(values_of("production"))
+    (told,) = (each["data"] for each in of_kind(manifests, "ConfigMap") if "WAGGLE_HOST" in each["data"])
+    assert told["WAGGLE_ARTIFACT_BUCKET"] == "waggle-artifacts"
+    assert told["WAGGLE_ARTIFACT_ENDPOINT"] == "https://objects.example:9000"
+    assert (told["WAGGLE_ARTIFACT_MB"], told["WAGGLE_ARTIFACT_TEAM_MB"]) == ("100", "50000")
+    for name, pod in pods(manifests).items():
+        ports = {
+            port["port"]
+            for policy in of_kind(manifests, "NetworkPolicy")
+            if selects(policy["spec"]["podSelector"], pod["metadata"]["labels"])
+            for rule in policy["spec"].get("egress", [])
+            for port in rule["ports"]
+        }
+        assert (9000 in ports) is (name in {"web", "ticker"}), name
+    (plain,) = (each["data"] for each in of_kind(render({}), "ConfigMap") if "WAGGLE_HOST" in each["data"])
+    assert not {"WAGGLE_ARTIFACT_BUCKET", "WAGGLE_ARTIFACT_ENDPOINT"} & plain.keys()

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import IO, Any, NoReturn
 
@@ -13,8 +14,9 @@ from django.db import DataError, IntegrityError, transaction
 from pydantic import ValidationError as LineFault
 
 from sessions import kinds
+from sessions.artifacts.contents import Arrived
 from swarms.models import Archive, ArchiveRecord
-from swarms.replay import bundle, stories
+from swarms.replay import bundle, files, stories
 from swarms.replay.checkpoints import scene_at
 from tenants.models import User
 
@@ -23,6 +25,7 @@ logger = structlog.get_logger(__name__)
 BATCH = 500
 """Lines that are stored at a time."""
 MOST_NODES = 5000
+_CONTENT = re.compile(r"^artifacts/[0-9a-f]{64}$")
 _FAULTS = 3
 """Faults of one line that are told."""
 
@@ -50,7 +53,11 @@ def bring_in(source: IO[bytes], *, by: User | None) -> Archive:
             digest = _digest(manifest)
             if known := Archive.objects.filter(digest=digest).first():
                 raise AlreadyImported(known)
-            archive = _store(file, manifest, digest, by)
+            # Before the transaction: it takes a while. What nothing names in the end is pruned.
+            arrived = files.unpack(file, manifest.contents)
+            archive = _store(file, manifest, digest, by, arrived)
+    except files.Unfit as error:
+        raise BundleFault(str(error)) from error
     except RecursionError as error:
         raise BundleFault("Something in the file is nested too deeply.") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
@@ -66,7 +73,9 @@ def bring_in(source: IO[bytes], *, by: User | None) -> Archive:
 def take_out(archive: Archive, *, by: User | None) -> None:
     """Delete an archive with all that belongs to it."""
     key = str(archive.pk)
-    archive.delete()
+    with transaction.atomic():
+        files.forget(archive)
+        archive.delete()
     logger.info("archive deleted", archive=key, by=str(by.pk) if by else "")
 
 
@@ -76,7 +85,8 @@ def _manifest(file: zipfile.ZipFile) -> bundle.Manifest:
     wanted = {bundle.MANIFEST, *map(bundle.file_of, bundle.LINES)}
     if bundle.MANIFEST not in names:
         raise BundleFault("There is no manifest.json in it: this is no exported swarm.")
-    if odd := sorted(set(names) - wanted):
+    held = {name for name in names if _CONTENT.match(name)}
+    if odd := sorted(set(names) - wanted - held):
         raise BundleFault(f"The file has members that no export has: {', '.join(odd)[:200]}")
     if len(names) != len(set(names)):
         raise BundleFault("The file has a member twice.")
@@ -100,6 +110,10 @@ def _manifest(file: zipfile.ZipFile) -> bundle.Manifest:
         raise BundleFault(f"{bundle.MANIFEST}: {_said(error)}") from error
     if manifest.members.keys() != bundle.LINES.keys():
         raise BundleFault(f"{bundle.MANIFEST} does not name the members {', '.join(bundle.LINES)}.")
+    if held != set(map(bundle.file_of_content, manifest.contents)):
+        raise BundleFault("The artifacts in the file are not those that manifest.json names.")
+    if sum(manifest.contents.values()) > bundle.MOST_CONTENTS:
+        raise BundleFault(f"The artifacts unpack to more than {bundle.MOST_CONTENTS >> 20} MB.")
     if sum(member.bytes for member in manifest.members.values()) > bundle.MOST_BYTES:
         raise BundleFault(f"The file unpacks to more than {bundle.MOST_BYTES >> 20} MB.")
     if not manifest.members["events"].lines:
@@ -114,7 +128,9 @@ def _digest(manifest: bundle.Manifest) -> str:
 
 
 @transaction.atomic
-def _store(file: zipfile.ZipFile, manifest: bundle.Manifest, digest: str, by: User | None) -> Archive:
+def _store(
+    file: zipfile.ZipFile, manifest: bundle.Manifest, digest: str, by: User | None, arrived: Mapping[str, Arrived]
+) -> Archive:
     words = manifest.swarm
     try:
         archive = Archive.objects.create(
@@ -132,7 +148,7 @@ def _store(file: zipfile.ZipFile, manifest: bundle.Manifest, digest: str, by: Us
     except (DataError, ValueError) as error:
         raise BundleFault(f"{bundle.MANIFEST} cannot be stored: {error}") from error
     for name in bundle.LINES:
-        rows = _rows(archive, name, _lines(file, name, manifest.members[name]))
+        rows = _rows(archive, name, _lines(file, name, manifest.members[name]), arrived)
         while batch := list(islice(rows, BATCH)):
             try:
                 ArchiveRecord.objects.bulk_create(batch)
@@ -146,7 +162,9 @@ def _store(file: zipfile.ZipFile, manifest: bundle.Manifest, digest: str, by: Us
     return archive
 
 
-def _rows(archive: Archive, name: str, lines: Iterator[bytes]) -> Iterator[ArchiveRecord]:
+def _rows(
+    archive: Archive, name: str, lines: Iterator[bytes], arrived: Mapping[str, Arrived]
+) -> Iterator[ArchiveRecord]:
     for number, text in enumerate(lines, start=1):
         where = f"{bundle.file_of(name)}, line {number}"
         given = _json(text, where)
@@ -154,6 +172,10 @@ def _rows(archive: Archive, name: str, lines: Iterator[bytes]) -> Iterator[Archi
             line = bundle.LINES[name].validate_python(given)
             if name == "events":
                 _check_event(line, number, where)
+            elif name == "artifacts":
+                files.store(archive, line, arrived)
+        except files.Unfit as error:
+            raise BundleFault(f"{where}: {error}") from error
         except LineFault as error:
             raise BundleFault(f"{where}: {_said(error)}") from error
         yield ArchiveRecord(

@@ -1,14 +1,16 @@
 """The file of an exported swarm: a zip with a manifest and members of JSON lines, each line of a known form. Pure.
 
-`manifest.json` comes last when the file is written, and is read first. Every other member has one JSON object a line.
+`manifest.json` comes last when the file is written, and is read first. The members have one JSON object a line;
+beside them lie the bytes of artifacts, each under its SHA-256.
 """
 
+import zipfile
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
-FORMAT = 1
+FORMAT = 2
 KIND = "waggle.swarm"
 MANIFEST = "manifest.json"
 MOST_MANIFEST = 1 << 20
@@ -16,11 +18,14 @@ MOST_LINE = 16 << 20
 """Bytes of one line: a part of a transcript holds what a command printed."""
 MOST_BYTES = 2 << 30
 """Bytes of all members together, unpacked."""
+MOST_CONTENTS = 256 << 20
+"""Bytes of artifacts in one file; what does not fit in is named, and left out."""
 MOST_LINES = 3_000_000
 MOST_FILE = 64 << 20
 """Bytes of a file that is brought in by the browser; the command has no such limit."""
 
 Key = Annotated[str, Field(max_length=80)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Line(BaseModel):
@@ -150,6 +155,24 @@ class ApprovalLine(Line):
     decided_at: AwareDatetime | None
 
 
+class ArtifactLine(Line):
+    """A file that an agent left beside its commit; a text is there without secrets, so its size may be another."""
+
+    id: UUID
+    node: Key
+    """Empty: it was made by no attempt of a node."""
+    attempt: int | None
+    name: Annotated[str, Field(max_length=200)]
+    media_type: Annotated[str, Field(max_length=100)]
+    made_by: Annotated[str, Field(max_length=80)]
+    created_at: AwareDatetime
+    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+    """Where its bytes are in the file; empty: they were left out."""
+    size: Annotated[int, Field(ge=0)]
+    missing: str = ""
+    """Why they were left out."""
+
+
 LINES: dict[str, TypeAdapter[Any]] = {
     "events": TypeAdapter(EventLine),
     "plans": TypeAdapter(PlanLine),
@@ -157,6 +180,7 @@ LINES: dict[str, TypeAdapter[Any]] = {
     "diffs": TypeAdapter(DiffLine),
     "checks": TypeAdapter(CheckLine),
     "approvals": TypeAdapter(ApprovalLine),
+    "artifacts": TypeAdapter(ArtifactLine),
 }
 """The members, each `<name>.jsonl`, and the form of its lines. All are there, if need be empty."""
 
@@ -166,10 +190,22 @@ def file_of(member: str) -> str:
     return f"{member}.jsonl"
 
 
+def file_of_content(sha256: str) -> str:
+    """The name of an artifact's bytes in the zip."""
+    return f"artifacts/{sha256}"
+
+
+def entry(name: str) -> zipfile.ZipInfo:
+    """An entry of the zip without the moment of this machine's clock."""
+    info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+    info.compress_type = zipfile.ZIP_DEFLATED
+    return info
+
+
 class Member(Line):
     """How a member must be found."""
 
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Sha256
     bytes: Annotated[int, Field(ge=0, le=MOST_BYTES)]
     lines: Annotated[int, Field(ge=0, le=MOST_LINES)]
 
@@ -200,6 +236,8 @@ class Manifest(Line):
     exported_at: AwareDatetime
     swarm: SwarmWords
     members: dict[str, Member]
+    contents: dict[Sha256, Annotated[int, Field(ge=0, le=MOST_CONTENTS)]]
+    """Bytes of artifacts in the file, by their SHA-256."""
     redacted: dict[str, int]
     """How often something was taken out, by what it was."""
 
@@ -211,6 +249,6 @@ def key_of(member: str, line: Any) -> str:
             return str(line.version)
         case MessageLine() | PartLine():
             return str(line.session)
-        case SessionLine() | DiffLine() | CheckLine() | ApprovalLine():
+        case SessionLine() | DiffLine() | CheckLine() | ApprovalLine() | ArtifactLine():
             return line.node
     return ""

@@ -1,4 +1,7 @@
-"""A swarm as one file: events, plans, transcripts, diffs, checks, approvals; without secrets, people by their names."""
+"""A swarm as one file: events, plans, transcripts, diffs, checks, approvals, artifacts; without secrets.
+
+People are in it by their names.
+"""
 
 import hashlib
 import json
@@ -17,6 +20,7 @@ from agents.models import Execution
 from sessions.models import Event, Message, Part, Session, Subject
 from swarms.models import Attempt, Swarm
 from swarms.replay import bundle
+from swarms.replay.files import Packing
 from swarms.workspace import repos
 from swarms.workspace.git import GitError
 from tenants import turns
@@ -38,8 +42,12 @@ def export(swarm: Swarm, into: IO[bytes]) -> bundle.Manifest:
     members: dict[str, bundle.Member] = {}
     with zipfile.ZipFile(into, "w", zipfile.ZIP_DEFLATED) as file:
         for name, lines in MEMBERS.items():
-            with file.open(_info(bundle.file_of(name)), "w", force_zip64=True) as member:
+            with file.open(bundle.entry(bundle.file_of(name)), "w", force_zip64=True) as member:
                 members[name] = _write(member, lines(swarm), taken)
+        packing = Packing(file, taken)
+        told = packing.lines(swarm)  # one entry of a zip is written at a time
+        with file.open(bundle.entry(bundle.file_of("artifacts")), "w", force_zip64=True) as member:
+            members["artifacts"] = _write(member, iter(told), taken)
         words = bundle.SwarmWords.model_validate(taken.value(_words(swarm)))
         manifest = bundle.Manifest(
             kind=bundle.KIND,
@@ -48,17 +56,11 @@ def export(swarm: Swarm, into: IO[bytes]) -> bundle.Manifest:
             exported_at=timezone.now(),
             swarm=words,
             members=members,
+            contents=packing.sizes,
             redacted=dict(sorted(taken.counts.items())),
         )
-        file.writestr(_info(bundle.MANIFEST), manifest.model_dump_json(indent=2))
+        file.writestr(bundle.entry(bundle.MANIFEST), manifest.model_dump_json(indent=2))
     return manifest
-
-
-def _info(name: str) -> zipfile.ZipInfo:
-    """An entry of the zip without the moment of this machine's clock."""
-    info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-    info.compress_type = zipfile.ZIP_DEFLATED
-    return info
 
 
 def name_of(swarm: Swarm) -> str:
@@ -278,4 +280,4 @@ MEMBERS: dict[str, Callable[[Swarm], Lines]] = {
     "checks": _checks,
     "approvals": _approvals,
 }
-"""What each member of the file is made of; bundle.LINES says how its lines look."""
+"""What each member of the file is made of, but for artifacts; bundle.LINES says how its lines look."""

@@ -5,10 +5,10 @@ from typing import Any
 from uuid import UUID
 
 from sessions import fragments
-from sessions.models import Message, Part, Session
-from swarms import diffs
+from sessions.models import Artifact, Message, Part, Session
+from swarms import artifacts, diffs
 from swarms.models import Archive, CheckRun
-from swarms.replay import bundle, stories
+from swarms.replay import bundle, files, stories
 from swarms.replay.checkpoints import scene_at
 
 MOST_PARTS = 1000
@@ -35,6 +35,17 @@ def of_node(archive: Archive, key: str, wanted: str | None) -> dict[str, Any]:
         "runs": [_run(line) for line in _lines(archive, "checks", key)],
         "changes": changes,
         "approvals": _lines(archive, "approvals", key),
+    } | _artifacts(archive, key)
+
+
+def _artifacts(archive: Archive, key: str) -> dict[str, Any]:
+    """Those that can be taken, and the lines of those whose bytes were left out."""
+    lines = [bundle.ArtifactLine.model_validate(line) for line in _lines(archive, "artifacts", key)]
+    ids = [files.id_in(archive, line.id) for line in lines if line.sha256]
+    found = Artifact.objects.filter(pk__in=ids).select_related("content").in_bulk()
+    return {
+        "artifacts": [artifacts.Row(found[key]) for key in ids if key in found],
+        "left_out": [line for line in lines if not line.sha256],
     }
 
 
