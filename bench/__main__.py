@@ -30,7 +30,9 @@ def main(words: Sequence[str]) -> int:
     area = import_module(f"bench.{given.area}")
     if unknown := set(given.cases) - set(area.CASES):
         parser.error(f"there is no case {', '.join(sorted(unknown))}; cases: {', '.join(area.CASES)}")
-    command = " ".join(["make bench", *([f'ARGS="{" ".join(given.cases)}"'] if given.cases else [])])
+    words = [f"AREA={given.area}"] if given.area != AREAS[0] else []
+    words += [f'ARGS="{" ".join(given.cases)}"'] if given.cases else []
+    command = " ".join(["make bench", *words])
     missed, failed = [], []
     for case in given.cases or area.CASES:
         print(f"--- {given.area}.{case}: {_about(given.area, case)}", flush=True)

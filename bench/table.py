@@ -8,21 +8,29 @@ from bench.peers import PEERS, Times
 from config.env import PROJECT_ROOT
 
 DOCUMENT = PROJECT_ROOT / "docs" / "performance.md"
-PARTS = ("figures", "peers")
+AREAS = {"figures": "engine.", "live": "live."}
+"""What a part of the document shows, by the beginning of its cases."""
 DAGS = ("chain100", "fan200", "layered500")
 
 
 def write() -> None:
-    """Draw the tables anew, between their marks in the document."""
+    """Draw the tables anew, between their marks in the document. Of an area without figures the old ones stay."""
     text = DOCUMENT.read_text()
     figures = results.known()["figures"]
-    for part, lines in zip(PARTS, (drawn(figures), beside(figures)), strict=True):
-        head, begin, rest = text.partition(f"<!-- {part} -->\n")
-        _, end, foot = rest.partition(f"<!-- end of {part} -->")
-        if not begin or not end:
-            raise ValueError(f"{DOCUMENT.name} has no marks for its {part}")
-        text = head + begin + "\n" + "\n".join(lines) + "\n\n" + end + foot
+    for part, start in AREAS.items():
+        if found := {name: one for name, one in figures.items() if one["case"].startswith(start)}:
+            text = _with(text, part, drawn(found))
+    if any(name.startswith("engine.") for name in figures):
+        text = _with(text, "peers", beside(figures))
     DOCUMENT.write_text(text)
+
+
+def _with(text: str, part: str, lines: Iterable[str]) -> str:
+    head, begin, rest = text.partition(f"<!-- {part} -->\n")
+    _, end, foot = rest.partition(f"<!-- end of {part} -->")
+    if not begin or not end:
+        raise ValueError(f"{DOCUMENT.name} has no marks for its {part}")
+    return head + begin + "\n" + "\n".join(lines) + "\n\n" + end + foot
 
 
 def drawn(figures: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

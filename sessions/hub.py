@@ -56,6 +56,8 @@ class Hub:
         self._rooms: dict[str, Room] = {}
         self._changed = asyncio.Event()
         self._joined = asyncio.Event()
+        self._away = False
+        self._checked = self.loop.time()
         self._redis = Redis.from_url(
             settings.STREAM_URL,
             socket_timeout=None,
@@ -119,25 +121,39 @@ class Hub:
             raise Refused(429, f"You have {STREAMS_PER_USER} live streams open. Close some pages.")
 
     async def _tail(self) -> None:
-        away = False
-        checked = self.loop.time()
+        """One task follows the streams of the teams with clients; another team needs a new one."""
         while True:
+            self._changed.clear()
+            following = asyncio.create_task(self._follow())
+            changing = asyncio.create_task(self._changed.wait())
+            try:
+                await asyncio.wait({following, changing}, return_when=asyncio.FIRST_COMPLETED)
+                if following.done():
+                    following.result()
+            finally:
+                for task in (following, changing):
+                    task.cancel()
+                await asyncio.gather(following, changing, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        while self._rooms:
             try:
                 entries = await self._read()
-                if away or self.loop.time() - checked > CHECK_SECONDS:
-                    away, checked = False, self.loop.time()
+                if self._away or self.loop.time() - self._checked > CHECK_SECONDS:
+                    self._away, self._checked = False, self.loop.time()
                     await self._catch_up()
                 for schema, found in entries:
                     await self._deliver(schema, found)
             except (RedisError, OSError) as error:
-                if not away:
+                if not self._away:
                     logger.warning("live streams ask the database, Redis is away", error=str(error))
-                away = True
+                self._away = True
                 await self._pause_and_catch_up()
             except DatabaseError as error:
                 logger.warning("live streams wait for the database", error=str(error))
-                away = True
+                self._away = True
                 await asyncio.sleep(PAUSE_SECONDS)
+        await self._changed.wait()
 
     async def _pause_and_catch_up(self) -> None:
         await asyncio.sleep(PAUSE_SECONDS)
@@ -147,31 +163,16 @@ class Hub:
             logger.warning("live streams wait for Redis and the database", error=str(error))
 
     async def _read(self) -> Entries:
-        """What is new on the streams of the teams with clients; returns early, empty, when a team joins."""
-        self._changed.clear()
-        cursors = {stream_key(room.schema): f"{room.cursor}-0" for room in self._rooms.values()}
-        if not cursors:
-            await self._changed.wait()
-            return []
-        reading = asyncio.create_task(self._xread(cursors))
-        changing = asyncio.create_task(self._changed.wait())
+        """What is new on the streams of the teams with clients."""
+        rooms = {stream_key(room.schema): room for room in self._rooms.values()}
+        cursors: Any = {key: f"{room.cursor}-0" for key, room in rooms.items()}
         try:
-            limit = CHECK_SECONDS + SILENCE_SECONDS
-            done, _ = await asyncio.wait({reading, changing}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
-            if not done:
-                raise RedisTimeout(f"no answer for {limit:.0f} s")
-            answer = reading.result() if reading in done else []
-        finally:
-            for task in (reading, changing):
-                task.cancel()
-            await asyncio.gather(reading, changing, return_exceptions=True)
-        schemas = {stream_key(schema): schema for schema in self._rooms}
-        return [(schemas[key], found) for key, found in answer if key in schemas]
-
-    async def _xread(self, cursors: dict[str, str]) -> Entries:
-        # redis-py types answers for every protocol at once; with RESP2 it is a list of pairs.
-        answer: Any = await self._redis.xread(cursors, count=500, block=int(CHECK_SECONDS * 1000))  # type: ignore[arg-type]
-        return [(key.decode(), found) for key, found in answer or []]
+            async with asyncio.timeout(CHECK_SECONDS + SILENCE_SECONDS):
+                # redis-py types answers for every protocol at once; with RESP2 it is a list of pairs.
+                answer: Any = await self._redis.xread(cursors, count=500, block=int(CHECK_SECONDS * 1000))
+        except TimeoutError:
+            raise RedisTimeout(f"no answer for {CHECK_SECONDS + SILENCE_SECONDS:.0f} s") from None
+        return [(rooms[key.decode()].schema, found) for key, found in answer or []]
 
     async def _deliver(self, schema: str, entries: list[tuple[bytes, dict[bytes, bytes]]]) -> None:
         room = self._rooms.get(schema)

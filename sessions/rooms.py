@@ -26,6 +26,10 @@ class Client:
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
         self.position = listener.position
+        self.joined = listener.position
+        """Where its room was when it came in: later events are offered to it."""
+        self.told_at = 0.0
+        """When it was last sent something, by the loop's clock."""
         self.wake = asyncio.Event()
         self.ended = asyncio.Event()
         self.last_words: bytes | None = None
@@ -85,6 +89,7 @@ class Room:
     def add(self, client: Client) -> None:
         """Let a client listen to its topics."""
         self.clients.add(client)
+        client.joined = self.cursor
         listeners = self._listeners_like(client)
         for topic in client.listener.topics:
             listeners[topic].add(client)

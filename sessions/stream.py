@@ -80,9 +80,10 @@ async def _serve(client: Client, request: Request, receive: Receive, send: Send)
     writing = asyncio.create_task(_write(client, request, send))
     going = asyncio.create_task(_gone(receive))
     ending = asyncio.create_task(client.ended.wait())
-    tasks = (writing, going, ending)
+    beating = asyncio.create_task(_beat(client))
+    tasks = (writing, going, ending, beating)
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({writing, going, ending}, return_when=asyncio.FIRST_COMPLETED)
         if ending.done() and not going.done():
             await asyncio.wait({writing, going}, timeout=CLOSING_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -98,22 +99,32 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
+async def _beat(client: Client) -> None:
+    """Wake a client to which nothing was sent for a while. A timer for each, not for each event."""
+    loop = asyncio.get_running_loop()
+    while True:
+        silent = loop.time() - client.told_at
+        if silent >= HEARTBEAT_SECONDS:
+            client.wake.set()
+            silent = 0.0
+        await asyncio.sleep(HEARTBEAT_SECONDS - silent)
+
+
 async def _write(client: Client, request: Request, send: Send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
     await _replay(client, request.after, send)
     loop = asyncio.get_running_loop()
-    checked = loop.time()
+    checked = client.told_at = loop.time()
     while client.last_words is None:
-        try:
-            async with asyncio.timeout(HEARTBEAT_SECONDS):
-                await client.wake.wait()
-            chunk = client.take()
-        except TimeoutError:
+        await client.wake.wait()
+        now, chunk = loop.time(), client.take()
+        if not chunk and now - client.told_at >= HEARTBEAT_SECONDS:
             chunk = frames.HEARTBEAT
         if chunk:
+            client.told_at = now
             await _more(send, chunk)
-        if loop.time() - checked > RECHECK_SECONDS:
-            checked = loop.time()
+        if now - checked > RECHECK_SECONDS:
+            checked = now
             if not await _may_stay(request):
                 client.end(b"")
     await send({"type": "http.response.body", "body": client.take() + client.last_words})
@@ -124,16 +135,16 @@ async def _replay(client: Client, after: int | None, send: Send) -> None:
     now = client.listener.position
     if after is not None and after <= now:
         client.position = after
-        missed = await replayed(client.listener.schema, after, None, client.listener.topics)
+        missed = await replayed(client.listener.schema, after, None, client.listener.topics) if after < now else []
     else:
         missed = None if after is not None else []
     await _more(send, frames.opening(client.position, RETRY_MS))
     if missed is None:
         client.position = now
         await _more(send, frames.reset(now).data)
-    if not missed:
-        # Between admission and joining the hub something may have come by.
-        missed = await replayed(client.listener.schema, client.position, None, client.listener.topics) or []
+    if not missed and client.joined > client.position:
+        # Between admission and joining the hub something came by.
+        missed = await replayed(client.listener.schema, client.position, None, client.listener.topics)
     if missed:
         told = frames.for_page if client.listener.is_page else frames.of_event
         await _more(send, b"".join(client.seen(told(event)) for event in missed))

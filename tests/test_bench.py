@@ -3,10 +3,11 @@
 import json
 from collections import Counter
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from bench import engine, results, shapes, table
+from bench import engine, live, results, shapes, table
 from bench.figures import Figure, Reach, quantile, ratio, tail, typical
 
 
@@ -102,7 +103,7 @@ def test_the_tables_say_what_was_missed_and_where_it_was_measured(
 ) -> None:
     document = tmp_path / "performance.md"
     document.write_text(
-        "head\n<!-- figures -->\nold\n<!-- end of figures -->\n<!-- peers -->\n<!-- end of peers -->\nfoot\n"
+        "head\n<!-- figures -->\nold\n<!-- end of figures -->\n<!-- live -->\nkept\n<!-- end of live -->\n<!-- peers -->\n<!-- end of peers -->\nfoot\n"
     )
     monkeypatch.setattr(table, "DOCUMENT", document)
     results.keep(kept("engine.validate5000_ms", "engine.plans", 300, "make bench"), MACHINE)
@@ -113,20 +114,23 @@ def test_the_tables_say_what_was_missed_and_where_it_was_measured(
     assert "commit abc, `make bench`; 2 cores (one)" in text
     assert "| **Waggle**, everything on | every step, fsync | 0.412 | – |" in text
     assert "old" not in text
+    assert "\nkept\n" in text
     table.write()
     assert document.read_text() == text
 
 
 def test_the_document_has_marks_for_the_tables() -> None:
     text = table.DOCUMENT.read_text()
-    assert all(f"<!-- {part} -->\n" in text and f"<!-- end of {part} -->" in text for part in table.PARTS)
+    assert all(f"<!-- {part} -->\n" in text and f"<!-- end of {part} -->" in text for part in (*table.AREAS, "peers"))
 
 
-def test_every_case_of_the_engine_is_a_module_and_in_the_document() -> None:
-    folder = Path(engine.__file__).parent
+@pytest.mark.parametrize("area", [engine, live])
+def test_every_case_is_a_module_and_in_the_document(area: ModuleType) -> None:
+    assert area.__file__ is not None
+    folder = Path(area.__file__).parent
     modules = {path.stem for path in folder.glob("*.py") if "def measure(at: Stage)" in path.read_text()}
-    assert set(engine.CASES) == modules
-    assert all(f"\n| {case} |" in table.DOCUMENT.read_text() for case in engine.CASES)
+    assert set(area.CASES) == modules
+    assert all(f"\n| {case} |" in table.DOCUMENT.read_text() for case in area.CASES)
 
 
 @pytest.mark.parametrize("shape", [shapes.chain(), shapes.fan(), shapes.layered500(), shapes.layered(1_000)])
