@@ -103,7 +103,8 @@ def test_the_tables_say_what_was_missed_and_where_it_was_measured(
 ) -> None:
     document = tmp_path / "performance.md"
     document.write_text(
-        "head\n<!-- figures -->\nold\n<!-- end of figures -->\n<!-- live -->\nkept\n<!-- end of live -->\n<!-- peers -->\n<!-- end of peers -->\nfoot\n"
+        "head\n<!-- figures -->\nold\n<!-- end of figures -->\n<!-- live -->\nkept\n<!-- end of live -->\n"
+        "<!-- peers -->\n<!-- end of peers -->\nfoot\n"
     )
     monkeypatch.setattr(table, "DOCUMENT", document)
     results.keep(kept("engine.validate5000_ms", "engine.plans", 300, "make bench"), MACHINE)
