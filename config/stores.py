@@ -44,8 +44,13 @@ def artifact_store(data_dir: Path) -> dict[str, Any]:
 
 def bucket_options(bucket: str, endpoint: str | None, region: str, access: str, secret: str) -> dict[str, Any]:
     """Options of the bucket; an address of one's own is asked by path, as most servers want it."""
-    from botocore.config import Config  # only where a bucket is used: it takes a while to load
+    # Only where a bucket is used: these take a while to load.
+    from boto3.s3.transfer import TransferConfig
+    from botocore.config import Config
 
+    # Pieces of 8 MB. Few at once: each is in memory.
+    transfer = TransferConfig(max_concurrency=2)
+    transfer.max_in_memory_upload_chunks = 2
     return {
         "bucket_name": bucket,
         "endpoint_url": endpoint,
@@ -54,11 +59,15 @@ def bucket_options(bucket: str, endpoint: str | None, region: str, access: str, 
         "secret_key": secret or None,
         "default_acl": None,  # nobody reads objects but the control plane
         "file_overwrite": True,
+        "transfer_config": transfer,
         "client_config": Config(
             signature_version="s3v4",
             s3={"addressing_style": "path" if endpoint else "auto"},
             connect_timeout=5,
             read_timeout=20,
             retries={"max_attempts": 3, "mode": "standard"},
+            # Not every store knows the checksums that Amazon's client adds of late.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
         ),
     }

@@ -1,7 +1,9 @@
 """Artifacts: kept once for each team, sent in pieces, within limits, shown to members alone, pruned when unnamed."""
 
+import asyncio
 import hashlib
 import io
+import os
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
 from django.conf import settings as django_settings
 from django.core.files.storage import storages
@@ -16,6 +19,8 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
+from agents.contracts import ArtifactKept, Assignment
+from agents.runner.reports import Faults, Reports
 from sessions.artifacts import contents, keeping, sweep
 from sessions.artifacts.contents import Gone, TooMuch
 from sessions.artifacts.keeping import Misnamed, keep
@@ -27,7 +32,8 @@ from tenants.context import in_schema
 from tenants.models import Membership, Team
 from tests.board_stage import Stage
 from tests.conftest import user_of
-from tests.object_store import bucket
+from tests.object_store import BUCKET, KEYS, bucket
+from tests.web import serve
 
 ClientFor = Callable[..., Client]
 BYTES = b"\x89PNG\r\n" + bytes(range(256)) * 3000
@@ -364,3 +370,75 @@ def test_programs_list_and_take_them(stage: Stage, told: Callable[[str], Any]) -
     assert listed["sha256"] == artifact.content.sha256
     assert body_of(told(listed["url"])) == BYTES
     assert told(f"/t/acme/api/v1/artifacts/{uuid4()}").status_code == 404
+
+
+def test_a_runners_own_code_and_the_web_process_send_it_in_pieces_both_ways(
+    committed_team: Team, object_store: str, tmp_path: Path
+) -> None:
+    """Forty megabytes through the web process into a bucket and back: at no time does it hold them."""
+    stage = Stage(user_of("alice", "acme"))
+    data = tmp_path / "big.bin"
+    write(data)
+    secret = secret_of(stage.live, committed_team)
+    member = programs.issue(Membership.objects.get(team=committed_team, role="owner"), name="x", days=1)[1]
+    variables = {
+        "WAGGLE_ARTIFACT_BUCKET": BUCKET,
+        "WAGGLE_ARTIFACT_ENDPOINT": object_store,
+        "WAGGLE_ARTIFACT_ACCESS_KEY": KEYS[0],
+        "WAGGLE_ARTIFACT_SECRET_KEY": KEYS[1],
+    }
+    with serve("config.asgi:application", tmp_path, **variables) as web:
+        root = f"http://127.0.0.1:{web.port}/t/acme"
+        assignment = Assignment(
+            execution=stage.live.pk,
+            fence=stage.live.fence,
+            team="acme",
+            kind="work",
+            subject="x",
+            title="x",
+            role="developer",
+            session=stage.live.session_id,
+            token=secret,
+            url=f"{root}/runner/{stage.live.pk}",
+        )
+
+        async def send(name: str) -> ArtifactKept:
+            reports = Reports(assignment)
+            try:
+                with data.open("rb") as file:
+                    return await reports.artifact(file, name=name, media_type="application/x-big")
+            finally:
+                await reports.close()
+
+        os.truncate(data, 1000)
+        asyncio.run(send("small"))  # loads what there is to load
+        before = peak_kilobytes(web.process.pid)
+        write(data)
+        kept = asyncio.run(send("ü/big.bin"))
+        assert kept.size == 40 << 20
+        digest = hashlib.sha256()
+        address, headers = f"{root}/api/v1/artifacts/{kept.artifact}", {"authorization": f"Bearer {member}"}
+        os.truncate(data, (100 << 20) + 1)
+        with pytest.raises(Faults, match=r"^huge has 100\.0 MB; an artifact may have 100 MB\.$"):
+            asyncio.run(send("huge"))
+        with httpx.stream("GET", address, headers=headers) as answer:
+            assert (answer.status_code, answer.headers["content-length"]) == (200, str(kept.size))
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            for piece in answer.iter_raw():
+                digest.update(piece)
+        assert digest.hexdigest() == kept.sha256
+        assert peak_kilobytes(web.process.pid) - before < 36 << 10, "it was held in memory as a whole"
+    assert Artifact.objects.get(pk=kept.artifact).name == "ü/big.bin"
+
+
+def write(path: Path) -> None:
+    """Forty megabytes."""
+    with path.open("wb") as file:
+        for number in range(160):
+            file.write(bytes([number]) * (1 << 18))
+
+
+def peak_kilobytes(pid: int) -> int:
+    """The most memory that a process has had."""
+    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1])
