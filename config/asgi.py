@@ -7,12 +7,16 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django.setup()
 
+# What the first requests and the first model call would import by themselves, while somebody waits.
+import anyio._backends._asyncio  # noqa: E402, F401
+import httpcore  # noqa: E402, F401
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from django.core.asgi import get_asgi_application  # noqa: E402
 from django.urls import path, re_path  # noqa: E402
 
 from agents.consumers import RunnerConsumer, SwarmConsumer  # noqa: E402
 from agents.gateway import gateway  # noqa: E402
+from config import urls_programs, urls_public, urls_team  # noqa: E402, F401
 from config.streams import route_http  # noqa: E402
 from sessions.stream import events  # noqa: E402
 
