@@ -1,12 +1,11 @@
 """Which artifacts belong to a swarm, and to which attempt of a node."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from django.db.models import QuerySet
 
-from agents.contracts import WorkOutcome
 from agents.models import Execution
 from sessions.models import Artifact, Session
 from swarms.models import Attempt, Swarm
@@ -52,7 +51,10 @@ def in_rows(artifacts: Sequence[Artifact] | QuerySet[Artifact]) -> list[Row]:
     return [Row(one, *tries.get(one.session_id, ("", None))) for one in found]  # type: ignore[arg-type]
 
 
-def examine(execution: Execution, outcome: WorkOutcome) -> list[str]:
+def examine(execution: Execution, named: Iterable[UUID]) -> list[str]:
     """What is wrong with the artifacts that an outcome names: they must be there, and this session's."""
+    wanted = set(named)
+    if not wanted:
+        return []
     known = set(Artifact.objects.filter(session=execution.session_id).values_list("pk", flat=True))
-    return [f"artifact {key} was not kept in this session" for key in outcome.artifacts if key not in known]
+    return [f"artifact {key} was not kept in this session" for key in sorted(wanted - known)]

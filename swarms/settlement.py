@@ -47,7 +47,7 @@ class Settlement:
                 return planner.examine(_id(execution), outcome.plan), None
             case WorkOutcome():
                 faults, facts = attempts.examine(_attempt(execution), outcome)
-                return [*faults, *artifacts.examine(execution, outcome)], facts
+                return [*faults, *artifacts.examine(execution, outcome.artifacts)], facts
             case CheckOutcome():
                 return self._examine_checks(execution, outcome), None
         return [], None
@@ -56,7 +56,9 @@ class Settlement:
         run = CheckRun.objects.get(pk=_id(execution))
         wanted = [(check["command"], run.commit) for check in run.checks]
         given = [(result.command, result.commit) for result in outcome.results]
-        return [] if wanted == given else ["the results are not those of the checks that were asked for"]
+        if wanted != given:
+            return ["the results are not those of the checks that were asked for"]
+        return artifacts.examine(execution, (result.artifact for result in outcome.results if result.artifact))
 
     def refused(self, execution: Execution, outcome: Outcome, faults: list[str]) -> None:
         """See the protocol."""

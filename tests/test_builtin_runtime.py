@@ -437,3 +437,25 @@ def test_what_cannot_be_kept_goes_back_to_the_agent_in_words(plane: FakeControlP
         assert word in told
     assert set(plane.artifacts) == {"out/a.txt"}
     assert len(outcome.artifacts) == 1
+
+
+def test_a_long_output_of_a_check_is_kept_as_a_whole(plane: FakeControlPlane, tmp_path: Path) -> None:
+    checks = (check("seq 1 60000"), check("echo short"))
+
+    first, second = carry_out(plane.assignment("check", checks=checks), tmp_path / "run", CheckOutcome).results
+
+    assert (first.truncated, second.artifact) == (True, None)
+    assert first.artifact is not None
+    assert set(plane.artifacts) == {"checks/1-the-check.log"}
+    assert plane.artifacts["checks/1-the-check.log"][2].split() == [str(n).encode() for n in range(1, 60_001)]
+
+
+def test_a_check_counts_although_its_long_output_is_not_kept(plane: FakeControlPlane, tmp_path: Path) -> None:
+    plane.largest = 100
+
+    (result,) = carry_out(
+        plane.assignment("check", checks=(check("seq 1 60000"),)), tmp_path / "run", CheckOutcome
+    ).results
+
+    assert (result.ok, result.artifact) == (True, None)
+    assert "not kept: checks/1-the-check.log is too large" in plane.parts("text")[0].text

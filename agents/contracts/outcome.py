@@ -36,6 +36,8 @@ class CheckResult(Frozen):
     output: str = ""
     """The end of stdout and stderr together."""
     truncated: bool = False
+    artifact: UUID | None = None
+    """Where the whole output is kept, when that is longer."""
     passed: int | None = None
     """Tests that passed, where the output tells (unittest, pytest)."""
     failed: int | None = None

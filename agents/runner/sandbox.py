@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from agents.contracts import Limits
 from agents.runner import confinement
@@ -22,6 +22,8 @@ Sandbox = Literal["bubblewrap", "unshare", "none"]
 Stop = Literal["", "time", "memory", "processes"]
 
 WATCH_SECONDS = 0.05
+WHOLE_BYTES = 50 << 20
+"""Of an output that is kept as a whole."""
 OVERHEAD = {"bubblewrap": 1, "unshare": 1, "none": 0}
 """Processes of the sandbox itself that do not count as the command's."""
 UNCONFINED = "[not sandboxed: neither bubblewrap nor unshare works here]\n"
@@ -62,15 +64,15 @@ class Confined:
     trusted_model: bool = False
     """The model is the rehearsal: where no sandbox works, its commands may run without one."""
 
-    async def run(self, command: str, seconds: int | None = None) -> CommandResult:
+    async def run(self, command: str, seconds: int | None = None, whole: IO[bytes] | None = None) -> CommandResult:
         """Runs a shell command at the root of the work tree, for at most `seconds` (or the limit).
 
-        Raises SandboxMissing where it may not run.
+        `whole` takes all of its output, up to WHOLE_BYTES. Raises SandboxMissing where it may not run.
         """
         if self.kind == "none" and not self.trusted_model:
             raise SandboxMissing
         limits = self.limits.model_copy(update={"seconds": seconds or self.limits.seconds})
-        return await run(command, self.kind, self.places, limits)
+        return await run(command, self.kind, self.places, limits, whole)
 
 
 @cache
@@ -95,14 +97,18 @@ def command_line(command: str, kind: Sandbox, places: Places, limits: Limits) ->
     return confinement.limited(command, limits)
 
 
-async def run(command: str, kind: Sandbox, places: Places, limits: Limits) -> CommandResult:
+async def run(
+    command: str, kind: Sandbox, places: Places, limits: Limits, whole: IO[bytes] | None = None
+) -> CommandResult:
     """Runs a command to its end or to the first limit that it breaks; nothing of it is left afterwards."""
     places.prepare()
     async with cage(limits.processes + confinement.SPARE_PROCESSES) as entrance:
-        return await _run([*entrance, *command_line(command, kind, places, limits)], kind, places, limits)
+        return await _run([*entrance, *command_line(command, kind, places, limits)], kind, places, limits, whole)
 
 
-async def _run(argv: list[str], kind: Sandbox, places: Places, limits: Limits) -> CommandResult:
+async def _run(
+    argv: list[str], kind: Sandbox, places: Places, limits: Limits, whole: IO[bytes] | None
+) -> CommandResult:
     started = time.monotonic()
     home = "/tmp" if kind != "none" else str(places.tmp)
     process = await asyncio.create_subprocess_exec(
@@ -117,7 +123,7 @@ async def _run(argv: list[str], kind: Sandbox, places: Places, limits: Limits) -
     kept = Clipped(limits.output_bytes)
     if kind == "none":
         kept.add(UNCONFINED.encode())
-    reading = asyncio.create_task(_read(process, kept))
+    reading = asyncio.create_task(_read(process, kept, whole))
     stopped: Stop = ""
     try:
         stopped = await _watch(process, limits, OVERHEAD[kind])
@@ -181,10 +187,14 @@ class Clipped:
         )
 
 
-async def _read(process: asyncio.subprocess.Process, kept: Clipped) -> None:
+async def _read(process: asyncio.subprocess.Process, kept: Clipped, whole: IO[bytes] | None) -> None:
     assert process.stdout is not None
+    room = WHOLE_BYTES
     while data := await process.stdout.read(65_536):
         kept.add(data)
+        if whole is not None and room > 0:
+            whole.write(data[:room])
+            room -= len(data)
 
 
 async def _watch(process: asyncio.subprocess.Process, limits: Limits, overhead: int) -> Stop:

@@ -1,8 +1,12 @@
 """Runs checks on an exact commit in a fresh clone: the proof behind a node's success."""
 
 import re
+import tempfile
+from typing import IO
+from uuid import UUID
 
 from agents.contracts import Assignment, Check, CheckOutcome, CheckResult, Outcome, PartRecord
+from agents.runner.reports import Faults, Reports
 from agents.runner.sandbox import CommandResult, Confined
 from agents.runner.workspace import Workspace
 from agents.runtimes.context import Context
@@ -19,15 +23,37 @@ async def run(assignment: Assignment, context: Context) -> Outcome:
     transcript.doing("fetching the commit")
     workspace = await context.workspace(assignment)
     confined = context.confined(assignment, workspace)
-    results = [await _check(check, workspace, confined, transcript) for check in assignment.checks]
+    results = []
+    for number, check in enumerate(assignment.checks, start=1):
+        with tempfile.TemporaryFile(dir=context.folder) as whole:
+            result = await _check(check, workspace, confined, transcript, whole)
+            if result.truncated:
+                kept = await _keep(whole, f"checks/{number}-{_slug(check.name)}.log", context.reports, transcript)
+                result = result.model_copy(update={"artifact": kept})
+        results.append(result)
     return CheckOutcome(results=tuple(results))
 
 
-async def _check(check: Check, workspace: Workspace, confined: Confined, transcript: Transcript) -> CheckResult:
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "check"
+
+
+async def _keep(whole: IO[bytes], name: str, reports: Reports, transcript: Transcript) -> UUID | None:
+    """Keep a long output as an artifact; what is refused is told in the transcript, and changes nothing."""
+    try:
+        return (await reports.artifact(whole, name=name, media_type="text/plain")).artifact
+    except Faults as error:
+        transcript.note("text", text=f"The whole output is not kept: {error}")
+        return None
+
+
+async def _check(
+    check: Check, workspace: Workspace, confined: Confined, transcript: Transcript, whole: IO[bytes]
+) -> CheckResult:
     transcript.doing(f"checking: {check.name}")
     given = {"name": check.name, "command": check.command}
     part = transcript.note("tool", state="open", tool="check", input=given, started_at=now())
-    result = await confined.run(check.command, check.timeout)
+    result = await confined.run(check.command, check.timeout, whole)
     passed, failed = counts(result.output)
     _record(transcript, part, result)
     return CheckResult(

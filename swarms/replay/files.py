@@ -126,6 +126,15 @@ def id_in(archive: Archive, artifact: UUID) -> UUID:
     return uuid5(archive.pk, str(artifact))
 
 
+def here(archive: Archive, artifact: object) -> UUID | None:
+    """The id that an artifact, named by its id of elsewhere, has here, if it came along."""
+    try:
+        key = id_in(archive, UUID(str(artifact)))
+    except ValueError:
+        return None
+    return key if Artifact.objects.filter(pk=key).exists() else None
+
+
 def store(archive: Archive, line: bundle.ArtifactLine, arrived: Mapping[str, contents.Arrived]) -> None:
     """Keep an artifact of an archive, if its bytes are there. Raises Unfit."""
     if not line.sha256:

@@ -32,7 +32,7 @@ def of_node(archive: Archive, key: str, wanted: str | None) -> dict[str, Any]:
         "session": chosen,
         "turns": fragments.in_turns(parts[:MOST_PARTS]),
         "is_cut": len(parts) > MOST_PARTS,
-        "runs": [_run(line) for line in _lines(archive, "checks", key)],
+        "runs": [_run(archive, line) for line in _lines(archive, "checks", key)],
         "changes": changes,
         "approvals": _lines(archive, "approvals", key),
     } | _artifacts(archive, key)
@@ -88,14 +88,15 @@ def _bodies(lines: Iterable[dict[str, Any]]) -> Iterator[Any]:
         yield bundle.LINES["transcripts"].validate_python(line)
 
 
-def _run(line: dict[str, Any]) -> CheckRun:
+def _run(archive: Archive, line: dict[str, Any]) -> CheckRun:
     read = bundle.CheckLine.model_validate(line)
+    results = [result | {"artifact": files.here(archive, result.get("artifact"))} for result in read.results]
     return CheckRun(
         purpose=read.purpose,
         commit=read.commit,
         state=read.state,
         because=read.because,
-        results=read.results,
+        results=results,
         created_at=read.created_at,
         ended_at=read.ended_at,
     )
