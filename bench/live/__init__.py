@@ -2,7 +2,7 @@
 
 from bench.figures import Reach
 
-CASES = ("fanout", "crowd", "dom", "transcript", "durable", "replay")
+CASES = ("fanout", "wide", "crowd", "dom", "transcript", "durable", "replay")
 REACH = {
     "live.commit_to_client_p95_ms": Reach("<=", 50),
     "live.ratio200": Reach("<=", 1.5),

@@ -1,11 +1,11 @@
-"""From a commit to many clients in topics of ten, beside the least that serves the same, bare TCP, and Redis alone."""
+"""From a commit to two hundred clients in topics of ten, beside the least that serves the same, bare TCP, and Redis."""
 
-import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from bench.figures import Figures, quantile, ratio, tail, typical
+from bench.figures import Figures, quantile, ratio, tail
 from bench.floors import wire
 from bench.live import scene
 from bench.live.scene import PER_TOPIC, Readers, Sent, Topic
@@ -19,23 +19,62 @@ SETTLED = 2.0
 Connect = Callable[[Topic], dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class Served:
+    """Those who serve the same topics: the platform's web process, and the least reader."""
+
+    ours: Connect
+    theirs: Connect
+    web: int
+    """The id of the process."""
+    floor: int
+    port: int
+
+
+@dataclass
+class Rounds:
+    """What some rounds showed, one entry each: milliseconds of each delivery, and so on."""
+
+    waits: list[list[float]] = field(default_factory=list)
+    floors: list[list[float]] = field(default_factory=list)
+    fans: list[list[float]] = field(default_factory=list)
+    """From an event's first reader to each of them."""
+    cpus: list[float] = field(default_factory=list)
+    """Microseconds of the server's processor a delivery."""
+    floor_cpus: list[float] = field(default_factory=list)
+    encodes: list[float] = field(default_factory=list)
+    """How often an event was encoded."""
+
+    def figures(self, name: str) -> Figures:
+        """How long events take, by themselves and beside the floor."""
+        each, least = [quantile(run, 0.95) for run in self.waits], [quantile(run, 0.95) for run in self.floors]
+        return {
+            f"live.ratio{name}": ratio(each, least, "x floor"),
+            f"live.floor_starlette{name}_p95_ms": tail(self.floors, "ms"),
+            f"live.commit_to_client{name}_p99_ms": tail(self.waits, "ms", 0.99),
+        }
+
+
 def measure(at: Stage) -> Figures:
-    """Two hundred clients and fifty events a second, then a thousand; by turns with the floor, which reads the same
-    streams. Then two thousand on one process, of whom none may miss anything."""
+    """Fifty events a second; by turns with the floor, which reads the same streams."""
     scene.platform(at)
-    chosen = scene.topics(200)
-    port, floor_port = int(at.environment["WAGGLE_PORT"]), free_port()
+    chosen = scene.topics(20)
+    served = serve(at, chosen)
+    found: Figures = {"live.floor_redis_p95_ms": tail([wire.xadd_to_xread(scene.redis_url())], "ms")}
+    found["live.floor_tcp200_p95_ms"] = tail([_tcp(chosen)], "ms")
+    rounds = beside(chosen, served)
+    return found | rounds.figures("200") | {"live.commit_to_client_p95_ms": tail(rounds.waits, "ms")}
+
+
+def serve(at: Stage, chosen: Sequence[Topic]) -> Served:
+    """Start the least reader beside the platform."""
+    floor_port = free_port()
     keys = " ".join(sorted({stream_key(topic.team.schema_name) for topic in chosen}))
     floor = {"FLOOR_REDIS": scene.redis_url(), "FLOOR_STREAMS": keys}
     scene.serve(at, "floor", "bench.floors.least_reader:application", floor_port, **floor)
+    port = int(at.environment["WAGGLE_PORT"])
     ours, theirs = partial(scene.to_waggle, port), partial(_to_floor, floor_port)
-    found: Figures = {"live.floor_redis_p95_ms": tail([wire.xadd_to_xread(scene.redis_url())], "ms")}
-    found["live.floor_tcp200_p95_ms"] = tail([_tcp(chosen[:20])], "ms")
-    found |= _weight(at, chosen[:100], ours)
-    found |= _beside(at, "200", chosen[:20], ours, theirs)
-    found |= _beside(at, "1000", chosen[:100], ours, theirs)
-    found |= _many(at, chosen, ours)
-    return found
+    return Served(ours, theirs, at.processes["web"].pid, at.processes["floor"].pid, port)
 
 
 def _to_floor(port: int, topic: Topic) -> dict[str, Any]:
@@ -43,13 +82,14 @@ def _to_floor(port: int, topic: Topic) -> dict[str, Any]:
     return {"port": port, "topic": topic.name, "request": request}
 
 
-def _connections(chosen: Sequence[Topic], connect: Connect) -> list[dict[str, Any]]:
+def connections(chosen: Sequence[Topic], connect: Connect) -> list[dict[str, Any]]:
+    """Ten for each topic."""
     return [connect(topic) for topic in chosen for _ in range(PER_TOPIC)]
 
 
-def _round(chosen: Sequence[Topic], connect: Connect, process: int) -> tuple[Sent, Readers, float]:
+def one_round(chosen: Sequence[Topic], connect: Connect, process: int) -> tuple[Sent, Readers, float]:
     """What was sent, what came, and the microseconds of the server's processor that a delivery took."""
-    with scene.readers(_connections(chosen, connect)) as came:
+    with scene.readers(connections(chosen, connect)) as came:
         scene.steadily(chosen, rate=RATE, seconds=SETTLED)
         used = seconds_of(process)
         sent = scene.steadily(chosen, rate=RATE, seconds=SECONDS)
@@ -57,68 +97,29 @@ def _round(chosen: Sequence[Topic], connect: Connect, process: int) -> tuple[Sen
     return sent, came, used * 1e6 / (len(sent) * PER_TOPIC)
 
 
-def _beside(at: Stage, name: str, chosen: Sequence[Topic], ours: Connect, theirs: Connect) -> Figures:
+def beside(chosen: Sequence[Topic], served: Served) -> Rounds:
     """Ours and the floor by turns, both fed by the same relay."""
-    waits, floors, fans, cpus, floor_cpus, encodes = [], [], [], [], [], []
-    port, process, floor = int(at.environment["WAGGLE_PORT"]), at.processes["web"].pid, at.processes["floor"].pid
+    found = Rounds()
     for _ in range(ROUNDS):
-        sent, came, cpu = _round(chosen, theirs, floor)
-        floors.append(scene.delays(sent, came, PER_TOPIC))
-        floor_cpus.append(cpu)
-        encoded = scene.metric(port, "waggle_stream_encoded_total")
-        sent, came, cpu = _round(chosen, ours, process)
-        waits.append(scene.delays(sent, came, PER_TOPIC))
-        fans.append(_fans(sent, came))
-        cpus.append(cpu)
-        encodes.append((scene.metric(port, "waggle_stream_encoded_total") - encoded) / (RATE * (SETTLED + SECONDS)))
-    each, least = [quantile(run, 0.95) for run in waits], [quantile(run, 0.95) for run in floors]
-    found = {
-        f"live.ratio{name}": ratio(each, least, "x floor"),
-        f"live.floor_starlette{name}_p95_ms": tail(floors, "ms"),
-        f"live.commit_to_client{name}_p99_ms": tail(waits, "ms", 0.99),
-    }
-    if name == "200":
-        return found | {"live.commit_to_client_p95_ms": tail(waits, "ms")}
-    return found | {
-        "live.commit_to_client1000_p95_ms": tail(waits, "ms"),
-        "live.fanout1000_p99_ms": tail(fans, "ms", 0.99),
-        "live.cpu_us_per_delivery": typical(cpus, "us"),
-        "live.floor_starlette_cpu_us_per_delivery": typical(floor_cpus, "us"),
-        "live.encodes_per_event": typical(encodes, "encodings"),
-    }
+        sent, came, cpu = one_round(chosen, served.theirs, served.floor)
+        found.floors.append(scene.delays(sent, came, PER_TOPIC))
+        found.floor_cpus.append(cpu)
+        encoded = scene.metric(served.port, "waggle_stream_encoded_total")
+        sent, came, cpu = one_round(chosen, served.ours, served.web)
+        found.waits.append(scene.delays(sent, came, PER_TOPIC))
+        found.fans.append(_fans(sent, came))
+        found.cpus.append(cpu)
+        encoded = scene.metric(served.port, "waggle_stream_encoded_total") - encoded
+        found.encodes.append(encoded / (RATE * (SETTLED + SECONDS)))
+    return found
 
 
 def _fans(sent: Sent, came: Readers) -> list[float]:
-    """Milliseconds from the first reader of an event to each of them: how long one event takes to fan out."""
     found = []
     for topic, seq in sent:
         arrivals = came.arrivals[topic][seq]
         found += [(arrival - min(arrivals)) * 1000 for arrival in arrivals]
     return found
-
-
-def _weight(at: Stage, chosen: Sequence[Topic], ours: Connect) -> Figures:
-    """What a thousand clients weigh that only listen; once, for memory that is let go of is used again."""
-    process = at.processes["web"].pid
-    before = scene.rss_kb(process)
-    with scene.readers(_connections(chosen, ours)) as came:
-        time.sleep(2)
-        weight = (scene.rss_kb(process) - before) / came.count
-    return {"live.kb_per_client": typical([weight], "KB")}
-
-
-def _many(at: Stage, chosen: Sequence[Topic], ours: Connect) -> Figures:
-    sent, came, _ = _round(chosen, ours, at.processes["web"].pid)
-    lost = scene.missed(sent, came, PER_TOPIC) + came.lost
-    waits = [
-        (arrival - moment) * 1000
-        for (topic, seq), moment in sent.items()
-        for arrival in came.arrivals.get(topic, {}).get(seq, [])
-    ]
-    return {
-        "live.lost2000": typical([lost], "deliveries"),
-        "live.commit_to_client2000_p99_ms": tail([waits], "ms", 0.99),
-    }
 
 
 def _tcp(chosen: Sequence[Topic]) -> list[float]:
@@ -129,12 +130,12 @@ def _tcp(chosen: Sequence[Topic]) -> list[float]:
         number = next(numbers)
         return number, server.send(topic.name, number)
 
-    connections = [
+    listening = [
         {"port": server.port, "topic": topic.name, "request": f"{topic.name}\n"}
         for topic in chosen
         for _ in range(PER_TOPIC)
     ]
-    with scene.readers(connections) as came:
+    with scene.readers(listening) as came:
         sent = scene.steadily(chosen, rate=RATE, seconds=SECONDS, happen=happen)
     server.close()
     return scene.delays(sent, came, PER_TOPIC)
