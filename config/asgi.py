@@ -1,4 +1,4 @@
-"""The web process: streams and the model gateway as bare ASGI, websockets through Channels, the rest is Django."""
+"""The web process: streams, the model gateway and MCP as bare ASGI, websockets through Channels, the rest is Django."""
 
 import os
 
@@ -19,10 +19,11 @@ from agents.gateway import gateway  # noqa: E402
 from config import urls_programs, urls_public, urls_team  # noqa: E402, F401
 from config.streams import route_http  # noqa: E402
 from sessions.stream import events  # noqa: E402
+from swarms.api.mcp import mcp  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
-        "http": route_http(get_asgi_application(), events=events, gateway=gateway),
+        "http": route_http(get_asgi_application(), events=events, gateway=gateway, mcp=mcp),
         "websocket": URLRouter(
             [
                 re_path(r"^runner/$", RunnerConsumer.as_asgi()),

@@ -1,4 +1,4 @@
-"""Which HTTP requests never reach Django: live events and the model gateway."""
+"""Which HTTP requests never reach Django: live events, the model gateway and what agents ask."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -9,13 +9,14 @@ from django.conf import settings
 App = Callable[[Any, Any, Any], Awaitable[None]]
 _EVENTS = re.compile(r"^(?:/t/[^/]+)?/events$")
 _MODEL = re.compile(r"^/t/[^/]+/model/v1/")
+_MCP = re.compile(r"^/t/[^/]+/mcp$")
 _PUSH = re.compile(r"^/t/[^/]+/git/[^/]+/git-receive-pack$")
 _ARTIFACT = re.compile(r"^/t/[^/]+/runner/[^/]+/artifacts$")
 MOST, MOST_PUSHED = 24 * 1024 * 1024, 257 * 1024 * 1024
 """Bytes of a body that reach Django, which writes all of it to the disk before it asks who sends it."""
 
 
-def route_http(django: App, *, events: App, gateway: App) -> App:
+def route_http(django: App, *, events: App, gateway: App, mcp: App) -> App:
     """An ASGI application that sends each request where it belongs."""
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -23,6 +24,8 @@ def route_http(django: App, *, events: App, gateway: App) -> App:
             await events(scope, receive, send)
         elif _MODEL.match(scope["path"]):
             await gateway(scope, receive, send)
+        elif _MCP.match(scope["path"]):
+            await mcp(scope, receive, send)
         else:
             await django(scope, _bounded(receive, scope, _most(scope["path"])), send)
 

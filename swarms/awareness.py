@@ -100,7 +100,7 @@ def _line(node: Node, agent: AtWork | None) -> str:
         return text
     more = f" and {agent.more} paths more" if agent.more else ""
     written = f"; has written {_paths(agent.written)}{more}" if agent.written else ""
-    return f"{text}: {agent.execution.agent} is {agent.doing}{written}"
+    return f"{text}; {agent.execution.agent} now: {agent.doing}{written}"
 
 
 def _paths(paths: Iterable[str]) -> str:

@@ -93,7 +93,7 @@ def test_a_briefing_tells_who_is_at_work_beside(stage: Stage) -> None:
     writes(stage.live.session, "printer/a.py")
     text = briefing.for_node(stage.nodes["docs"], number=1, last=None)
     assert (
-        "## At work beside you\n- `printer` Write the printer, writes `printer/**`: developer-2 is reads parser.py;"
+        "## At work beside you\n- `printer` Write the printer, writes `printer/**`; developer-2 now: reads parser.py;"
         " has written `printer/a.py`" in text
     )
     assert "At work beside you" not in briefing.for_node(stage.nodes["printer"], number=1, last=None)
