@@ -123,6 +123,24 @@ def test_bytes_that_are_on_their_way_survive_the_sweep(place: str, team: Team) -
     assert contents.refer(again).sha256 == arrived.sha256
 
 
+def test_what_is_brought_again_between_the_mark_and_the_removal_stays(place: str, team: Team) -> None:
+    contents.arrive(io.BytesIO(BYTES), "x")
+    old()
+    (key,) = contents.condemn(10)
+    again = contents.arrive(io.BytesIO(BYTES), "x")
+    assert contents.take_out(key) is None
+    assert b"".join(contents.pieces(contents.refer(again))) == BYTES
+
+
+def test_what_is_marked_is_not_named_until_it_is_brought_again(place: str, team: Team) -> None:
+    arrived = contents.arrive(io.BytesIO(BYTES), "x")
+    old()
+    (key,) = contents.condemn(10)
+    with pytest.raises(Gone):
+        contents.refer(arrived)
+    assert contents.take_out(key) == len(BYTES)
+
+
 def test_who_took_too_long_is_told_and_brings_it_again(place: str, team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
     arrived = contents.arrive(io.BytesIO(BYTES), "x")
     old()

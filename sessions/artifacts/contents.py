@@ -154,19 +154,26 @@ def prune(most: int = 200) -> tuple[int, int]:
     First the row says that the bytes go, for good; then they go, and the row with them. Whoever brings the same bytes
     meanwhile waits for the row, finds none, and brings them anew.
     """
-    Content.objects.filter(pk__in=_unwanted().filter(stored_at__isnull=False).values("pk")[:most]).filter(
-        ~_NAMED, kept_until__lt=Now()
-    ).update(stored_at=None)
-    count = size = 0
-    for key in list(_unwanted().filter(stored_at=None).values_list("pk", flat=True)[:most]):
-        with transaction.atomic():
-            row = _unwanted().filter(pk=key, stored_at=None).select_for_update(skip_locked=True, of=("self",)).first()
-            if row is None:
-                continue
-            store().delete(place_of(row.sha256))
-            row.delete()
-        count, size = count + 1, size + row.size
-    return count, size
+    sizes = [size for key in condemn(most) if (size := take_out(key)) is not None]
+    return len(sizes), sum(sizes)
+
+
+def condemn(most: int) -> list[UUID]:
+    """Say of contents that nothing names that their bytes go. Returns all of which that is said."""
+    found = _unwanted().filter(stored_at__isnull=False).values("pk")[:most]
+    _unwanted().filter(pk__in=found).update(stored_at=None)
+    return list(_unwanted().filter(stored_at=None).values_list("pk", flat=True)[:most])
+
+
+def take_out(key: UUID) -> int | None:
+    """Delete the bytes of a condemned content, and its row. Returns its size; None when somebody brings it again."""
+    with transaction.atomic():
+        row = _unwanted().filter(pk=key, stored_at=None).select_for_update(skip_locked=True, of=("self",)).first()
+        if row is None:
+            return None
+        store().delete(place_of(row.sha256))
+        row.delete()
+        return row.size
 
 
 def fault(content: Content) -> str:
