@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.test import Client
@@ -148,4 +149,5 @@ def test_the_log_goes_on_page_by_page(alice: Client, stage: Stage) -> None:
     assert [int(number) for number in shown[0] + shown[1]] == list(range(60, 0, -1))
     for wrong in ("?before=x",):
         assert alice.get(page + wrong).status_code == 404
-    assert alice.post(f"{page}again/", {"event": "x"}).status_code == 404
+    for wrong in ("", "x", str(uuid4())):
+        assert "There is no such event" in alice.post(f"{page}again/", {"event": wrong}, follow=True).text

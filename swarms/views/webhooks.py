@@ -180,12 +180,12 @@ def test(request: TeamRequest, webhook: UUID) -> HttpResponse:
 @requires(Permission.CONNECT)
 def again(request: TeamRequest, webhook: UUID) -> HttpResponse:
     """Send an event once more."""
-    try:
-        event = get_object_or_404(Event, pk=UUID(request.POST.get("event", "")))
-    except ValueError:
-        raise Http404("not the id of an event") from None
 
     def verb(found: Webhook, by: User) -> str:
+        try:
+            event = Event.objects.get(pk=UUID(request.POST.get("event", "")))
+        except (ValueError, Event.DoesNotExist):
+            raise ValidationError("There is no such event: choose one of the deliveries below.") from None
         endpoints.send_again(found, event, by=by)
         return "It is sent again."
 
