@@ -55,9 +55,10 @@ def browser(django_db_setup: None) -> Iterator[Browser]:
         del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
 
 
-@pytest.fixture
-def web(committed_team: Team, tmp_path: Any) -> Iterator[Web]:
-    with serve("config.asgi:application", tmp_path) as running:
+@pytest.fixture(scope="module")
+def web(django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    """One process for all tests of a module: what it knows of a team must not outlive the team's rows."""
+    with django_db_blocker.unblock(), serve("config.asgi:application", tmp_path_factory.mktemp("web")) as running:
         yield running
 
 
@@ -89,6 +90,7 @@ def visit(browser: Browser, web: Web) -> Iterator[Visit]:
     yield go
     for context in contexts:
         context.close()
+    until(lambda: streams(web) == 0)
 
 
 def live(page: Page) -> Page:
