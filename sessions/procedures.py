@@ -2,6 +2,7 @@
 
 from sessions.kinds import DECISIONS
 from sessions.states import WEBHOOK_MOVES
+from tenants.procedures import BY_INDEX
 from tenants.triggers import drop_move_trigger, move_trigger
 
 PUBLISH = """
@@ -28,9 +29,9 @@ END $body$;
 """
 DROP_PUBLISH = "DROP FUNCTION agent_sessions_publish(uuid, text, text[], jsonb[], text, uuid, text);"
 
-NUMBER = """
+NUMBER = f"""
 CREATE FUNCTION agent_sessions_number(p_team uuid, p_batch int, OUT numbered int, OUT woken uuid[])
-LANGUAGE plpgsql AS $body$
+LANGUAGE plpgsql {BY_INDEX} AS $body$
 DECLARE v_last bigint;
 BEGIN
   INSERT INTO agent_sessions_stream AS s (id, last_position) VALUES (1, 0)

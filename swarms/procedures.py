@@ -5,13 +5,10 @@ The rules are those of swarms.release; tests/test_release.py holds both against 
 
 from swarms.release import SATISFIES, SWARM_STOPS, case_of
 from swarms.states import NODE_ENDED, SWARM_AT_WORK, SWARM_STARTS
+from tenants.procedures import BY_INDEX
 
 MOST_MOVES = 100
 """Moves that one event tells of."""
-BY_INDEX = """SET plan_cache_mode TO force_generic_plan SET enable_seqscan TO off SET enable_bitmapscan TO off
-  SET enable_hashjoin TO off SET enable_mergejoin TO off SET jit TO off"""
-"""Each statement touches a few rows by key. One plan for all calls, through indexes, whatever statistics say: a plan
-that was made while a table was small would read all of it later."""
 LANES = {"noop": "control", "revert": "git"}
 """Who serves nodes of a kind; all others go to the runners."""
 

@@ -2,6 +2,10 @@
 
 LANES = ("agent", "control", "git")
 """Who serves a ticket: a runner, a worker, or a worker with a repository."""
+BY_INDEX = """SET plan_cache_mode TO force_generic_plan SET enable_seqscan TO off SET enable_bitmapscan TO off
+  SET enable_hashjoin TO off SET enable_mergejoin TO off SET jit TO off"""
+"""Each statement touches a few rows by key. One plan for all calls, through indexes, whatever statistics say: a plan
+that was made while a table was small would read all of it later."""
 AGE_SECONDS = 300
 """A ticket's priority is one higher for so many seconds of waiting."""
 # All tickets grow old at the same pace: who is first among two never changes, so the order is an index, not an UPDATE.
