@@ -94,7 +94,7 @@ def begin_sleeping(plane: FakeControlPlane, **changes: Any) -> tuple[Any, str]:
 
 
 def processes_now_with(marker: str) -> bool:
-    found = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    found = subprocess.run(["ps", "-eww", "-o", "args"], capture_output=True, text=True, check=True).stdout
     return any(marker in line for line in found.splitlines())
 
 
@@ -210,7 +210,7 @@ def test_a_child_that_dies_is_reported_by_its_runner(fleet: FakeControlPlane) ->
 
 def child_of(marker: str) -> int:
     """The process that carries out the execution whose command holds the marker: the leader of its session."""
-    lines = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    lines = subprocess.run(["ps", "-eww", "-o", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
     rows = {int(line.split()[0]): line for line in lines.splitlines()[1:]}
     pid = next(pid for pid, line in rows.items() if marker in line)
     while "multiprocessing.forkserver" not in rows[pid]:
