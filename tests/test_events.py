@@ -1,10 +1,12 @@
 """Durable events: their numbers, their announcement, their kinds."""
 
 import threading
+from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from pydantic import ValidationError
 
 from sessions.events import acting, publish, publish_all
@@ -32,12 +34,12 @@ def test_every_event_is_announced_once_and_in_order(team: Team) -> None:
     assert list(rows) == [event.pk for event in events]
 
 
-def test_several_events_cost_as_many_queries_as_one(team: Team, django_assert_max_num_queries: object) -> None:
-    from django.test.utils import CaptureQueriesContext
-
-    with CaptureQueriesContext(connection) as one:
+def test_several_events_cost_as_many_queries_as_one(
+    team: Team, content_queries: Callable[[], CaptureQueriesContext]
+) -> None:
+    with content_queries() as one:
         publish(f"swarm:{uuid4()}", "decision.made", **DONE)
-    with CaptureQueriesContext(connection) as many:
+    with content_queries() as many:
         publish_all(f"swarm:{uuid4()}", [("decision.made", DONE)] * 50)
     assert len(many) == len(one)
 

@@ -171,12 +171,13 @@ def test_a_team_that_is_busy_shows_no_false_violation(committed_team: Team, coun
     busy = threading.Thread(target=work)
     busy.start()
     try:
-        reports = [verify([("acme", committed_team.schema_name)], Scope(replay=True)) for _ in range(5)]
+        reports = []
+        while len(reports) < 5 or Event.objects.count() <= 5:
+            reports.append(verify([("acme", committed_team.schema_name)], Scope(replay=True)))
     finally:
         over.set()
         busy.join()
-    assert Event.objects.count() > 5
-    assert [report.violations for report in reports] == [()] * 5
+    assert {report.violations for report in reports} == {()}
 
 
 def test_what_may_lag_is_looked_at_again_before_it_counts(committed_team: Team) -> None:
