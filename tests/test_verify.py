@@ -20,7 +20,7 @@ from swarms import goals
 from swarms.models import Approval, Attempt, CheckRun, Goal, Merge, Node, Plan, Project, Swarm
 from swarms.verify import fold, hourly, metrics, telling
 from swarms.verify.registry import ALL
-from swarms.verify.run import Scope, verify
+from swarms.verify.run import Report, Scope, verify
 from tenants import turns
 from tenants.context import in_schema
 from tenants.models import Team, Ticket
@@ -171,7 +171,7 @@ def test_a_team_that_is_busy_shows_no_false_violation(committed_team: Team, coun
     busy = threading.Thread(target=work)
     busy.start()
     try:
-        reports = []
+        reports: list[Report] = []
         while len(reports) < 5 or Event.objects.count() <= 5:
             reports.append(verify([("acme", committed_team.schema_name)], Scope(replay=True)))
     finally:
