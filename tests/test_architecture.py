@@ -47,6 +47,7 @@ PURE = (
     "sessions.kinds",
     "sessions.storable",
     "tenants.roles",
+    "tenants.procedures",
     "tenants.states",
 )
 
