@@ -165,7 +165,9 @@ def _judge(response: httpx.Response, path: str) -> dict[str, Any]:
         return answer
     if status in (401, 403, 409):
         raise Stale(f"The control plane answered {status}: the lease is gone.")
-    if (status == 422 and path != "records") or (status == 413 and path == "artifacts"):
+    # A proxy before the control plane may refuse a large body, too, and in its own words.
+    is_json = response.headers.get("Content-Type", "").startswith("application/json")
+    if (status == 422 and path != "records") or (status == 413 and path == "artifacts" and is_json):
         raise Faults([str(fault) for fault in response.json()["faults"]])
     raise Refused(f"The control plane refused {path} with HTTP {status}: {response.text[:500]}")
 

@@ -3,6 +3,7 @@
 The attempt token says who asks. No state is kept between requests, so any web process answers any of them.
 """
 
+import json
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -10,7 +11,6 @@ from typing import Any
 import structlog
 from channels.db import database_sync_to_async
 from django.db import Error as DatabaseError
-from django.http import JsonResponse
 from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp_types import CallToolRequestParams, CallToolResult, ListToolsResult, PaginatedRequestParams, TextContent, Tool
@@ -89,12 +89,11 @@ _admit = database_sync_to_async(gateway.admit, thread_sensitive=False)
 
 
 async def _refuse(send: Any, status: int, why: str) -> None:
-    answer = JsonResponse({"error": why}, status=status)
     headers = [(b"content-type", b"application/json")]
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.content})
+    await send({"type": "http.response.body", "body": json.dumps({"error": why}).encode()})
 
 
 def _server(caller: Caller) -> Server[Any]:
@@ -115,18 +114,19 @@ def _tool(name: str) -> Tool:
 
 
 def _calls(caller: Caller) -> Callable[[Any, CallToolRequestParams], Awaitable[CallToolResult]]:
-    @database_sync_to_async
     def answer(name: str, given: dict[str, Any]) -> str:
         takes, does = _TOOLS[name]
         with in_schema(caller.schema):
             execution = Execution.objects.select_related("session").get(pk=caller.execution)
             return does(execution, takes.model_validate(given))
 
+    in_thread = database_sync_to_async(answer, thread_sensitive=False)
+
     async def call(context: Any, asked: CallToolRequestParams) -> CallToolResult:
         if asked.name not in _TOOLS:
             return _said(f"There is no tool {asked.name}; there are {', '.join(_TOOLS)}.", is_error=True)
         try:
-            return _said(await answer(asked.name, asked.arguments or {}))
+            return _said(await in_thread(asked.name, asked.arguments or {}))
         except ValidationError as error:
             faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
             return _said("; ".join(faults), is_error=True)

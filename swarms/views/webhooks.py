@@ -1,11 +1,12 @@
 """Webhooks: where the team's events are sent on, what became of each, and once more."""
 
 from collections.abc import Callable
+from functools import wraps
 from uuid import UUID
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.http import Http404, HttpResponse
+from django.http import Http404, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
@@ -15,7 +16,6 @@ from sessions.webhooks import endpoints
 from swarms.forms import WebhookForm
 from swarms.models import Project
 from tenants.access import TeamRequest, requires
-from tenants.models import User
 from tenants.roles import Permission
 
 PAGE = 50
@@ -114,94 +114,68 @@ def rotate(request: TeamRequest, webhook: UUID) -> HttpResponse:
     return _page(request, _found(found.pk), secret=secret)
 
 
-Verb = Callable[[Webhook, User], str]
+def _acting(verb: Callable[[Webhook, TeamRequest], str]) -> Callable[..., HttpResponseBase]:
+    """A view that does something with a webhook, says what came of it, and shows the webhook."""
+
+    @require_POST
+    @requires(Permission.CONNECT)
+    @wraps(verb)
+    def view(request: TeamRequest, webhook: UUID) -> HttpResponse:
+        found = _found(webhook)
+        try:
+            messages.success(request, verb(found, request))
+        except ValidationError as error:
+            messages.error(request, " ".join(error.messages))
+        return redirect("webhook", webhook=webhook)
+
+    return view
 
 
-def _do(request: TeamRequest, pk: UUID, verb: Verb) -> HttpResponse:
-    """Do it, say what came of it, and show the webhook."""
-    found = _found(pk)
-    try:
-        messages.success(request, verb(found, request.user))
-    except ValidationError as error:
-        messages.error(request, " ".join(error.messages))
-    return redirect("webhook", webhook=pk)
-
-
-@require_POST
-@requires(Permission.CONNECT)
-def end_old_secret(request: TeamRequest, webhook: UUID) -> HttpResponse:
+@_acting
+def end_old_secret(webhook: Webhook, request: TeamRequest) -> str:
     """The old secret signs no more."""
-
-    def verb(found: Webhook, by: User) -> str:
-        endpoints.end_old_secret(found, by=by)
-        return "Only the new secret signs from now on."
-
-    return _do(request, webhook, verb)
+    endpoints.end_old_secret(webhook, by=request.user)
+    return "Only the new secret signs from now on."
 
 
-@require_POST
-@requires(Permission.CONNECT)
-def disable(request: TeamRequest, webhook: UUID) -> HttpResponse:
+@_acting
+def disable(webhook: Webhook, request: TeamRequest) -> str:
     """Switch it off."""
-
-    def verb(found: Webhook, by: User) -> str:
-        endpoints.disable(found, by=by)
-        return "Switched off. Where it has come to is kept."
-
-    return _do(request, webhook, verb)
+    endpoints.disable(webhook, by=request.user)
+    return "Switched off. Where it has come to is kept."
 
 
-@require_POST
-@requires(Permission.CONNECT)
-def enable(request: TeamRequest, webhook: UUID) -> HttpResponse:
+@_acting
+def enable(webhook: Webhook, request: TeamRequest) -> str:
     """Switch it on: with what was missed, or from now on."""
     skip = request.POST.get("missed") == "skip"
-
-    def verb(found: Webhook, by: User) -> str:
-        endpoints.enable(found, by=by, skip=skip)
-        return "Switched on, from now on." if skip else "Switched on; what was missed is sent now."
-
-    return _do(request, webhook, verb)
+    endpoints.enable(webhook, by=request.user, skip=skip)
+    return "Switched on, from now on." if skip else "Switched on; what was missed is sent now."
 
 
-@require_POST
-@requires(Permission.CONNECT)
-def test(request: TeamRequest, webhook: UUID) -> HttpResponse:
+@_acting
+def test(webhook: Webhook, request: TeamRequest) -> str:
     """Send it an event that is made for that."""
-
-    def verb(found: Webhook, by: User) -> str:
-        endpoints.send_test(found, by=by)
-        return "A test is on its way; reload this page to see what becomes of it."
-
-    return _do(request, webhook, verb)
+    endpoints.send_test(webhook, by=request.user)
+    return "A test is on its way; reload this page to see what becomes of it."
 
 
-@require_POST
-@requires(Permission.CONNECT)
-def again(request: TeamRequest, webhook: UUID) -> HttpResponse:
+@_acting
+def again(webhook: Webhook, request: TeamRequest) -> str:
     """Send an event once more."""
-
-    def verb(found: Webhook, by: User) -> str:
-        try:
-            event = Event.objects.get(pk=UUID(request.POST.get("event", "")))
-        except (ValueError, Event.DoesNotExist):
-            raise ValidationError("There is no such event: choose one of the deliveries below.") from None
-        endpoints.send_again(found, event, by=by)
-        return "It is sent again."
-
-    return _do(request, webhook, verb)
+    try:
+        event = Event.objects.get(pk=UUID(request.POST.get("event", "")))
+    except (ValueError, Event.DoesNotExist):
+        raise ValidationError("There is no such event: choose one of the deliveries below.") from None
+    endpoints.send_again(webhook, event, by=request.user)
+    return "It is sent again."
 
 
-@require_POST
-@requires(Permission.CONNECT)
-def again_all(request: TeamRequest, webhook: UUID) -> HttpResponse:
+@_acting
+def again_all(webhook: Webhook, request: TeamRequest) -> str:
     """Send all dead letters once more."""
-
-    def verb(found: Webhook, by: User) -> str:
-        count = endpoints.send_dead(found, by=by)
-        return f"{count} dead letter{'' if count == 1 else 's'} will be sent again."
-
-    return _do(request, webhook, verb)
+    count = endpoints.send_dead(webhook, by=request.user)
+    return f"{count} dead letter{'' if count == 1 else 's'} will be sent again."
 
 
 @require_POST
