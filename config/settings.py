@@ -147,8 +147,10 @@ TEMPLATES = [
 ]
 
 _database = urlsplit(DATABASE_URL)
-# Who falls silent amid a transaction loses it after a lease, and all that it has locked; a host that is gone, sooner.
+# Who falls silent amid a transaction loses it after a lease, and all that it has locked; a host that is gone, sooner,
+# and a process that is gone while its statement runs, at once.
 _SILENCE = {
+    "client_connection_check_interval": "2s",
     "idle_in_transaction_session_timeout": f"{LEASE_SECONDS * 1000:.0f}",
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",

@@ -32,16 +32,21 @@ DROP_PUBLISH = "DROP FUNCTION agent_sessions_publish(uuid, text, text[], jsonb[]
 NUMBER = f"""
 CREATE FUNCTION agent_sessions_number(p_team uuid, p_batch int, OUT numbered int, OUT woken uuid[])
 LANGUAGE plpgsql {BY_INDEX} AS $body$
-DECLARE v_last bigint;
+DECLARE v_last bigint; v_events uuid[];
 BEGIN
   INSERT INTO agent_sessions_stream AS s (id, last_position) VALUES (1, 0)
   ON CONFLICT (id) DO UPDATE SET last_position = s.last_position RETURNING s.last_position INTO v_last;
-  WITH picked AS (
+  -- In two statements, so that no plan can read the events more than once: the outbox leads to its events by their ids
+  -- (OFFSET and coalesce keep other ways out), and these are a list when they are written to.
+  SELECT array_agg(picked.id ORDER BY picked.place) INTO v_events FROM (
     SELECT outbox.id AS place, event.id FROM public.tenants_outbox AS outbox
-    JOIN agent_sessions_event AS event ON event.id = outbox.event
-    WHERE outbox.team_id = p_team AND event.position IS NULL ORDER BY outbox.id LIMIT p_batch
-  ), placed AS (SELECT picked.id, v_last + row_number() OVER (ORDER BY place) AS position FROM picked)
-  UPDATE agent_sessions_event AS event SET position = placed.position FROM placed WHERE event.id = placed.id;
+    CROSS JOIN LATERAL (
+      SELECT e.id FROM agent_sessions_event AS e WHERE e.id = outbox.event AND coalesce(e.position, 0) = 0 OFFSET 0
+    ) AS event
+    WHERE outbox.team_id = p_team ORDER BY outbox.id LIMIT p_batch
+  ) AS picked;
+  UPDATE agent_sessions_event AS event SET position = v_last + array_position(v_events, event.id)
+  WHERE event.id = ANY (v_events);
   GET DIAGNOSTICS numbered = ROW_COUNT;
   IF numbered > 0 THEN
     UPDATE agent_sessions_stream SET last_position = v_last + numbered WHERE id = 1;

@@ -1,12 +1,15 @@
 """Who falls silent with a row locked holds up nobody else's work, and does not keep the lock."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
+import psycopg
 import pytest
 from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 from django.db.models import F
 from django.utils import timezone
 
@@ -140,3 +143,31 @@ def test_who_is_silent_amid_a_transaction_loses_it_after_a_lease(db: None, setti
     with connection.cursor() as cursor:
         cursor.execute("SHOW idle_in_transaction_session_timeout")
         assert cursor.fetchone()[0] == f"{settings.LEASE_SECONDS:.0f}s"
+
+
+def test_who_is_gone_while_a_statement_of_his_runs_keeps_no_locks(db: None) -> None:
+    """As a worker that is killed: without a look at its connection, the database goes on to the statement's end."""
+    words = {name: value for name, value in connection.get_connection_params().items() if name not in _OURS}
+    gone = psycopg.connect(**words)
+    pid = gone.info.backend_pid
+    gone.pgconn.send_query(b"SELECT pg_sleep(600)")
+    gone.pgconn.flush()
+    with connection.cursor() as cursor:
+        assert _runs(cursor, pid)
+        gone.close()
+        for _ in range(300):
+            if not _runs(cursor, pid):
+                return
+            time.sleep(0.1)
+    raise AssertionError("its statement still runs")
+
+
+_OURS = ("pool", "cursor_factory", "context", "prepare_threshold")
+"""Of this library, and not for a plain connection."""
+
+
+def _runs(cursor: CursorWrapper, pid: int) -> bool:
+    cursor.execute("SELECT pg_stat_clear_snapshot(); SELECT count(*) FROM pg_stat_activity WHERE pid = %s", [pid])
+    while cursor.nextset():
+        continue
+    return bool(cursor.fetchone()[0])

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from agents.contracts import Delta, Doing, MessageRecord, PartKind, PartRecord, Usage
+from agents.contracts import Delta, Doing, MessageRecord, PartKind, PartRecord, Record, Usage
 from sessions import transcript
 from sessions.deltas import Piece, coalesced
 from sessions.models import Event, Message, Part, Session
@@ -240,6 +240,18 @@ def test_records_out_of_order_and_twice_give_the_same_transcript(
     cuts = sorted(data.draw(st.lists(st.integers(0, len(shuffled)), max_size=4)))
     batches = [shuffled[a:b] for a, b in zip([0, *cuts], [*cuts, len(shuffled)], strict=True)]
     assert _told([history]) == _told(batches)
+
+
+def test_what_no_database_holds_is_replaced_and_shifts_nothing(team: Team) -> None:
+    row, message, part = session(), uuid4(), uuid4()
+    said = {"id": part, "message": message, "index": 0, "kind": "tool", "state": "open", "tool": "bash"}
+    records: list[Record] = [
+        MessageRecord(id=message, role="assistant"),
+        PartRecord(**said, text="a\0b", input={"command": ["printf 'a\0'"]}, output="\0"),
+    ]
+    transcript.record(row, records)
+    stored = Part.objects.get(pk=part)
+    assert (stored.text, stored.input, stored.output) == ("a\ufffdb", {"command": ["printf 'a\ufffd'"]}, "\ufffd")
 
 
 def _told(batches: list[list[PartRecord]]) -> list[Any]:
