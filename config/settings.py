@@ -174,7 +174,7 @@ DATABASES = {
         },
     }
 }
-ORIGINAL_BACKEND = "django_prometheus.db.backends.postgresql"
+ORIGINAL_BACKEND = "tenants.database"
 DATABASE_ROUTERS = ["django_tenants.routers.TenantSyncRouter"]
 PG_EXTRA_SEARCH_PATHS = ["extensions"]
 SKIP_PG_EXTRA_VALIDATION = True  # it asks the database on every start; schemas of teams begin with "t_"

@@ -104,7 +104,8 @@ class _Shift:
                 crash_point("control.claimed")
                 if time.monotonic() - self.looked > SLICE_SECONDS:
                     self._look()
-        self._charge()
+        if bill := self._bill():
+            turns.charge_team(bill)
         return self.done
 
     def _follow(self, took: Step) -> None:
@@ -121,12 +122,11 @@ class _Shift:
 
     def _look(self) -> None:
         """Whether somebody else's turn has come, and whether we are still alive to those who look."""
-        self._charge()
-        turns.postpone("step", self.swarm_id, after=lease())
+        is_others_turn = turns.served(self._bill(), "step", self.swarm_id, after=lease())
         self.looked = time.monotonic()
-        self.yields = self.looked > self.ends or turns.others_go_first()
+        self.yields = self.looked > self.ends or is_others_turn
 
-    def _charge(self) -> None:
-        if self.done > self.charged:
-            turns.charge_team((self.done - self.charged) * COST)
-            self.charged = self.done
+    def _bill(self) -> float:
+        """What was done and is not paid yet, in turns."""
+        bill, self.charged = (self.done - self.charged) * COST, self.done
+        return bill

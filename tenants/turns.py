@@ -157,20 +157,30 @@ def waits_for_control(swarm: UUID) -> bool:
     return Ticket.objects.filter(swarm=swarm, lane="control").exists()
 
 
-_OTHERS = """
+_SERVED = f"""
+WITH paid AS ({_CHARGE} RETURNING team_id, virtual_time), kept AS (
+  UPDATE public.tenants_due SET due_at = statement_timestamp() + %(after)s
+  WHERE kind = %(kind)s AND subject = %(subject)s
+)
 SELECT EXISTS (
-  SELECT 1 FROM public.tenants_teamshare s, public.tenants_teamshare ours
-  WHERE ours.team_id = %(team)s AND s.team_id <> %(team)s AND s.virtual_time < ours.virtual_time AND EXISTS (
+  SELECT 1 FROM paid JOIN public.tenants_teamshare s
+    ON s.team_id <> paid.team_id AND s.virtual_time < paid.virtual_time
+  WHERE EXISTS (
     SELECT 1 FROM public.tenants_ticket x
     WHERE x.lane = 'control' AND x.team_id = s.team_id AND x.not_before <= statement_timestamp()))
 """
 
 
-def others_go_first() -> bool:
-    """Whether control-plane work of another team waits whose turn is before this team's."""
+def served(cost: float, kind: str, subject: UUID, *, after: timedelta) -> bool:
+    """This team was served and pays, and its subject, which goes on, is looked at later: in one commit.
+
+    Returns whether control-plane work of another team waits whose turn is now before this team's.
+    """
+    words = {"team": current_team_id(), "cost": cost, "kind": kind, "subject": subject, "after": after}
     with connection.cursor() as cursor:
-        cursor.execute(_OTHERS, {"team": current_team_id()})
-        return bool(cursor.fetchone()[0])
+        cursor.execute(_SERVED, words)
+        row = cursor.fetchone()
+    return bool(row[0])
 
 
 def put_off_control(swarm: UUID, *, after: timedelta) -> None:

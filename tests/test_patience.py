@@ -171,3 +171,14 @@ def _runs(cursor: CursorWrapper, pid: int) -> bool:
     while cursor.nextset():
         continue
     return bool(cursor.fetchone()[0])
+
+
+def test_the_connection_that_came_back_last_goes_out_first(db: None) -> None:
+    """Its backend is warm; and whatever psycopg_pool makes of its own list some day, this must hold."""
+    pool = connection.pool
+    with pool.connection() as one, pool.connection() as two:
+        first, second = one.info.backend_pid, two.info.backend_pid
+    # `two` came back first, `one` last.
+    for _ in range(3):
+        with pool.connection() as again:
+            assert again.info.backend_pid == first != second

@@ -1,0 +1,1 @@
+"""The database backend below that of django-tenants."""
