@@ -45,7 +45,7 @@ def move(obj: Any, to: str, *, because: str = "", guard: models.Q | None = None,
     if any(field.name == "because" for field in obj._meta.fields):
         fields.setdefault("because", because)
     before = obj.state
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):  # nobody goes on after an error in it
         rows = type(obj)._default_manager.filter(guard or models.Q(), pk=obj.pk, state=obj.state)
         if not rows.update(state=to, **fields):
             return False

@@ -27,7 +27,8 @@ def _enter(swarm_id: str) -> UUID:
 @dramatiq.actor(time_limit=SHORT)
 def advance(swarm_id: str) -> None:
     """Something changed in a swarm. What that made ready for the control plane is served here, not by a message."""
-    swarm = _enter(swarm_id)
+    structlog.contextvars.bind_contextvars(swarm=swarm_id)
+    swarm = UUID(swarm_id)
     engine.advance(swarm, between=partial(_serve, swarm))
 
 

@@ -54,16 +54,20 @@ MAX_ROUNDS = 50
 """Decisions follow from each other only a few times; more is an error of ours, and the tick goes on."""
 
 
-def advance(swarm_id: UUID, *, between: Callable[[], object] = lambda: None) -> None:
+def advance(swarm_id: UUID, *, between: Callable[[], object] | None = None) -> None:
     """Decide and act until the swarm waits for something outside. Safe at any time, by several at once.
 
-    `between` is called after each round that acted, when the swarm is free: what that made ready need not wait for all.
+    `between` is called after each round that acted, when the swarm is free: it serves what that made ready for the
+    control plane, of which then no message tells.
     """
     for _ in range(MAX_ROUNDS):
-        if _round(swarm_id):
+        with hints.steps_follow(swarm_id if between else None):
+            rests = _round(swarm_id)
+        if rests:
             return
         crash_point("engine.between_rounds")
-        between()
+        if between:
+            between()
     logger.error("a swarm does not come to rest", swarm=str(swarm_id), rounds=MAX_ROUNDS)
     turns.settled("advance", swarm_id)
     turns.due("advance", swarm_id, after=hints.LOST_HINT)
@@ -77,7 +81,7 @@ def _round(swarm_id: UUID) -> bool:
         .select_related("project", "goal__created_by")
         .get(pk=swarm_id)
     )
-    begin_trace(swarm.trace)
+    structlog.contextvars.bind_contextvars(trace=begin_trace(swarm.trace))
     attended = replan.attend(swarm)
     if attended.acted:
         return False
@@ -162,7 +166,7 @@ def _words(action: Action) -> str:
 
 
 def _plan(swarm: Swarm) -> Plan:
-    return swarm.plans.select_related("swarm__project", "swarm__goal__created_by", "created_by").order_by("-version")[0]
+    return swarm.plans.select_related("created_by").order_by("-version")[0]
 
 
 def _begin(swarm: Swarm, action: AdoptPlan) -> None:

@@ -1,5 +1,8 @@
 """Wake those who work on a swarm: a hint now, and a due time in case that the hint gets lost."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from uuid import UUID
 
@@ -31,7 +34,21 @@ def land(swarm: UUID) -> None:
 def step(swarm: UUID) -> None:
     """Nodes of a swarm wait for the control plane itself."""
     turns.due("step", swarm, after=LOST_HINT)
-    send_on_commit("step", str(swarm))
+    if _steps_of.get() != swarm:
+        send_on_commit("step", str(swarm))
+
+
+_steps_of: ContextVar[UUID | None] = ContextVar("steps_of", default=None)
+
+
+@contextmanager
+def steps_follow(swarm: UUID | None) -> Iterator[None]:
+    """Whoever is in here looks himself, right after, whether nodes of this swarm wait for the control plane."""
+    before = _steps_of.set(swarm)
+    try:
+        yield
+    finally:
+        _steps_of.reset(before)
 
 
 def revert(swarm: UUID) -> None:

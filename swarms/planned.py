@@ -21,7 +21,9 @@ def tell(swarm: Swarm, nodes: Iterable[Node], *, dropped: Iterable[Node] = ()) -
 
 
 def _facts(nodes: list[Node]) -> list[dict[str, Any]]:
-    versions = dict(Plan.objects.filter(pk__in={node.plan_id for node in nodes}).values_list("pk", "version"))
+    versions = {node.plan_id: node.plan.version for node in nodes if Node.plan.is_cached(node)}
+    if unknown := {node.plan_id for node in nodes} - versions.keys():
+        versions |= dict(Plan.objects.filter(pk__in=unknown).values_list("pk", "version"))
     others = {pk for node in nodes for pk in (node.parent_id, node.undoes_id) if pk}
     keys = dict(Node.objects.filter(pk__in=others).values_list("pk", "key")) if others else {}
     wires: dict[UUID, list[tuple[str, dict[str, Any] | None]]] = {}

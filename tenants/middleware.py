@@ -65,12 +65,12 @@ class TeamMiddleware:
 
     def _program(self, request: Any, slug: str) -> HttpResponse:
         request.urlconf = settings.PROGRAMS_URLCONF
-        team = find_team(slug=slug)
-        if team is None or team.state != TeamState.READY:
-            return JsonResponse({"error": "not found"}, status=404)
         # Programs bring a token with each request; a browser's cookies mean nothing here.
         request.COOKIES.clear()
         request._dont_enforce_csrf_checks = True
+        team = find_team(slug=slug)
+        if team is None or team.state != TeamState.READY:
+            return self.get_response(request)
         return self._inside(request, team)
 
     def _inside(self, request: Any, team: Team) -> HttpResponse:
@@ -106,6 +106,12 @@ class MembershipRequired:
                 request, "tenants/not_ready.html", {"unready": request.team, "progress_url": progress}, status=503
             )
         return self.get_response(request)
+
+    def process_view(self, request: Any, view: Any, args: Any, kwargs: Any) -> HttpResponse | None:
+        """A program hears of a team that does not exist what a stranger hears of one that does, header by header."""
+        if request.team is None and getattr(request, "urlconf", "") == settings.PROGRAMS_URLCONF:
+            return JsonResponse({"error": "not found"}, status=404)
+        return None
 
 
 def _sign_in_first(request: Any) -> HttpResponse:

@@ -4,11 +4,10 @@ import tempfile
 from typing import Any
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_POST
 
 from agents.contracts import ArtifactKept
 from sessions.artifacts import contents, keeping, sending
@@ -24,11 +23,10 @@ from tenants.roles import Permission
 
 
 @csrf_exempt
-@require_POST
-def bring(request: TeamRequest, team: str, execution: UUID) -> JsonResponse:
+def bring(request: TeamRequest, team: str, execution: UUID) -> HttpResponse:
     """A file of a live execution, as the body is; see agents.contracts.ArtifactKept."""
     found = find(request, execution)
-    if isinstance(found, JsonResponse):
+    if isinstance(found, HttpResponse):
         return found
     if request.headers.get("X-Waggle-Fence", "") != str(found.fence) or found.cancel_at is not None:
         return JsonResponse(STALE, status=STALE_STATUS)

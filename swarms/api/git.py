@@ -4,7 +4,6 @@ from uuid import UUID
 
 from django.http import HttpResponse, HttpResponseBase, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_http_methods
 
 from swarms.api.access import execution_of
 from swarms.workspace import http_backend, repos
@@ -12,7 +11,6 @@ from tenants.access import TeamRequest
 
 
 @csrf_exempt
-@require_http_methods(["GET", "POST"])
 def git(request: TeamRequest, team: str, project: UUID, rest: str) -> HttpResponseBase:
     """Fetch, and push the one branch that the token allows."""
     execution = execution_of(request)

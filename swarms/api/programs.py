@@ -6,9 +6,8 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from django.core.exceptions import ValidationError
-from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseNotAllowed, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_http_methods
 from pydantic import BaseModel, ConfigDict
 from pydantic import ValidationError as BodyError
 
@@ -47,11 +46,12 @@ def program(method: str, permission: Permission) -> Callable[[View], View]:
 
     def decorate(view: View) -> View:
         @csrf_exempt
-        @require_http_methods([method])
         @wraps(view)
         def answer(request: TeamRequest, team: str, **words: Any) -> HttpResponseBase:
             try:
                 _enter(request, permission)
+                if request.method != method:
+                    return HttpResponseNotAllowed([method])
                 return view(request, **words)
             except Refused as error:
                 return error.answer

@@ -4,9 +4,8 @@ from typing import TypeVar
 from uuid import UUID
 
 from django.db import DataError
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_POST
 from pydantic import BaseModel, ValidationError
 
 from agents import executions, ingest
@@ -32,11 +31,11 @@ def _parse(model: type[Body], request: HttpRequest) -> Body | JsonResponse:
         return JsonResponse({"faults": faults}, status=422)
 
 
-def find(request: TeamRequest, execution_id: UUID) -> Execution | JsonResponse:
-    """The live execution that the request speaks for, or the answer to whoever does not."""
+def find(request: TeamRequest, execution_id: UUID) -> Execution | HttpResponse:
+    """The live execution that a POST speaks for, or the answer to whoever does not."""
     execution = execution_of(request)
     if execution is not None and execution.pk == execution_id:
-        return execution
+        return execution if request.method == "POST" else HttpResponseNotAllowed(["POST"])
     return JsonResponse(STALE, status=STALE_STATUS) if _was_ours(request, execution_id) else _not_found()
 
 
@@ -50,11 +49,10 @@ def _not_found() -> JsonResponse:
 
 
 @csrf_exempt
-@require_POST
-def records(request: TeamRequest, team: str, execution: UUID) -> JsonResponse:
+def records(request: TeamRequest, team: str, execution: UUID) -> HttpResponse:
     """Messages, parts and deltas, in order."""
     found = find(request, execution)
-    if isinstance(found, JsonResponse):
+    if isinstance(found, HttpResponse):
         return found
     batch = _parse(RecordBatch, request)
     if isinstance(batch, JsonResponse):
@@ -71,11 +69,10 @@ def records(request: TeamRequest, team: str, execution: UUID) -> JsonResponse:
 
 
 @csrf_exempt
-@require_POST
-def outcome(request: TeamRequest, team: str, execution: UUID) -> JsonResponse:
+def outcome(request: TeamRequest, team: str, execution: UUID) -> HttpResponse:
     """How it ended. A report that comes twice is answered in the same way, without what came next."""
     found = find(request, execution)
-    if isinstance(found, JsonResponse) and found.status_code != STALE_STATUS:
+    if isinstance(found, HttpResponse) and found.status_code != STALE_STATUS:
         return found
     report = _parse(OutcomeReport, request)
     if isinstance(report, JsonResponse):
