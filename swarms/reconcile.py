@@ -42,11 +42,7 @@ def _hand_over(actor: str) -> Callable[[UUID], None]:
 
 def _step(swarm_id: UUID) -> None:
     """Nodes wait for the control plane itself, or a worker of ours claimed some."""
-    silent = Attempt.objects.filter(
-        node__swarm=swarm_id, execution=None, state__in=["leased", "running"], lease_until__lt=Now()
-    )
-    for attempt in silent.values_list("pk", flat=True):
-        sweep.lose_attempt(attempt)
+    sweep.lose_silent(swarm_id)
     with transaction.atomic():
         # Who queues a node holds the swarm: nobody can between the look and the end of the due time.
         Swarm.objects.select_for_update(no_key=True, of=("self",)).get(pk=swarm_id)

@@ -11,6 +11,7 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models.functions import Now
 from django.utils import timezone
 from prometheus_client import Counter, Gauge
 from structlog.contextvars import bound_contextvars
@@ -100,6 +101,31 @@ def lose_attempt(attempt_id: UUID) -> None:
             return
         attempts.fail(attempt, reason="lost", because=because)
         hints.advance(swarm.pk)
+
+
+AT_ONCE = 50
+"""Attempts that end under one lock of their swarm."""
+
+
+def lose_silent(swarm_id: UUID) -> None:
+    """Ends the attempts of a swarm whose workers, processes of ours, were silent for a whole lease.
+
+    Under one lock, for which it waits: whoever gets the first of these nodes is at work on the swarm at once, and holds
+    it again and again.
+    """
+    silent = Attempt.objects.select_related("node__swarm__project").filter(
+        node__swarm=swarm_id, execution=None, state__in=["leased", "running"], lease_until__lt=Now()
+    )
+    found = silent.exists()
+    while found:
+        with transaction.atomic():
+            swarm = Swarm.objects.select_for_update(no_key=True, of=("self",)).get(pk=swarm_id)
+            begin_trace(swarm.trace)
+            rows = list(silent.order_by("pk")[:AT_ONCE])
+            for attempt in rows:
+                attempts.fail(attempt, reason="lost", because="its worker was silent for a whole lease")
+            hints.advance(swarm.pk)
+        found = len(rows) == AT_ONCE
 
 
 def _not_scheduled(node_id: UUID) -> None:

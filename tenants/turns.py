@@ -176,7 +176,7 @@ def served(cost: float, kind: str, subject: UUID, *, after: timedelta) -> bool:
 
     Returns whether control-plane work of another team waits whose turn is now before this team's.
     """
-    words = {"team": current_team_id(), "cost": cost, "kind": kind, "subject": subject, "after": after}
+    words: dict[str, Any] = {"team": current_team_id(), "cost": cost, "kind": kind, "subject": subject, "after": after}
     with connection.cursor() as cursor:
         cursor.execute(_SERVED, words)
         row = cursor.fetchone()

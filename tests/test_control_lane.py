@@ -3,14 +3,16 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import dramatiq
 import pytest
 from django.db import connection, transaction
+from django.utils import timezone
 
 from agents.contracts import PlanNode, PlanProposal
-from swarms import actors, control
-from swarms.models import Node, Swarm
+from swarms import actors, control, sweep
+from swarms.models import Attempt, Node, Swarm
 from tenants.context import in_schema
 from tenants.models import Team, Ticket
 from tests.milestones import adopted, proposed
@@ -82,3 +84,35 @@ def test_those_who_serve_at_once_leave_nothing_for_later(committed_team: Team) -
         assert sum(counts) == 12, counts
         assert all(is_done(swarm) for swarm in swarms)
         dramatiq.get_broker().flush_all()
+
+
+def test_what_a_dead_worker_claimed_is_all_given_out_again_however_busy_its_swarm_is(committed_team: Team) -> None:
+    """Whoever gets the first of it holds the swarm again and again: nothing waits for a later look because of that."""
+    nodes = 60
+    swarm = adopted(
+        PlanProposal(summary="s", nodes=tuple(PlanNode(key=f"n{n}", title="m", kind="noop") for n in range(nodes)))
+    )
+    with connection.cursor() as cursor:
+        assert len(control.step(cursor, swarm.pk, [], claim=nodes).claimed) == nodes
+    Attempt.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    busy, over = threading.Event(), threading.Event()
+
+    def works() -> None:
+        try:
+            with in_schema(committed_team.schema_name):
+                while not over.is_set():
+                    with transaction.atomic():
+                        Swarm.objects.select_for_update(no_key=True).get(pk=swarm.pk)
+                        busy.set()
+                        time.sleep(0.3)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(works)
+        assert busy.wait(10)
+        sweep.lose_silent(swarm.pk)
+        over.set()
+        working.result()
+    assert list(Attempt.objects.values_list("state", flat=True)) == ["lost"] * nodes
+    assert Ticket.objects.filter(swarm=swarm.pk, lane="control").count() == nodes
