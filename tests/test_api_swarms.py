@@ -172,7 +172,8 @@ def test_a_wrong_body_is_refused_with_its_faults(stage: Stage, bob: Program, bod
     answer = bob.post(f"/swarms/{stage.swarm.pk}/priority", body)
     assert answer.status_code == 422
     assert says in answer.text
-    assert bob.client.get(f"{bob.root}/swarms/{stage.swarm.pk}/pause").status_code == 405
+    assert bob.get(f"/swarms/{stage.swarm.pk}/pause").status_code == 405
+    assert bob.client.get(f"{bob.root}/swarms/{stage.swarm.pk}/pause").status_code == 404
 
 
 def test_a_goal_with_a_key_is_stated_once(stage: Stage, bob: Program) -> None:
