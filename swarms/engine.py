@@ -170,11 +170,11 @@ def _plan(swarm: Swarm) -> Plan:
 
 
 def _begin(swarm: Swarm, action: AdoptPlan) -> None:
-    planner.adopt(swarm, _plan(swarm), because=action.why)
+    first = planner.adopt(swarm, _plan(swarm), because=action.why)
     crash_point("plan.adopting")
     checks.ask(swarm, "before", swarm.base_commit, landing.acceptance(swarm))
     move(swarm, SwarmState.RUNNING, because=action.why, started_at=timezone.now())
-    progress.release(swarm.pk, consider=swarm.nodes.filter(parents=0).values_list("pk", flat=True))
+    progress.release(swarm.pk, consider=first)
 
 
 def _fail_node(swarm: Swarm, action: FailNode) -> None:

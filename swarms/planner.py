@@ -6,7 +6,7 @@ from uuid import UUID
 from agents import executions
 from agents.contracts import PlanProposal
 from agents.models import Execution
-from sessions.events import publish
+from sessions.events import publish, publish_all
 from sessions.transitions import move
 from swarms import (
     admission,
@@ -198,23 +198,17 @@ def propose(plan: Plan, proposal: PlanProposal) -> None:
         faults=[],
         changes=changed,
     )
-    publish(
-        swarm.topic,
-        "plan.proposed",
-        plan=str(plan.pk),
-        version=plan.version,
-        source=plan.source,
-        nodes=[node.key for node in proposal.nodes],
-        warnings=warnings,
-        node=plan.node.key if plan.node else "",
-    )
-    publish(
-        swarm.topic,
-        "decision.made",
-        by=_author(plan),
-        what=f"plan {plan.version} with {len(proposal.nodes)} nodes",
-        why=proposal.summary,
-    )
+    told = {
+        "plan": str(plan.pk),
+        "version": plan.version,
+        "source": plan.source,
+        "nodes": [node.key for node in proposal.nodes],
+        "warnings": warnings,
+        "node": plan.node.key if plan.node else "",
+    }
+    what = f"plan {plan.version} with {len(proposal.nodes)} nodes"
+    decision = {"by": _author(plan), "what": what, "why": proposal.summary}
+    publish_all(swarm.topic, [("plan.proposed", told), ("decision.made", decision)])
     if swarm.state == SwarmState.PLANNING:
         move(swarm, SwarmState.PROPOSED, because=f"plan {plan.version} is valid")
     if swarm.project.approve_plan:
@@ -228,10 +222,11 @@ def _author(plan: Plan) -> str:
     return f"user:{plan.created_by_id}" if plan.created_by_id else "operator"
 
 
-def adopt(swarm: Swarm, plan: Plan, *, because: str) -> None:
-    """An approved plan becomes nodes and edges. In the caller's transaction, with the swarm locked."""
+def adopt(swarm: Swarm, plan: Plan, *, because: str) -> list[UUID]:
+    """An approved plan becomes nodes and edges; those that wait for no other. In the caller's transaction, with the
+    swarm locked."""
     if not move(plan, PlanState.APPROVED, because=because):
-        return
+        return []
     approvals.void(swarm, because=because, plan=plan)
     proposal = PlanProposal.model_validate(plan.document)
     lengths = graph.path_lengths({node.key: node.depends_on for node in proposal.nodes})
@@ -243,6 +238,7 @@ def adopt(swarm: Swarm, plan: Plan, *, because: str) -> None:
         for wire in amend.wires(proposal.nodes)
     )
     planned.tell(swarm, nodes.values())
+    return [node.pk for node in nodes.values() if not node.parents]
 
 
 def turn_back(swarm: Swarm, plan: Plan, *, because: str) -> None:

@@ -125,7 +125,7 @@ RULES: dict[str, Rule] = {
         "Install bubblewrap on the runner (or allow user namespaces), restart it, then retry.",
     ),
     "lost": Rule(
-        "Its runner was silent for a whole lease, or no longer has it.",
+        "Its runner was silent for a whole lease or no longer has it, or its agent's server died.",
         Retry.NOW,
         Counts.LOSS,
         Told.OPERATOR,

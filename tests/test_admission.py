@@ -168,10 +168,10 @@ def test_of_two_plans_that_want_the_last_places_one_gets_them(
     both = threading.Barrier(2)
     adopt = planner.adopt
 
-    def slowly(*words: Any, **more: Any) -> None:
+    def slowly(*words: Any, **more: Any) -> Any:
         with suppress(threading.BrokenBarrierError):
             both.wait(2)  # for the other one, who must not come so far
-        adopt(*words, **more)
+        return adopt(*words, **more)
 
     monkeypatch.setattr(planner, "adopt", slowly)
     faults: list[Exception] = []

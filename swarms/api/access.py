@@ -15,15 +15,14 @@ from tenants.trace import begin_trace
 
 def secret_of(request: HttpRequest) -> str:
     """The token of a request: Bearer, or the password of HTTP Basic (git)."""
-    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return value.strip()
+    shown = request.headers.get("Authorization", "")
+    scheme, _, value = shown.partition(" ")
     if scheme.lower() == "basic":
         try:
             return base64.b64decode(value, validate=True).decode().partition(":")[2]
         except (binascii.Error, UnicodeDecodeError):
             return ""
-    return ""
+    return tokens.bearer(shown)
 
 
 def execution_of(request: TeamRequest) -> Execution | None:

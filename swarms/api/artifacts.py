@@ -40,6 +40,9 @@ def bring(request: TeamRequest, team: str, execution: UUID) -> HttpResponse:
         return JsonResponse({"faults": [str(error)]}, status=422)
     except contents.TooMuch as error:
         return JsonResponse({"faults": [str(error)]}, status=413)
+    except contents.Gone as error:
+        # No 5xx: the runner would send all of it again and again; so the agent hears it, and decides.
+        return JsonResponse({"faults": [str(error)]}, status=422)
     told = {"artifact": kept.pk, "name": kept.name, "sha256": kept.content.sha256, "size": kept.content.size}
     return JsonResponse(ArtifactKept.model_validate(told).model_dump(mode="json"))
 

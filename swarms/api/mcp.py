@@ -23,6 +23,7 @@ from agents.models import Execution
 from agents.provider import Refused
 from swarms import awareness
 from swarms.models import Attempt
+from tenants import tokens
 from tenants.context import in_schema
 
 logger = structlog.get_logger(__name__)
@@ -68,7 +69,7 @@ _TOOLS: dict[str, tuple[type[Nothing], Callable[[Execution, Any], str]]] = {
 async def mcp(scope: Any, receive: Any, send: Any) -> None:
     """The ASGI application."""
     path = PATH.match(scope["path"])
-    secret = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1").partition(" ")[2].strip()
+    secret = tokens.bearer(dict(scope["headers"]).get(b"authorization", b"").decode("latin-1"))
     try:
         caller = await _admit(path["team"] if path else "", secret)
     except Refused as refusal:

@@ -17,7 +17,9 @@ from swarms.replay import bundle
 from tenants.redaction import Redaction
 
 MOST_TEXT = 8 << 20
-"""Bytes of a text that is looked through for secrets; a longer one is left out."""
+"""Bytes of a text that is looked through for secrets; a longer one is left out. Of other files, so many at a time."""
+OVERLAP = 64 << 10
+"""Bytes that are looked through twice, so that no secret is cut in two."""
 
 
 class Unfit(ValueError):
@@ -63,6 +65,9 @@ class Packing:
         text = _text(content)
         if text is not None and content.size > MOST_TEXT:
             return {"missing": f"a text of more than {MOST_TEXT >> 20} MB is not looked through for secrets"}
+        if text is None and (kinds := self._kinds_in(content)):
+            self._taken.counts["file with a secret"] += 1
+            return {"missing": f"it is no text, and something in it looks like a secret ({', '.join(kinds)})"}
         data = None if text is None else str(self._taken.value(text)).encode()
         size = content.size if data is None else len(data)
         sha256 = content.sha256 if data is None else hashlib.sha256(data).hexdigest()
@@ -74,6 +79,15 @@ class Packing:
                     member.write(piece)
             self.sizes[sha256] = size
         return {"sha256": sha256, "size": size}
+
+    def _kinds_in(self, content: Content) -> list[str]:
+        kinds: set[str] = set()
+        with contents.read(content) as file:
+            window = b""
+            while piece := file.read(MOST_TEXT):
+                window = window[-OVERLAP:] + piece
+                kinds |= set(self._taken.kinds_in(window))
+        return sorted(kinds)
 
 
 def _text(content: Content) -> str | None:
