@@ -64,8 +64,9 @@ setup: ## Install Python packages from the lock, with uv
 	"$$uv" pip sync --quiet --require-hashes --python $(RUN) requirements.lock
 	cp requirements.lock "$(VENV)/installed.lock"
 
-demo: setup ## Run the sample swarm to its end; GOAL="…" REPO=… for your own
-	@exec $(RUN) manage.py demo $${GOAL:+--goal "$$GOAL"} $${REPO:+--repo "$$REPO"} $(ARGS)
+demo: setup ## Run the sample swarm to its end; GOAL="…" REPO=… for your own, RUNTIME=opencode for other agents
+	@if [ "$(RUNTIME)" = opencode ]; then $(RUN) -m agents.runtimes.opencode.install "$(DATA)/tools" >/dev/null; fi
+	exec $(RUN) manage.py demo $${GOAL:+--goal "$$GOAL"} $${REPO:+--repo "$$REPO"} $(if $(RUNTIME),--runtime "$(RUNTIME)") $(ARGS)
 
 up: setup ## Run the whole platform until Ctrl-C
 	@exec $(RUN) manage.py up $(ARGS)
@@ -79,6 +80,9 @@ test-tools:
 	command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing="$$missing chromium"
 	command -v bwrap >/dev/null || missing="$$missing bubblewrap"
 	command -v git >/dev/null || missing="$$missing git"
+	command -v rg >/dev/null || missing="$$missing ripgrep"
+	$(RUN) -m agents.runtimes.opencode.install "$(DATA)/tools" >/dev/null \
+	  || echo "Left out: OpenCode (see above); the tests that need it are skipped"
 	[ -n "$$missing" ] || exit 0
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
 	  echo "Installing for the tests:$$missing"

@@ -33,7 +33,8 @@ from tenants.trace import begin_trace, current_trace
 logger = structlog.get_logger(__name__)
 
 LOST, CANCELLED = ExecutionState.LOST, ExecutionState.CANCELLED
-_FAILED_AS = {FailureReason.TIMED_OUT: ExecutionState.TIMED_OUT, FailureReason.CANCELLED: CANCELLED}
+_OWN_STATE = (FailureReason.TIMED_OUT, FailureReason.CANCELLED, FailureReason.LOST)
+_FAILED_AS = {reason: ExecutionState(reason) for reason in _OWN_STATE}
 
 
 class Stale(Exception):
@@ -65,7 +66,7 @@ def open_execution(
         runner=runner,
         agent=agent,
         session=session,
-        assignment=assignment | {"title": title},
+        assignment=assignment | {"title": title, "runtime": settings.RUNTIME},
         lease_until=timezone.now() + lease(),
         stall_seconds=stall_seconds,
         budgets=sorted(draws_on),
@@ -97,11 +98,7 @@ def assignment_of(execution: Execution, *, team: Team, token: str) -> Assignment
         stored["repository"] = repository | {"url": f"{root}/git/{repository['url']}.git"}
     model = None
     if execution.kind != "check" or settings.MODEL_REHEARSAL:  # checks of a rehearsal may run without a sandbox
-        model = {
-            "base_url": f"{root}/model/v1",
-            "name": settings.MODEL_NAME,
-            "rehearsal": settings.MODEL_REHEARSAL,
-        }
+        model = {"base_url": f"{root}/model/v1", "name": settings.MODEL_NAME, "rehearsal": settings.MODEL_REHEARSAL}
     return Assignment.model_validate(
         stored
         | {
@@ -114,6 +111,7 @@ def assignment_of(execution: Execution, *, team: Team, token: str) -> Assignment
             "session": execution.session_id,
             "token": token,
             "url": f"{root}/runner/{execution.id}",
+            "mcp": f"{root}/mcp",
             "lease_seconds": settings.LEASE_SECONDS,
             "heartbeat_seconds": settings.HEARTBEAT_SECONDS,
             "trace": execution.trace,

@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 
+from agents.contracts import AGENT_RUNTIMES
 from agents.states import EXECUTION_MOVES, LIVE, SERVER_MOVES, ExecutionState, ServerState
 from sessions.models import Session
 from tenants.ids import uuid7
@@ -88,6 +89,12 @@ class Execution(models.Model):
     @property
     def event_subject(self) -> str:
         return f"swarm:{self.swarm}"
+
+    @property
+    def runtime(self) -> str:
+        """What drives its agent; empty when that is Waggle itself."""
+        named = str(self.assignment.get("runtime", ""))
+        return "" if named == AGENT_RUNTIMES[0] or self.kind == "check" else named
 
     @property
     def is_live(self) -> bool:

@@ -65,6 +65,18 @@ def env_bool(name: str, default: bool | Required = REQUIRED) -> bool:
     return _read(name, default, convert, f"for example {name}=1")
 
 
+def env_choice(name: str, choices: Sequence[str], default: str) -> str:
+    """One of some words. Raises ImproperlyConfigured for another one."""
+
+    def convert(raw: str) -> str:
+        if raw not in choices:
+            known = " or ".join(choices)
+            raise ImproperlyConfigured(f"{name} must be {known}, not {raw!r}. For example {name}={choices[0]}.")
+        return raw
+
+    return _read(name, default, convert, f"for example {name}={choices[0]}")
+
+
 def env_int(
     name: str, default: int | Required = REQUIRED, *, minimum: int | None = None, maximum: int | None = None
 ) -> int:

@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from config.env import encryption_keys, env, env_bool, env_float, env_int, env_secret, env_url
+from agents.contracts import AGENT_RUNTIMES
+from config.env import encryption_keys, env, env_bool, env_choice, env_float, env_int, env_secret, env_url
 from config.services.layout import data_dir, embedded_urls, local_secret
 from config.stores import artifact_store
 from tenants.logs import logging_config
@@ -65,6 +66,9 @@ MODEL_BASE_URL = env_url("WAGGLE_MODEL_BASE_URL", ["http", "https"], "https://ap
 MODEL_API_KEY = env_secret("WAGGLE_MODEL_API_KEY", "")
 MODEL_NAME = env("WAGGLE_MODEL_NAME", "")
 MODEL_REHEARSAL = env_bool("WAGGLE_MODEL_REHEARSAL", False)
+
+# Whose agents work: ours, or OpenCode's.
+RUNTIME = env_choice("WAGGLE_RUNTIME", AGENT_RUNTIMES, AGENT_RUNTIMES[0])
 
 # What agents leave beside their commits: where it lies, and how much that may be, in megabytes.
 STORAGES = {

@@ -275,7 +275,7 @@ class FakeControlPlane:
                 raise ConnectionError("the script breaks the connection")
             else:
                 await send(_chunk([{"index": 0, "delta": {"role": "assistant", **delta}, "finish_reason": None}]))
-        await send(_chunk([{"index": 0, "delta": {}, "finish_reason": "stop"}]))
+        await send(_chunk([{"index": 0, "delta": {}, "finish_reason": "tool_calls" if calls else "stop"}]))
         usage = {
             "prompt_tokens": 11,
             "completion_tokens": 7,

@@ -12,7 +12,7 @@ from agents.contracts import Assignment, Outcome, WorkOutcome
 from agents.contracts.link import Order, Steer
 from agents.runner.reports import Reports
 from agents.runner.sandbox import detect
-from agents.runtimes import builtin, conversation, runtime_of
+from agents.runtimes import asking, conversation, runtime_of
 from agents.runtimes.context import Context, Told
 from agents.runtimes.inbox import Inbox
 from tests.fake_control_plane import FakeControlPlane, call, serving, steps, until
@@ -210,8 +210,8 @@ def test_a_question_waits_for_its_answer(plane: FakeControlPlane, tmp_path: Path
 def test_a_question_that_nobody_answers_is_given_up(
     plane: FakeControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(builtin, "ASK_SECONDS", 0.3)
-    monkeypatch.setattr(builtin, "ALIVE_SECONDS", 0.05)
+    monkeypatch.setattr(asking, "ASK_SECONDS", 0.3)
+    monkeypatch.setattr(asking, "ALIVE_SECONDS", 0.05)
     plane.script = steps([call("ask_person", question="Which name?")], WRITES, DONE)
 
     async def talk(inbox: Inbox) -> None:
@@ -220,7 +220,7 @@ def test_a_question_that_nobody_answers_is_given_up(
     outcome, _ = carry_out(plane.assignment(), tmp_path / "run", talk)
     assert isinstance(outcome, WorkOutcome)
     (asked,) = plane.parts("question")
-    assert (asked.state, asked.output) == ("failed", builtin.NO_ANSWER)
+    assert (asked.state, asked.output) == ("failed", asking.NO_ANSWER)
     # Who waits for a person makes progress: it is no stall.
     assert len([r for r in plane.records if r.type == "doing" and r.text.startswith("waits for an answer")]) > 1
 

@@ -4,6 +4,7 @@ Only the standard library and pydantic are imported here, so that a runner never
 """
 
 from agents.contracts.assignment import (
+    AGENT_RUNTIMES,
     Assignment,
     Check,
     Limits,
@@ -38,6 +39,7 @@ from agents.contracts.records import (
 )
 
 __all__ = [
+    "AGENT_RUNTIMES",
     "ArtifactKept",
     "Assignment",
     "Check",

@@ -6,6 +6,8 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 Kind = Literal["plan", "work", "review", "check"]
+AGENT_RUNTIMES = ("builtin", "opencode")
+"""What can drive an agent; the first one does unless another is asked for."""
 
 
 class Frozen(BaseModel):
@@ -78,6 +80,8 @@ class Assignment(Frozen):
     """The attempt token: for git, records, outcome and model; revoked when the execution ends."""
     url: str
     """Root of this execution's endpoints: {url}/records, {url}/outcome."""
+    mcp: str = ""
+    """Where the control plane answers agents over the Model Context Protocol; the attempt token is the key."""
     lease_seconds: float = 30
     heartbeat_seconds: float = 10
     time_limit: float = 1800

@@ -22,6 +22,7 @@ class FailureReason(StrEnum):
     TIMED_OUT = "timed_out"  # start-to-close limit
     CANCELLED = "cancelled"  # stopped on request
     PROVIDER_UNAVAILABLE = "provider_unavailable"  # the model's provider is away or wants fewer calls
+    LOST = "lost"  # the agent's server died, and did not come back
     BUDGET_EXCEEDED = "budget_exceeded"  # a budget that it draws on is used up
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from agents.rehearsal.dialects import spoken
 from agents.rehearsal.scenes import Scene, Step, find
 
 NO_SCENE = "rehearsal_has_no_scene"
@@ -93,8 +94,8 @@ def turn(request: Request, scenes: Iterable[Scene]) -> Turn:
             raise Refused(400, NO_SCENE, SORRY)
         return Turn("none", 0, Step(say=SORRY))
     played = sum(message.role == "assistant" for message in request.messages[start:])
-    step = scene.step(played)
     offered = {tool.function.name for tool in request.tools}
+    step = spoken(scene.step(played), offered)
     missing = sorted({call.tool for call in step.call} - offered)
     if missing:
         lacking = f"The rehearsal's script uses tools that this request does not offer: {', '.join(missing)}."

@@ -47,6 +47,8 @@ class Places:
 
     work: Path
     scratch: Path
+    shown: tuple[tuple[Path, str], ...] = ()
+    """Files from elsewhere that commands may read, each with the path under which they see it."""
 
     @property
     def tmp(self) -> Path:
@@ -115,6 +117,8 @@ def bubblewrap(command: str, places: Places, limits: Limits) -> list[str]:
         argv += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
     for name in ACCOUNTS:
         argv += ["--ro-bind", str(places.scratch / name), f"/etc/{name}"]
+    for source, target in places.shown:
+        argv += ["--ro-bind", str(source), target]
     argv += [
         *("--proc", "/proc", "--dev", "/dev", "--bind", str(places.shm), "/dev/shm"),
         *("--bind", str(places.tmp), "/tmp", "--bind", str(places.work), WORKSPACE),
@@ -141,6 +145,8 @@ def unshare(command: str, places: Places, limits: Limits, mountinfo: str) -> lis
             lines += _bind(f"/etc/{name}", f"{root}/etc/{name}", mountinfo)
     for name in ACCOUNTS:
         lines += _bind(str(places.scratch / name), f"{root}/etc/{name}", mountinfo)
+    for shown, target in places.shown:
+        lines += _bind(str(shown), root + target, mountinfo)
     for device in DEVICES:
         if os.path.exists(f"/dev/{device}"):
             lines += _bind(f"/dev/{device}", f"{root}/dev/{device}")

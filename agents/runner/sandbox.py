@@ -6,7 +6,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -101,43 +102,52 @@ async def run(
     command: str, kind: Sandbox, places: Places, limits: Limits, whole: IO[bytes] | None = None
 ) -> CommandResult:
     """Runs a command to its end or to the first limit that it breaks; nothing of it is left afterwards."""
-    places.prepare()
-    async with cage(limits.processes + confinement.SPARE_PROCESSES) as entrance:
-        return await _run([*entrance, *command_line(command, kind, places, limits)], kind, places, limits, whole)
-
-
-async def _run(
-    argv: list[str], kind: Sandbox, places: Places, limits: Limits, whole: IO[bytes] | None
-) -> CommandResult:
-    started = time.monotonic()
-    home = "/tmp" if kind != "none" else str(places.tmp)
-    process = await asyncio.create_subprocess_exec(
-        *argv,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        cwd=places.work,
-        env=confinement.environment(home),
-        start_new_session=kind == "none",
-    )
+    began = time.monotonic()
     kept = Clipped(limits.output_bytes)
     if kind == "none":
         kept.add(UNCONFINED.encode())
-    reading = asyncio.create_task(_read(process, kept, whole))
+    reading: asyncio.Future[None] | None = None
     stopped: Stop = ""
     try:
-        stopped = await _watch(process, limits, OVERHEAD[kind])
+        async with started(command, kind, places, limits) as process:
+            reading = asyncio.ensure_future(_read(process, kept, whole))
+            stopped = await watch(process, limits, OVERHEAD[kind])
     finally:
-        end(process.pid, kind)
-        exit_code = await process.wait()
-        await reading
+        if reading is not None:
+            await reading
+    exit_code = process.returncode if process.returncode is not None else -1
     return CommandResult(
         exit_code=exit_code if not stopped else 137,
         output=kept.text() + (STOPPED[stopped].format(limits) if stopped else ""),
         truncated=kept.truncated,
-        seconds=round(time.monotonic() - started, 3),
+        seconds=round(time.monotonic() - began, 3),
         stopped=stopped,
     )
+
+
+@asynccontextmanager
+async def started(
+    command: str, kind: Sandbox, places: Places, limits: Limits, variables: Mapping[str, str] | None = None
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A command that has begun, with `variables` in its environment; at the end of the block nothing of it is left."""
+    places.prepare()
+    home = "/tmp" if kind != "none" else str(places.tmp)
+    async with cage(limits.processes + confinement.SPARE_PROCESSES) as entrance:
+        process = await asyncio.create_subprocess_exec(
+            *entrance,
+            *command_line(command, kind, places, limits),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=places.work,
+            env=confinement.environment(home) | dict(variables or {}),
+            start_new_session=kind == "none",
+        )
+        try:
+            yield process
+        finally:
+            end(process.pid, kind)
+            await process.wait()
 
 
 def end(pid: int, kind: Sandbox) -> None:
@@ -197,8 +207,10 @@ async def _read(process: asyncio.subprocess.Process, kept: Clipped, whole: IO[by
             room -= len(data)
 
 
-async def _watch(process: asyncio.subprocess.Process, limits: Limits, overhead: int) -> Stop:
-    """Waits until the command ends or breaks a limit; tells which."""
+async def watch(
+    process: asyncio.subprocess.Process, limits: Limits, overhead: int, every: float = WATCH_SECONDS
+) -> Stop:
+    """Waits until the command ends or breaks a limit; tells which. Looks once in so many seconds."""
     deadline = time.monotonic() + limits.seconds
     ending = asyncio.ensure_future(process.wait())
     pause = 0.02
@@ -208,7 +220,7 @@ async def _watch(process: asyncio.subprocess.Process, limits: Limits, overhead: 
             # wait() also waits for whoever holds the output open; the exit of the command itself is enough.
             if done or process.returncode is not None:
                 return ""
-            pause = WATCH_SECONDS
+            pause = every
             family = descendants(process.pid, at_most=limits.processes + overhead)
             if len(family) > limits.processes + overhead:
                 return "processes"

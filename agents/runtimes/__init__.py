@@ -8,6 +8,7 @@ from typing import Protocol
 from agents.contracts import Assignment, Outcome
 from agents.runtimes import builtin, checks
 from agents.runtimes.context import Context
+from agents.runtimes.opencode import runtime as opencode
 
 
 class Runtime(Protocol):
@@ -20,6 +21,7 @@ class Runtime(Protocol):
 RUNTIMES: dict[str, Runtime] = {
     "builtin": builtin,
     "checks": checks,
+    "opencode": opencode,
 }
 
 

@@ -1,86 +1,36 @@
 """The built-in runtime: an agent of ours, on any OpenAI-compatible model, with tools in the workspace."""
 
-import asyncio
 import json
-import mimetypes
 from dataclasses import dataclass, field
-from typing import Any, Literal
-from uuid import UUID
+from typing import Any
 
 from openai import AsyncOpenAI
-from pydantic import BaseModel, Field
 from pydantic_ai import Agent, ModelRetry, RunContext, Tool
-from pydantic_ai.exceptions import (
-    ModelAPIError,
-    ModelHTTPError,
-    ToolFailed,
-    UnexpectedModelBehavior,
-    UsageLimitExceeded,
-)
+from pydantic_ai.exceptions import ModelAPIError, ModelHTTPError, UnexpectedModelBehavior, UsageLimitExceeded
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
-from agents.contracts import (
-    Assignment,
-    FailureOutcome,
-    FailureReason,
-    Finding,
-    Outcome,
-    PlanOutcome,
-    PlanProposal,
-    ReviewOutcome,
-    WorkOutcome,
-)
+from agents.contracts import Assignment, FailureOutcome, FailureReason, Outcome, PlanProposal
 from agents.runner.reports import Faults
 from agents.runner.workspace import Workspace
+from agents.runtimes.answers import Answer, Review, Summary
+from agents.runtimes.asking import NO_ANSWER, ask_people
 from agents.runtimes.context import Context
 from agents.runtimes.conversation import MODEL_CALLS, Conversation
+from agents.runtimes.delivery import Delivery, NoChanges, NotKept
+from agents.runtimes.gateway import reason_of_status
 from agents.runtimes.inbox import as_heard
 from agents.runtimes.prompts import instructions
 from agents.runtimes.recording import Transcript, listed
 from agents.runtimes.tools import READING, WRITING, Desk, Function, ask_person, run_command
 from agents.runtimes.watch import Watch
-from tenants.faults import crash_point
 
 ROUNDS = 3
 """How often an answer that breaks its contract goes back to the agent."""
 LAST_WORDS = 2
 """How often an agent that has finished goes on because somebody said something meanwhile."""
 HTTP_RETRIES = 8
-ASK_SECONDS = 900.0
-"""How long an agent waits for the answer to its question."""
-ALIVE_SECONDS = 60.0
-"""Who waits for a person is no stall: so often it says so."""
-NO_ANSWER = "Nobody answered. Decide by yourself, take the way that is easiest to take back, and say so in the end."
-_AWAY = frozenset({429, 502, 503, 504, 529})
 FINAL = "final_result"
-
-
-class Summary(BaseModel):
-    """What was done."""
-
-    summary: str = Field(min_length=1, description="One to three sentences.")
-    artifacts: list[str] = Field(
-        default=[],
-        max_length=50,
-        description="Paths of files to keep for people beside your commit, such as reports, pictures or logs."
-        " New files among them are not committed.",
-    )
-
-
-class Review(BaseModel):
-    """The judgement of a reviewer."""
-
-    verdict: Literal["approve", "request_changes"]
-    summary: str = Field(min_length=1)
-    findings: list[Finding] = []
-
-
-Answer = PlanProposal | Summary | Review
-
-
-class NoChanges(Exception):
-    """The agent says that it is done, and its work tree is as it was."""
 
 
 @dataclass
@@ -104,7 +54,10 @@ class Run:
             self.last_words += 1
             raise ModelRetry(f"Before you finish: {heard}")
         self.last_answer = answer.model_dump_json(indent=1)
-        outcome = await self._outcome(answer)
+        try:
+            outcome = await Delivery(self.assignment, self.context, self.workspace, self.transcript).outcome(answer)
+        except NotKept as error:
+            raise ModelRetry(str(error)) from error
         self.transcript.settle(FINAL, why="Not run: the agent had finished.")
         try:
             await self.context.reports.outcome(outcome)
@@ -115,67 +68,8 @@ class Run:
 
     async def ask(self, question: str, options: list[str]) -> str:
         """Asks the people of the team; what they answer, or that nobody did."""
-        part = self.transcript.note("question", state="open", text=question, input={"options": options})
-        alive = asyncio.create_task(self._wait_aloud(question))
-        try:
-            async with asyncio.timeout(ASK_SECONDS):
-                answer = await self.context.told.inbox.answer(part.id)
-        except TimeoutError:
-            self.transcript.put(part, state="failed", output=NO_ANSWER)
-            return NO_ANSWER
-        except asyncio.CancelledError:
-            self.transcript.put(part, state="failed", output="It was interrupted.")
-            raise
-        finally:
-            alive.cancel()
-        return f"{answer.by} answers: {answer.text}"
-
-    async def _wait_aloud(self, question: str) -> None:
-        while True:
-            self.transcript.doing(f"waits for an answer: {question}")
-            await asyncio.sleep(ALIVE_SECONDS)
-
-    async def _outcome(self, answer: Answer) -> Outcome:
-        if isinstance(answer, PlanProposal):
-            return PlanOutcome(plan=answer)
-        if isinstance(answer, Review):
-            return ReviewOutcome(verdict=answer.verdict, summary=answer.summary, findings=tuple(answer.findings))
-        artifacts = await self._keep(answer.artifacts)
-        self.transcript.doing("committing and pushing its changes")
-        change = await self.workspace.commit_all(f"{self.assignment.title}\n\n{answer.summary}\n", list(artifacts))
-        if change is None and not self.assignment.writes and self.assignment.repository:
-            # Its part lies outside the repository: what it leaves is the commit that it started from.
-            commit = self.assignment.repository.commit
-            return WorkOutcome(commit=commit, summary=answer.summary, artifacts=tuple(artifacts.values()))
-        if change is None:
-            raise NoChanges
-        crash_point("runner.unpushed")
-        await self.workspace.push()
-        crash_point("runner.pushed")
-        self.transcript.note("patch", text=change.diff)
-        kept = tuple(artifacts.values())
-        return WorkOutcome(commit=change.commit, summary=answer.summary, files=change.files, artifacts=kept)
-
-    async def _keep(self, paths: list[str]) -> dict[str, UUID]:
-        """Sends the files that the agent names; the id of each, by its path. Raises ModelRetry with what is refused."""
-        kept: dict[str, UUID] = {}
-        faults: list[str] = []
-        for path in paths:
-            try:
-                name, file = self.desk.bytes_of(path)
-            except ToolFailed as error:
-                faults.append(str(error))
-                continue
-            with file:
-                self.transcript.doing(f"keeping {name}")
-                media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
-                try:
-                    kept[name] = (await self.context.reports.artifact(file, name=name, media_type=media_type)).artifact
-                except Faults as error:
-                    faults += error.faults
-        if faults:
-            raise ModelRetry(f"Not everything that you name as an artifact can be kept:\n{listed(faults)}")
-        return kept
+        answer = await ask_people(self.transcript, self.context.told.inbox, question, options)
+        return f"{answer.by} answers: {answer.text}" if answer else NO_ANSWER
 
 
 async def run(assignment: Assignment, context: Context) -> Outcome:
@@ -239,11 +133,8 @@ AGENTS: dict[str, Agent[Desk, Any]] = {
 
 
 def reason_of(error: ModelHTTPError) -> FailureReason:
-    """What an answer of the gateway means: its own no for want of money, a provider that is away, or the provider."""
-    if error.status_code == 402 and "budget_exhausted" in str(error.body):
-        return FailureReason.BUDGET_EXCEEDED
-    # After all retries. It says nothing about the work.
-    return FailureReason.PROVIDER_UNAVAILABLE if error.status_code in _AWAY else FailureReason.MODEL_ERROR
+    """What an answer of the gateway means."""
+    return reason_of_status(error.status_code, str(error.body))
 
 
 def _failure(error: Exception, work: Run) -> FailureOutcome:

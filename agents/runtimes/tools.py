@@ -35,33 +35,7 @@ class Desk:
 
     def place(self, path: str) -> Path:
         """The real path of a name in the work tree. Raises ToolFailed for a path that leads elsewhere."""
-        named = Path(path)
-        if named.is_absolute() or ".." in named.parts:
-            raise ToolFailed(f"{path!r} is not a path in the workspace; name it relative to its root, without '..'.")
-        if ".git" in named.parts:
-            raise ToolFailed("The .git folder belongs to the platform; it commits your changes when you are done.")
-        root = self.work.resolve()
-        try:
-            real = (root / named).resolve()
-        except (OSError, RuntimeError, ValueError) as error:
-            raise ToolFailed(f"{path!r} cannot be resolved: {error}.") from error
-        if not real.is_relative_to(root):
-            raise ToolFailed(f"{path!r} leads out of the workspace through a symbolic link.")
-        return real
-
-    def bytes_of(self, path: str) -> tuple[str, IO[bytes]]:
-        """The name of an existing file from the root on, and the file, opened. Raises ToolFailed."""
-        real = self.place(path)
-        try:
-            # What the path leads to must be a file still: nobody may put a link in its place meanwhile.
-            descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError as error:
-            raise ToolFailed(f"{path!r} cannot be read: {error.strerror}.") from error
-        file = os.fdopen(descriptor, "rb", closefd=True) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
-        if file is None:
-            os.close(descriptor)
-            raise ToolFailed(f"{path!r} is no file; name each file by itself.")
-        return str(real.relative_to(self.work.resolve())), file
+        return place(self.work, path)
 
     def file(self, path: str) -> Path:
         """The real path of an existing, reasonably small file. Raises ToolFailed."""
@@ -73,6 +47,38 @@ class Desk:
         if real.stat().st_size > MAX_FILE_BYTES:
             raise ToolFailed(f"{path!r} has {real.stat().st_size} bytes, more than {MAX_FILE_BYTES}; use search.")
         return real
+
+
+def place(work: Path, path: str) -> Path:
+    """The real path of a name in the work tree. Raises ToolFailed for a path that leads elsewhere."""
+    named = Path(path)
+    if named.is_absolute() or ".." in named.parts:
+        raise ToolFailed(f"{path!r} is not a path in the workspace; name it relative to its root, without '..'.")
+    if ".git" in named.parts:
+        raise ToolFailed("The .git folder belongs to the platform; it commits your changes when you are done.")
+    root = work.resolve()
+    try:
+        real = (root / named).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ToolFailed(f"{path!r} cannot be resolved: {error}.") from error
+    if not real.is_relative_to(root):
+        raise ToolFailed(f"{path!r} leads out of the workspace through a symbolic link.")
+    return real
+
+
+def bytes_of(work: Path, path: str) -> tuple[str, IO[bytes]]:
+    """The name of an existing file from the root on, and the file, opened. Raises ToolFailed."""
+    real = place(work, path)
+    try:
+        # What the path leads to must be a file still: nobody may put a link in its place meanwhile.
+        descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise ToolFailed(f"{path!r} cannot be read: {error.strerror}.") from error
+    file = os.fdopen(descriptor, "rb", closefd=True) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+    if file is None:
+        os.close(descriptor)
+        raise ToolFailed(f"{path!r} is no file; name each file by itself.")
+    return str(real.relative_to(work.resolve())), file
 
 
 Ctx = RunContext[Desk]

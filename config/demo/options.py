@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agents.contracts import Check
+from agents.contracts import AGENT_RUNTIMES, Check
 
 APPROVERS = ("scripted", "ask", "dashboard")
 REHEARSAL_ONLY = (
@@ -73,6 +73,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         choices=APPROVERS,
         default="scripted",
         help="Who decides approvals: a script that says yes (the default), you here, or people on the dashboard.",
+    )
+    parser.add_argument(
+        "--runtime", choices=AGENT_RUNTIMES, default="", help="Whose agents work (default: WAGGLE_RUNTIME, or ours)."
     )
     parser.add_argument("--keep", action="store_true", help="Leave the platform running at the end, until Ctrl-C.")
 

@@ -91,7 +91,11 @@ def runner(site: Site, environ: Mapping[str, str]) -> dict[str, str]:
         for name, value in environ.items()
         if name.startswith(RUNNER_PREFIX) and name != "WAGGLE_RUNNER_TOKEN" and value
     }
-    defaults = {"WAGGLE_RUNNER_NAME": "local", "WAGGLE_RUNNER_DIR": str(site.root / "runner")}
+    defaults = {
+        "WAGGLE_RUNNER_NAME": "local",
+        "WAGGLE_RUNNER_DIR": str(site.root / "runner"),
+        "WAGGLE_RUNNER_OPENCODE": str(site.root / "tools"),
+    }
     given = {"WAGGLE_URL": f"http://127.0.0.1:{site.port}", "WAGGLE_RUNNER_TOKEN_FILE": str(site.token_file)}
     return defaults | kept | given | common(site, environ)
 

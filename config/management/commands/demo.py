@@ -1,5 +1,6 @@
 """`manage.py demo`: the sample swarm, from goal to landing, in the terminal."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -43,6 +44,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **parsed: Any) -> None:
         """Exit code 0 only when the landing is on the target branch and its tests, red before, are green."""
         options = Options.of(parsed)
+        if parsed["runtime"]:
+            os.environ["WAGGLE_RUNTIME"] = parsed["runtime"]  # for all programs of the platform
         platform = Platform(sink=self._sink)
         if options.needs_real_model and not env("WAGGLE_MODEL_BASE_URL", "") and not platform.pids():
             raise CommandError(REHEARSAL_ONLY, returncode=WRONG_CALL)
@@ -66,7 +69,7 @@ class Command(BaseCommand):
         self._say(f"starting Waggle in {platform.layout.root}")
         joined = platform.join_or_start()
         if joined:
-            self._say(f"joined the platform that runs at {platform.url}")
+            self._say(f"joined the platform that runs at {platform.url}, whose settings count")
         platform.wait_ready()
         self._say("web, worker, ticker, runner and discover are ready")
         code = self._follow(platform, replace(options, keep=options.keep or joined))

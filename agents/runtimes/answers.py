@@ -1,0 +1,31 @@
+"""What an agent gives back at its end, by the kind of its assignment."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from agents.contracts import Finding, PlanProposal
+
+
+class Summary(BaseModel):
+    """What was done."""
+
+    summary: str = Field(min_length=1, description="One to three sentences.")
+    artifacts: list[str] = Field(
+        default=[],
+        max_length=50,
+        description="Paths of files to keep for people beside your commit, such as reports, pictures or logs."
+        " New files among them are not committed.",
+    )
+
+
+class Review(BaseModel):
+    """The judgement of a reviewer."""
+
+    verdict: Literal["approve", "request_changes"]
+    summary: str = Field(min_length=1)
+    findings: list[Finding] = []
+
+
+Answer = PlanProposal | Summary | Review
+ANSWERS: dict[str, type[Answer]] = {"plan": PlanProposal, "work": Summary, "review": Review}

@@ -1,0 +1,118 @@
+"""What a server of ours is told at its start: by its environment alone, so that nobody's files are touched. Pure."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from agents.contracts import Assignment
+from agents.runtimes.opencode.install import VERSION
+
+PROVIDER, MCP = "waggle", "waggle"
+MODEL_PATH, MCP_PATH = "/model/v1", "/mcp"
+"""As a server knows the control plane's addresses."""
+CONTEXT_TOKENS, OUTPUT_TOKENS = 128_000, 16_384
+"""OpenCode sums up what was said before when a model's window fills; of a model that it does not know, it must be told.
+"""
+
+ALLOW, ASK, DENY = "allow", "ask", "deny"
+READING = {name: ALLOW for name in ("read", "list", "glob", "grep", "todoread", "todowrite", "skill", "question")}
+WRITING = {"edit": ALLOW, "bash": ALLOW, "task": ALLOW}
+AWAY = {name: DENY for name in ("external_directory", "webfetch", "websearch", "codesearch")}
+"""There is no network, and nothing of the machine to see."""
+
+
+def permission(kind: str) -> dict[str, str]:
+    """What the agent of an assignment may do without asking. The last rule that fits counts."""
+    rules = {"*": ASK} | READING | {f"{MCP}_*": ALLOW, "doom_loop": ASK}
+    if kind == "work":
+        rules |= WRITING
+    else:
+        rules |= {"edit": DENY, "task": DENY, "bash": ALLOW if kind == "review" else DENY}
+    return rules | AWAY
+
+
+def routes(assignment: Assignment) -> dict[str, str]:
+    """The addresses that a server may reach, by the path under which it knows them."""
+    found = {}
+    if assignment.model is not None:
+        found[f"{MODEL_PATH}/chat/completions"] = f"{assignment.model.base_url}/chat/completions"
+    if assignment.mcp:
+        found[MCP_PATH] = assignment.mcp
+    return found
+
+
+def configuration(assignment: Assignment, plane: str) -> dict[str, Any]:
+    """OpenCode's configuration. `plane` is where the control plane is found from inside the sandbox."""
+    assert assignment.model is not None
+    name = assignment.model.name
+    model = {
+        "name": name,
+        "tool_call": True,
+        "limit": {"context": CONTEXT_TOKENS, "output": OUTPUT_TOKENS},
+    }
+    found: dict[str, Any] = {
+        "autoupdate": False,
+        "share": "disabled",
+        # The platform commits what an agent leaves; snapshots would cost two of git's walks a step.
+        "snapshot": False,
+        "enabled_providers": [PROVIDER],
+        "model": f"{PROVIDER}/{name}",
+        "small_model": f"{PROVIDER}/{name}",
+        "provider": {
+            PROVIDER: {
+                "npm": "@ai-sdk/openai-compatible",
+                "name": "Waggle",
+                # The proxy before the sandbox sets the true key; the library insists on one.
+                "options": {"baseURL": f"{plane}{MODEL_PATH}", "apiKey": "none"},
+                "models": {name: model},
+            }
+        },
+        "permission": permission(assignment.kind),
+    }
+    if assignment.mcp:
+        found["mcp"] = {MCP: {"type": "remote", "url": f"{plane}{MCP_PATH}", "oauth": False, "enabled": True}}
+    return found
+
+
+def variables(config: Mapping[str, Any], home: str, password: str) -> dict[str, str]:
+    """The environment of a server, beside what any command in the sandbox has."""
+    return {
+        "HOME": home,
+        "XDG_CONFIG_HOME": f"{home}/.config",
+        "XDG_DATA_HOME": f"{home}/.local/share",
+        "XDG_STATE_HOME": f"{home}/.local/state",
+        "XDG_CACHE_HOME": f"{home}/.cache",
+        "OPENCODE_CONFIG_CONTENT": json.dumps(config),
+        "OPENCODE_SERVER_PASSWORD": password,
+        # What a repository says about OpenCode is for its people, not for what runs here.
+        "OPENCODE_DISABLE_PROJECT_CONFIG": "1",
+        "OPENCODE_DISABLE_AUTOUPDATE": "1",
+        "OPENCODE_DISABLE_MODELS_FETCH": "1",
+        "OPENCODE_DISABLE_SHARE": "1",
+        "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
+        "OPENCODE_DISABLE_CLAUDE_CODE": "1",
+        "OPENCODE_DISABLE_EXTERNAL_SKILLS": "1",
+        "OPENCODE_DISABLE_DEFAULT_PLUGINS": "1",
+        "NO_COLOR": "1",
+    }
+
+
+def files() -> dict[str, str]:
+    """Files in the server's home, by path."""
+    lock = {"packages": {"": {"dependencies": {"@opencode-ai/plugin": VERSION}}}}
+    return {
+        # With this it does not try to install a package from the network at each start.
+        ".config/opencode/package-lock.json": json.dumps(lock),
+        ".config/opencode/node_modules/.keep": "",
+        ".config/opencode/plugin/environment.js": PLUGIN,
+    }
+
+
+PLUGIN = """\
+// Commands of the agent find nothing of the server's own settings in their environment.
+export const Environment = async () => ({
+  "shell.env": async (input, output) => {
+    for (const name of Object.keys(process.env)) if (name.startsWith("OPENCODE_")) output.env[name] = ""
+  },
+})
+"""

@@ -1,0 +1,295 @@
+"""One attempt's talk with an agent of OpenCode's, over as many servers as it takes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from pydantic import ValidationError
+
+from agents.contracts import Assignment, FailureReason, Outcome
+from agents.contracts.link import Steer
+from agents.opencode.shapes import mapping, words
+from agents.runner.reports import Faults
+from agents.runtimes.answers import ANSWERS, Answer
+from agents.runtimes.context import Context
+from agents.runtimes.conversation import GO_ON as THINK_AGAIN
+from agents.runtimes.conversation import MODEL_CALLS, WORD_SECONDS
+from agents.runtimes.delivery import Delivery, NotKept
+from agents.runtimes.inbox import as_heard
+from agents.runtimes.opencode.asking import Requests
+from agents.runtimes.opencode.client import Client, Json, Lost
+from agents.runtimes.opencode.faults import Failed, failed
+from agents.runtimes.opencode.following import AGAIN, follow
+from agents.runtimes.opencode.ids import new_id
+from agents.runtimes.opencode.mirror import Mirror
+from agents.runtimes.opencode.server import Running
+from agents.runtimes.opencode.wording import BREAKS, FINISH, GO_ON, NOT_FINISHED, instructed, named
+from agents.runtimes.recording import Transcript, listed
+from agents.runtimes.watch import Watch
+
+__all__ = ["Conversation", "Failed"]
+
+ROUNDS = 3
+"""How often an answer that breaks its contract goes back to the agent."""
+LAST_WORDS = 2
+"""How often an agent that has finished goes on because somebody said something meanwhile."""
+PROVIDER_TRIES = 8
+"""OpenCode asks a provider that is away for ever; so often is enough."""
+LATE_SECONDS = 0.3
+"""What belongs to a turn may be written a moment after its end."""
+LATE_LOOKS = 5
+
+
+class Conversation:
+    """One agent, one session, one assignment."""
+
+    def __init__(self, assignment: Assignment, context: Context, transcript: Transcript, delivery: Delivery) -> None:
+        self._assignment = assignment
+        self._context = context
+        self._inbox = context.told.inbox
+        self._transcript = transcript
+        self._delivery = delivery
+        self._watch = Watch(context.told)
+        self._answer_type = ANSWERS[assignment.kind]
+        self._session = ""
+        self._mirror: Mirror | None = None
+        self._prompt: tuple[str, str, str] | None = None
+        """Ids of message and part, and the text, of the prompt that the agent works on; None: it does not work."""
+        self._calls = 0
+        self._rounds = 0
+        self._last_words = 0
+        self._error: Json = {}
+        self.last_answer = ""
+
+    def settle(self, why: str) -> None:
+        """Closes what is open in the transcript."""
+        if self._mirror is not None:
+            self._context.reports.record(*self._mirror.settle(why))
+
+    async def go_on(self, running: Running) -> Outcome:
+        """From where it stands to the agent's outcome. Raises Failed, NoChanges, Rejected; Lost with the server."""
+        client = running.client
+        resumes = bool(self._session)
+        if not resumes:
+            about = {"execution": str(self._assignment.execution), "attempt": self._assignment.attempt}
+            self._session = await client.create(self._assignment.title, about)
+            self._mirror = Mirror(self._assignment.execution, self._session)
+        async with self._following(running) as (events, requests):
+            try:
+                if resumes:
+                    await self._resume(client)
+                else:
+                    await self._say(client, self._assignment.briefing)
+                return await self._work(client, events, requests)
+            finally:
+                await client.stop(self._session)
+
+    @asynccontextmanager
+    async def _following(self, running: Running) -> AsyncIterator[tuple["asyncio.Queue[Json | Lost]", Requests]]:
+        """The events of a server, once its stream has begun, and the requests of its agent to people."""
+        events: asyncio.Queue[Json | Lost] = asyncio.Queue()
+        requests = Requests(running.client, self._transcript, self._inbox)
+        following = asyncio.create_task(follow(running, events))
+        try:
+            first = await events.get()
+            if isinstance(first, Lost):
+                raise first
+            yield events, requests
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+            await requests.close()
+
+    async def _work(self, client: Client, events: "asyncio.Queue[Json | Lost]", requests: Requests) -> Outcome:
+        """Takes what comes, from the server and from people, until there is an outcome."""
+        hearing: asyncio.Task[list[Steer]] = asyncio.create_task(self._inbox.news(1e9))
+        coming: asyncio.Task[Json | Lost] = asyncio.create_task(events.get())
+        try:
+            while True:
+                await asyncio.wait({hearing, coming}, return_when=asyncio.FIRST_COMPLETED)
+                if coming.done():
+                    event = coming.result()
+                    coming = asyncio.create_task(events.get())
+                    if isinstance(event, Lost):
+                        raise event
+                    if (outcome := await self._take(client, event, requests)) is not None:
+                        return outcome
+                if hearing.done():
+                    said = hearing.result()
+                    hearing = asyncio.create_task(self._inbox.news(1e9))
+                    await self._hear(client, said)
+        finally:
+            for task in (hearing, coming):
+                task.cancel()
+            await asyncio.gather(hearing, coming, return_exceptions=True)
+
+    async def _take(self, client: Client, event: Json, requests: Requests) -> Outcome | None:
+        """One event; an outcome when with it the agent has delivered."""
+        assert self._mirror is not None
+        about = mapping(event.get("properties"))
+        match event.get("type"):
+            case "permission.asked":
+                requests.permission(about)
+            case "question.asked":
+                requests.question(about)
+            case _ if event.get("type") == AGAIN:
+                return await self._catch_up(client, requests)
+            case "session.error" if about.get("sessionID") == self._session:
+                self._error = mapping(about.get("error"))
+            case "session.status" if about.get("sessionID") == self._session:
+                self._bear(mapping(about.get("status")))
+            case "session.idle" if about.get("sessionID") == self._session:
+                return await self._turn_over(client)
+            case _:
+                self._context.reports.record(*self._mirror.take(event))
+                if self._mirror.calls > self._calls:
+                    self._calls = self._mirror.calls
+                    await self._step_over(client)
+        return None
+
+    def _bear(self, status: Json) -> None:
+        """A provider that is away is borne for a while. Raises Failed."""
+        if status.get("type") == "retry":
+            said = words(status.get("message"))
+            self._transcript.doing(f"the model is asked again: {said}")
+            if int(status.get("attempt") or 0) >= PROVIDER_TRIES:
+                raise Failed(FailureReason.PROVIDER_UNAVAILABLE, f"The model's provider is away: {said}")
+
+    async def _step_over(self, client: Client) -> None:
+        """A model call is over: what the agent and others must know before the next. Raises Failed."""
+        if self._calls >= MODEL_CALLS:
+            message = f"The agent used all of its {MODEL_CALLS} model calls without finishing."
+            raise Failed(FailureReason.AGENT_ERROR, message)
+        for_agent, for_people = self._watch.before_call()
+        if for_people:
+            self._transcript.begin_answer()
+            self._transcript.note("step", text=for_people)
+        if for_agent:
+            self._transcript.say("user", named(for_agent))
+            await self._say(client, named(for_agent))
+
+    # Prompts
+
+    async def _say(self, client: Client, text: str) -> None:
+        self._prompt = (new_id("msg"), new_id("prt"), text)
+        self._error = {}
+        await self._send(client)
+
+    async def _send(self, client: Client) -> None:
+        """Sends the prompt; a second time it changes nothing."""
+        assert self._prompt is not None
+        assert self._assignment.model is not None
+        message, part, text = self._prompt
+        schema = {"type": "json_schema", "schema": self._answer_type.model_json_schema()}
+        system = instructed(self._assignment.role)
+        await client.prompt(self._session, message, part, text, agent="build", system=system, format=schema)
+
+    async def _resume(self, client: Client) -> None:
+        """A new server has the session, but nobody works on it. It goes on where the last one ended."""
+        assert self._mirror is not None
+        messages = await client.messages(self._session)
+        self._context.reports.record(*self._mirror.catch_up(messages))
+        self.settle("OpenCode's server died.")
+        if self._prompt is None:
+            return
+        if any(mapping(one.get("info")).get("id") == self._prompt[0] for one in messages):
+            await self._say(client, GO_ON)
+        else:
+            await self._send(client)
+
+    async def _catch_up(self, client: Client, requests: Requests) -> Outcome | None:
+        """The stream of events was interrupted: what was missed is fetched."""
+        assert self._mirror is not None
+        self._context.reports.record(*self._mirror.catch_up(await client.messages(self._session)))
+        for request in await client.permissions():
+            requests.permission(request)
+        for request in await client.questions():
+            requests.question(request)
+        if self._prompt is not None and not await client.is_busy(self._session):
+            return await self._turn_over(client)
+        return None
+
+    async def _hear(self, client: Client, said: list[Steer]) -> None:
+        """People said something: at once amid a turn, or after it was stopped because somebody wants that."""
+        if not any(steer.kind == "interrupt" for steer in said):
+            await self._say(client, as_heard(said))
+            return
+        by = next(steer.by for steer in said if steer.kind == "interrupt")
+        self._prompt = None  # the end of this turn is no end
+        await client.abort(self._session)
+        self.settle(f"Interrupted by {by}.")
+        if not as_heard(said):
+            self._transcript.doing(f"interrupted by {by}; waits for a word")
+            said = await self._inbox.news(WORD_SECONDS)
+        while await client.is_busy(self._session):
+            await asyncio.sleep(0.05)
+        self._transcript.doing("thinking")
+        await self._say(client, as_heard(said) or THINK_AGAIN.format(by=by))
+
+    # The end of a turn
+
+    async def _turn_over(self, client: Client) -> Outcome | None:
+        """The agent stopped: with an answer, which may be sent back to it, or without. Raises Failed or NoChanges."""
+        assert self._mirror is not None
+        if self._prompt is None or await client.is_busy(self._session):
+            return None  # it was stopped on purpose, or goes on already
+        info = await self._last(client)
+        if info is None:
+            return None  # what ended was the turn before
+        error = mapping(info.get("error")) or self._error
+        if error and error.get("name") not in ("StructuredOutputError", "MessageAbortedError"):
+            raise failed(error)
+        if (given := info.get("structured")) is None:
+            await self._again(client, NOT_FINISHED, [f"`{FINISH}` was not called"])
+            return None
+        self.last_answer = words(given)
+        try:
+            answer: Answer = self._answer_type.model_validate(given)
+        except ValidationError as wrong:
+            found = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in wrong.errors()]
+            await self._again(client, BREAKS.format(listed(found)), found)
+            return None
+        return await self._deliver(client, answer)
+
+    async def _last(self, client: Client) -> Json | None:
+        """The last message of the agent, when that answers the prompt and is whole."""
+        assert self._mirror is not None
+        assert self._prompt is not None
+        for _ in range(LATE_LOOKS):
+            messages = await client.messages(self._session)
+            self._context.reports.record(*self._mirror.catch_up(messages))
+            infos = [mapping(one.get("info")) for one in messages]
+            last = next((info for info in reversed(infos) if info.get("role") == "assistant"), {})
+            is_whole = bool(mapping(last.get("time")).get("completed")) or bool(last.get("error"))
+            if is_whole and last.get("parentID", self._prompt[0]) == self._prompt[0]:
+                return last
+            if self._error:
+                return {"error": self._error}
+            await asyncio.sleep(LATE_SECONDS)
+        return None if await client.is_busy(self._session) else last
+
+    async def _deliver(self, client: Client, answer: Answer) -> Outcome | None:
+        if self._last_words < LAST_WORDS and (heard := as_heard(self._inbox.take())):
+            self._last_words += 1
+            await self._say(client, f"Before you finish: {heard}")
+            return None
+        self._transcript.begin_answer()
+        try:
+            outcome = await self._delivery.outcome(answer)
+            await self._context.reports.outcome(outcome)
+        except NotKept as error:
+            await self._again(client, str(error), [str(error)])
+            return None
+        except Faults as error:
+            await self._again(client, BREAKS.format(listed(error.faults)), error.faults)
+            return None
+        return outcome
+
+    async def _again(self, client: Client, text: str, faults: Sequence[str]) -> None:
+        """Sends an answer back to the agent. Raises Failed when that was done often enough."""
+        self._rounds += 1
+        if self._rounds > ROUNDS:
+            message = f"The agent's answer kept breaking its contract: {'; '.join(faults)}"
+            raise Failed(FailureReason.INVALID_OUTPUT, message, self.last_answer)
+        self._transcript.say("user", text)
+        await self._say(client, text)

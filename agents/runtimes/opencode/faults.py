@@ -1,0 +1,28 @@
+"""What an error of OpenCode's means for an attempt. Pure."""
+
+from agents.contracts import FailureReason
+from agents.opencode.found import Data
+from agents.opencode.shapes import mapping, words
+from agents.runtimes.gateway import reason_of_status
+
+
+class Failed(Exception):
+    """The attempt brought no result, for a reason that has a name."""
+
+    def __init__(self, reason: FailureReason, message: str, detail: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.detail = detail
+
+
+def failed(error: Data) -> Failed:
+    """A session's error in our words."""
+    data = mapping(error.get("data"))
+    name, said, body = words(error.get("name")), words(data.get("message")), words(data.get("responseBody"))
+    status = data.get("statusCode")
+    if isinstance(status, int):
+        message = f"The model's provider answered HTTP {status}: {said or body or 'no explanation'}"
+        return Failed(reason_of_status(status, body), message, body)
+    if name in ("APIError", "ProviderAuthError", "ContextOverflowError", "MessageOutputLengthError"):
+        return Failed(FailureReason.MODEL_ERROR, f"The model could not be asked: {said or name}", body)
+    return Failed(FailureReason.AGENT_ERROR, f"OpenCode gave up: {said or name}", words(error))

@@ -1,0 +1,131 @@
+"""The only way out of the sandbox of a server: to the model gateway and the MCP endpoint, with the attempt token.
+
+The token is added here, outside: neither the server nor what its tools start ever has it.
+"""
+
+import asyncio
+from asyncio import StreamReader, StreamWriter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+
+import h11
+import httpx
+
+PIECE = 65_536
+TIMEOUT = httpx.Timeout(30, read=330, connect=10)
+"""The gateway gives up a silent provider after 300 s, and says so."""
+HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "te", "trailer", "host", "authorization"})
+"""Headers of one connection, and those that are ours to set."""
+
+
+class Proxy:
+    """Passes requests for known paths on. `routes`: by the path as the sandbox knows it, the address that it means."""
+
+    def __init__(self, routes: Mapping[str, str], token: str) -> None:
+        self._routes = dict(routes)
+        self._client = httpx.AsyncClient(
+            headers={"Authorization": f"Bearer {token}"}, timeout=TIMEOUT, trust_env=False, follow_redirects=False
+        )
+
+    @asynccontextmanager
+    async def listening(self, path: str) -> AsyncIterator[None]:
+        """Serves on a Unix socket while the block lasts."""
+        tasks: set[asyncio.Task[None]] = set()
+
+        def begin(reader: StreamReader, writer: StreamWriter) -> None:
+            task = asyncio.ensure_future(self._serve(reader, writer))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+        server = await asyncio.start_unix_server(begin, path)
+        try:
+            yield
+        finally:
+            server.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._client.aclose()
+
+    async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
+        """One request of one connection; the next one needs its own."""
+        peer = h11.Connection(h11.SERVER)
+        try:
+            request, body = await _read(peer, reader)
+            going = asyncio.create_task(_gone(reader))
+            passing = asyncio.create_task(self._pass_on(peer, request, body, writer))
+            try:
+                await asyncio.wait({going, passing}, return_when=asyncio.FIRST_COMPLETED)
+                if passing.done():
+                    passing.result()
+            finally:
+                # Who hangs up takes his request with him: a model must not go on talking to nobody.
+                for task in (going, passing):
+                    task.cancel()
+                await asyncio.gather(going, passing, return_exceptions=True)
+        except (h11.ProtocolError, ConnectionError, httpx.TransportError):
+            pass  # the connection ends, which is all that the other side needs to know
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def _pass_on(self, peer: h11.Connection, request: h11.Request, body: bytes, writer: StreamWriter) -> None:
+        path = request.target.decode("latin-1").partition("?")[0]
+        address = self._routes.get(path)
+        if address is None:
+            await _answer(peer, writer, 404, f"{path} cannot be reached from here.")
+            return
+        headers = [(name.decode(), value.decode("latin-1")) for name, value in request.headers]
+        headers = [(name, value) for name, value in headers if name.lower() not in HOP]
+        try:
+            async with self._client.stream(request.method.decode(), address, content=body, headers=headers) as response:
+                kept = [(name, value) for name, value in response.headers.raw if name.lower().decode() not in HOP]
+                await _send(peer, writer, h11.Response(status_code=response.status_code, headers=[*kept, CLOSE]))
+                async for piece in response.aiter_raw():
+                    await _send(peer, writer, h11.Data(data=piece))
+        except httpx.ConnectError as error:
+            await _answer(peer, writer, 503, f"The control plane cannot be reached: {error}")
+            return
+        await _send(peer, writer, h11.EndOfMessage())
+
+
+CLOSE = (b"connection", b"close")
+
+
+async def _read(peer: h11.Connection, reader: StreamReader) -> tuple[h11.Request, bytes]:
+    """A whole request."""
+    request: h11.Request | None = None
+    body = bytearray()
+    while True:
+        match peer.next_event():
+            case h11.NEED_DATA:
+                peer.receive_data(await reader.read(PIECE))
+            case h11.Request() as request:
+                pass
+            case h11.Data(data=data):
+                body += data
+            case h11.EndOfMessage() if request is not None:
+                return request, bytes(body)
+            case _:
+                raise ConnectionError("hung up")
+
+
+async def _gone(reader: StreamReader) -> None:
+    """Returns when the other side has hung up; what it says meanwhile is dropped."""
+    while await reader.read(PIECE):
+        pass
+
+
+async def _send(peer: h11.Connection, writer: StreamWriter, event: h11.Event) -> None:
+    if data := peer.send(event):
+        writer.write(data)
+        await writer.drain()
+
+
+async def _answer(peer: h11.Connection, writer: StreamWriter, status: int, text: str) -> None:
+    body = text.encode()
+    headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode()), CLOSE]
+    await _send(peer, writer, h11.Response(status_code=status, headers=headers))
+    await _send(peer, writer, h11.Data(data=body))
+    await _send(peer, writer, h11.EndOfMessage())

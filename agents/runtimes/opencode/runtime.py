@@ -1,0 +1,87 @@
+"""The OpenCode runtime: OpenCode's agent in our workspace, with our model gateway, MCP endpoint and contract."""
+
+import structlog
+
+from agents.contracts import Assignment, FailureOutcome, FailureReason, Outcome
+from agents.runner.workspace import Workspace, WorkspaceError
+from agents.runtimes.context import Context
+from agents.runtimes.delivery import Delivery, NoChanges
+from agents.runtimes.opencode.client import Lost, Rejected
+from agents.runtimes.opencode.conversation import Conversation, Failed
+from agents.runtimes.opencode.server import Missing, Server
+from agents.runtimes.opencode.wording import instructed
+from agents.runtimes.recording import Transcript
+
+log = structlog.get_logger(__name__)
+
+RESTARTS = 2
+"""How often a server that died is started again on its data."""
+RESTARTED = "OpenCode's server died: {}. It is started again, and the session goes on."
+
+
+async def run(assignment: Assignment, context: Context) -> Outcome:
+    """Lets an agent of the assignment's role work until it delivers or fails."""
+    if assignment.model is None:
+        return FailureOutcome(reason=FailureReason.MODEL_ERROR, message="The assignment names no model.")
+    transcript = Transcript(context.reports)
+    transcript.doing("preparing its workspace")
+    workspace = await context.workspace(assignment)
+    transcript.say("system", instructed(assignment.role))
+    transcript.say("user", assignment.briefing)
+    transcript.doing("starting OpenCode")
+    try:
+        server = Server(assignment, context.confined(assignment, workspace))
+    except Missing as error:
+        return FailureOutcome(reason=FailureReason.AGENT_ERROR, message=str(error))
+    delivery = Delivery(assignment, context, workspace, transcript)
+    conversation = Conversation(assignment, context, transcript, delivery)
+    try:
+        return await _through_restarts(server, conversation, transcript)
+    except (Failed, NoChanges, Lost, Rejected) as error:
+        failure = _failure(error, conversation)
+    conversation.settle(failure.message)
+    transcript.begin_answer()
+    transcript.note("error", state="failed", text=failure.message)
+    await _keep_leftovers(assignment, workspace)
+    return failure
+
+
+async def _through_restarts(server: Server, conversation: Conversation, transcript: Transcript) -> Outcome:
+    """The conversation to its end, on as many servers as it takes. Raises Lost when there were too many."""
+    for left in reversed(range(RESTARTS + 1)):
+        try:
+            async with server.running() as running:
+                return await conversation.go_on(running)
+        except Lost as error:
+            if not left:
+                raise
+            why = RESTARTED.format(error)
+            log.warning("opencode died", because=str(error))
+            transcript.begin_answer()
+            transcript.note("error", state="failed", text=why)
+            transcript.doing("starting OpenCode again")
+    raise AssertionError("unreachable")
+
+
+def _failure(error: Exception, conversation: Conversation) -> FailureOutcome:
+    match error:
+        case NoChanges():
+            message = "The agent said that it is done, but changed nothing."
+            return FailureOutcome(reason=FailureReason.NO_CHANGES, message=message, detail=conversation.last_answer)
+        case Failed():
+            return FailureOutcome(reason=error.reason, message=str(error), detail=error.detail)
+        case Lost():
+            message = f"OpenCode's server died {RESTARTS + 1} times, the last time so: {error}"
+            return FailureOutcome(reason=FailureReason.LOST, message=message)
+    return FailureOutcome(reason=FailureReason.AGENT_ERROR, message=str(error))
+
+
+async def _keep_leftovers(assignment: Assignment, workspace: Workspace) -> None:
+    """What an agent has written stays on the branch of its attempt."""
+    if assignment.kind != "work" or not (assignment.repository and assignment.repository.branch):
+        return
+    try:
+        if await workspace.commit_all(f"Unfinished: {assignment.title}\n"):
+            await workspace.push()
+    except WorkspaceError as error:
+        log.warning("what an agent left could not be kept", because=str(error))
