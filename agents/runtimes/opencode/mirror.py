@@ -129,8 +129,8 @@ class Mirror:
                 "ended_at": ended if kind == "tool" else None,
             }
         )
-        if record == before:
-            return []
+        if record == before or (before is not None and before.state != "open" and record.state == "open"):
+            return []  # known already; after a break older states may come once more
         self._parts[key] = record
         self._sent_at[key] = self._clock()
         is_new = kind == "tool" and record.input and (before is None or not before.input)
@@ -140,6 +140,8 @@ class Mirror:
         part = self._parts.get(key)
         if part is None or not text:
             return self._begin(key, text) if text else []
+        if part.state != "open":
+            return []  # the text is whole already
         record: Record = Delta(part=part.id, offset=len(part.text), text=text)
         part = self._parts[key] = part.model_copy(update={"text": part.text + text})
         if self._clock() - self._sent_at.get(key, 0) > KEEP_SECONDS + len(part.text) / KEEP_CHARS:
@@ -175,7 +177,9 @@ def _shape(part: Json, kind: str) -> Shape:
     if kind == "step-finish":
         return replace(shape, text="")
     # The importer's word on what had not ended; here it goes on.
-    return replace(shape, output=shape.output.removesuffix(UNFINISHED).rstrip("\n")) if kind == "tool" else shape
+    if shape.output.endswith(UNFINISHED):
+        return replace(shape, output=shape.output.removesuffix(UNFINISHED).rstrip("\n"))
+    return shape
 
 
 def _state(kind: str, shape: Shape, ended: datetime | None) -> Any:
