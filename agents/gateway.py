@@ -122,8 +122,7 @@ def _unauthorized() -> Refused:
 
 
 def _secret(scope: Scope) -> str:
-    scheme, _, secret = _header(scope, b"authorization").partition(" ")
-    return secret.strip() if scheme.lower() == "bearer" else ""
+    return tokens.bearer(_header(scope, b"authorization"))
 
 
 def _header(scope: Scope, name: bytes) -> str:

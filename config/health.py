@@ -14,6 +14,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from django_prometheus.exports import ExportToDjangoView
 
+from tenants import tokens
+
 logger = structlog.get_logger(__name__)
 
 PATIENCE = 2
@@ -41,7 +43,7 @@ def readyz(request: HttpRequest) -> JsonResponse:
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
     """Prometheus metrics: for this machine, or for who shows WAGGLE_METRICS_TOKEN; others get the 404 of nothing."""
-    shown = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
+    shown = tokens.bearer(request.headers.get("Authorization", ""))
     wanted = settings.METRICS_TOKEN
     local = request.META.get("REMOTE_ADDR") in ("127.0.0.1", "::1") and "X-Forwarded-For" not in request.headers
     if not (constant_time_compare(shown, wanted) if wanted else local):

@@ -119,8 +119,8 @@ def _member(request: Request) -> tuple[Team, UUID]:
 
 
 def _program(request: Request, slug: str) -> tuple[Team, UUID | None]:
-    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    token = tokens.find(secret.strip(), "api") if scheme.lower() == "bearer" else None
+    secret = tokens.bearer(request.headers.get("authorization", ""))
+    token = tokens.find(secret, "api") if secret else None
     if token is None:
         raise Refused(401, "Send a live API token of the team: Authorization: Bearer wg_…")
     team = find_team(slug=slug)

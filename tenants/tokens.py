@@ -38,6 +38,12 @@ def issue(
     return token, secret
 
 
+def bearer(authorization: str) -> str:
+    """The secret of an `Authorization: Bearer …` header; empty when it shows none, or something else."""
+    scheme, _, secret = authorization.strip().partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""
+
+
 def find(secret: str, kind: str) -> Token | None:
     """The live token of this kind, or None."""
     now = timezone.now()

@@ -93,13 +93,14 @@ def test_what_is_asked_wrongly_is_answered_in_words(web: Web, stage: Stage, comm
 def test_without_the_token_of_a_live_execution_of_this_team_nothing_is_said(
     web: Web, stage: Stage, committed_team: Team, team: str
 ) -> None:
-    def status(secret: str) -> int:
+    def status(secret: str, scheme: str = "Bearer") -> int:
         asks = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
-        headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+        headers = {"Authorization": f"{scheme} {secret}"} if secret else {}
         return httpx.post(f"http://127.0.0.1:{web.port}/t/{team}/mcp", json=asks, headers=headers).status_code
 
     secret = token_of(stage.live, committed_team)
     assert [status(""), status("wg_attempt_wrong")] == [401, 401]
+    assert status(secret, "Basic") == 401
     if team != "acme":
         assert status(secret) == 401
         return

@@ -14,6 +14,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from agents import runners
 from agents.contracts.link import Accepted, Assign, Ended, FromRunner, Heartbeat, Hello, Hurry, Order, Verdicts, Welcome
 from agents.leases import STALE
+from tenants import tokens
 from tenants.hints import capacity_freed
 
 logger = structlog.get_logger(__name__)
@@ -41,7 +42,7 @@ class RunnerConsumer(AsyncWebsocketConsumer):
     async def connect(self) -> None:
         """Only holders of a runner token get in."""
         headers = dict(self.scope["headers"])
-        self.secret = headers.get(b"authorization", b"").decode("latin-1").removeprefix("Bearer ").strip()
+        self.secret = tokens.bearer(headers.get(b"authorization", b"").decode("latin-1"))
         self.runner = await self._ask(runners.authenticate, self.secret) if self.secret else None
         if self.runner is None:
             await self.close(NOT_ALLOWED)
