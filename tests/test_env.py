@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from config.env import PROJECT_ROOT, env, env_bool, env_float, env_int, env_secret, env_url
+from config.env import PROJECT_ROOT, env, env_bool, env_choice, env_float, env_int, env_secret, env_url
 from config.stores import artifact_store
 
 EXAMPLE = "postgresql://waggle:secret@db.example:5432/waggle"
@@ -23,6 +23,10 @@ def port(name: str) -> int:
 
 def tick(name: str) -> float:
     return env_float(name, 0.5, minimum=0.05)
+
+
+def runtime(name: str) -> str:
+    return env_choice(name, ("builtin", "opencode"), "builtin")
 
 
 @pytest.mark.parametrize(
@@ -41,6 +45,7 @@ def tick(name: str) -> float:
         (tick, "0.01", "must be at least 0.05"),
         (tick, "nan", "must be at least 0.05"),
         (env_bool, "maybe", "must be yes or no"),
+        (runtime, "shell", "must be builtin or opencode"),
     ],
 )
 def test_a_wrong_value_is_refused_with_the_name_of_its_variable(

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from agents.contracts import Finding, PlanProposal
 from agents.rehearsal.completions import seconds
+from agents.rehearsal.dialects import spoken
 from agents.rehearsal.scenes import Scene, load
 from agents.rehearsal.talk import Refused, Request, Turn, turn
 from agents.runtimes.builtin import Review, Summary
@@ -217,6 +218,31 @@ def test_calls_fit_the_tools_that_the_builtin_runtime_gives_to_that_role(scene: 
                 answer.model_validate(call.args)
             else:
                 functions[call.tool].bind(None, **call.args)
+
+
+OPENCODE_ARGUMENTS = {
+    "glob": ({"pattern"}, {"path"}),
+    "grep": ({"pattern"}, {"path"}),
+    "read": ({"filePath"}, set[str]()),
+    "write": ({"filePath", "content"}, set[str]()),
+    "edit": ({"filePath", "oldString", "newString"}, set[str]()),
+    "bash": ({"command", "description"}, set[str]()),
+}
+"""Of OpenCode's tools: what they must be given, and what they may."""
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
+def test_who_offers_the_tools_of_opencode_is_answered_with_these(scene: Scene) -> None:
+    for step in scene.steps:
+        told = spoken(step, {*OPENCODE_ARGUMENTS, "StructuredOutput"})
+        assert len(told.call) == len(step.call)
+        for call, ours in zip(told.call, step.call, strict=True):
+            if ours.tool == "final_result":
+                assert (call.tool, call.args) == ("StructuredOutput", ours.args)
+                continue
+            needed, allowed = OPENCODE_ARGUMENTS[call.tool]
+            assert needed <= set(call.args) <= needed | allowed
+        assert spoken(step, TOOLS) == step, "who offers ours is answered with ours"
 
 
 def test_the_whole_demo_waits_at_most_ten_seconds_for_the_model() -> None:

@@ -117,7 +117,7 @@ class Conversation:
                 if hearing.done():
                     said = hearing.result()
                     hearing = asyncio.create_task(self._inbox.news(1e9))
-                    await self._hear(client, said)
+                    await self._hear(client, said, requests)
         finally:
             for task in (hearing, coming):
                 task.cancel()
@@ -209,7 +209,7 @@ class Conversation:
             return await self._turn_over(client)
         return None
 
-    async def _hear(self, client: Client, said: list[Steer]) -> None:
+    async def _hear(self, client: Client, said: list[Steer], requests: Requests) -> None:
         """People said something: at once amid a turn, or after it was stopped because somebody wants that."""
         if not any(steer.kind == "interrupt" for steer in said):
             await self._say(client, as_heard(said))
@@ -217,6 +217,7 @@ class Conversation:
         by = next(steer.by for steer in said if steer.kind == "interrupt")
         self._prompt = None  # the end of this turn is no end
         await client.abort(self._session)
+        await requests.close()  # nobody waits for what they ask any more
         self.settle(f"Interrupted by {by}.")
         if not as_heard(said):
             self._transcript.doing(f"interrupted by {by}; waits for a word")
