@@ -38,12 +38,16 @@ _FORMS: tuple[tuple[str, re.Pattern[str], str], ...] = (
 """What is a secret by its form: the name under which it is counted, the form, what stands there instead."""
 
 _ASSIGNED = re.compile(
-    r"(?P<name>(?<![A-Za-z0-9])[A-Za-z0-9_.-]*"
-    r"(?:api[_-]?key|access[_-]?key|secret|token|passw(?:or)?d|passwd|pwd|passphrase|credential|[_-]key|(?<=\b)key)s?)"
+    # What stands before the word belongs to the name, too, but is not matched: that would take quadratic time.
+    r"(?P<name>(?:api[_-]?key|access[_-]?key|secret|token|passw(?:or)?d|passwd|pwd|passphrase|credential|[_-]key|(?<=\b)key)s?)"
     r"(?P<is>[\"']?\s*(?:=>|[:=])\s*[\"']?)(?P<value>[^\s\"'`,;<>(){}\[\]]{6,})(?P<after>[(\[]?)",
     re.IGNORECASE,
 )
+_BEFORE = re.compile(r"[A-Za-z0-9_.-]*\Z")
+_LONGEST_NAME = 100
 _PASSWORD = re.compile(r"(?i)pass|pwd")
+_RUN = re.compile(rb"[\t\n\r -~]{6,}")
+"""Text amid bytes that are none."""
 _WORDS = re.compile(r"[A-Za-z]+(?:[._-][A-Za-z]+)*\.?")
 """Words, attributes and modules, as code and prose have them."""
 BITS = 3.0
@@ -98,6 +102,21 @@ class Redaction:
         text = _ASSIGNED.sub(self._assigned, text)
         return self._known.sub(self._person, text) if self._known else text
 
+    def kinds_in(self, data: bytes) -> list[str]:
+        """What would be taken out of bytes that are no text, by name; nothing is counted. Empty: nothing is known.
+
+        Wide characters (UTF-16) are seen, too. What is compressed or encrypted is not.
+        """
+        before, self.counts = self.counts, Counter()
+        try:
+            for each in (data, data.replace(b"\0", b"")):
+                if self._exact:
+                    self._take("known secret", self._exact, REDACTED, each.decode("utf-8", "surrogateescape"))
+                self.text("\0".join(run.decode() for run in _RUN.findall(each)))
+            return sorted(self.counts)
+        finally:
+            self.counts = before
+
     def _take(self, name: str, pattern: re.Pattern[str], instead: str, text: str) -> str:
         found, count = pattern.subn(instead, text)
         if count and found != text:
@@ -105,7 +124,9 @@ class Redaction:
         return found
 
     def _assigned(self, found: re.Match[str]) -> str:
-        if found["after"] or not _is_secret(found["name"], found["value"]):
+        start = found.start()
+        before = _BEFORE.search(found.string[max(0, start - _LONGEST_NAME) : start])
+        if found["after"] or not _is_secret((before[0] if before else "") + found["name"], found["value"]):
             return found[0]
         self.counts["assigned to a name like a secret's"] += 1
         return f"{found['name']}{found['is']}{REDACTED}"

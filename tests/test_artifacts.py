@@ -331,6 +331,25 @@ def test_a_runner_brings_a_file_with_its_token_and_its_fence(stage: Stage, team:
     assert runner.send().status_code == 404
 
 
+def test_what_was_lost_each_time_is_told_to_the_runner_in_words(
+    stage: Stage, team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrive = contents.arrive
+
+    def slow(source: Any, name: str) -> contents.Arrived:
+        found = arrive(source, name)
+        old()
+        contents.prune()
+        return found
+
+    monkeypatch.setattr(contents, "arrive", slow)
+    answer = Runner(stage, team).send()
+    assert answer.status_code == 422, "a runner repeats what it is told as a 5xx"
+    assert "3 times it took more than an hour" in answer.json()["faults"][0]
+    assert "go on without it" in answer.json()["faults"][0]
+    assert not Artifact.objects.filter(name="out/a.png").exists()
+
+
 def body_of(answer: Any) -> bytes:
     return b"".join(answer)  # as sent: piece by piece
 

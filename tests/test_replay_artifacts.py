@@ -77,6 +77,37 @@ def test_an_archive_has_them_and_members_of_its_team_alone_take_them(
         assert not Content.objects.exists()
 
 
+WIDE = "PASSWORD=hunter2hunter2".encode("utf-16-le")
+
+
+@pytest.mark.parametrize(
+    ("hidden", "kind"),
+    [
+        (b"wg_" + b"Ab3" * 10, "token"),
+        (b"ghp_" + b"Ab3d" * 9, "provider key"),
+        (WIDE, "assigned to a name like a secret's"),
+        (b"-----BEGIN RSA PRIVATE KEY-----", "private key"),
+        (b"bob@acme.example", "person by name"),
+        ("schlüssel-der-anlage".encode(), "known secret"),
+    ],
+)
+def test_a_file_that_is_no_text_is_left_out_when_a_secret_is_in_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, settings: Any, hidden: bytes, kind: str
+) -> None:
+    settings.METRICS_TOKEN = "schlüssel-der-anlage"
+    monkeypatch.setattr(files, "MOST_TEXT", 100_000)
+    # Across the border of what is looked through at once, and with bytes around it that are no text.
+    data = b"\x89\x00\xff" * 33_330 + b"\x00" + hidden + b"\x00\xfe" * 10
+    keep(stage.live.session, io.BytesIO(data), name="build.bin", media_type="application/octet-stream")
+    members = members_of(file_of(stage.swarm))
+    found = told(members)
+    assert found["build.bin"]["sha256"] == ""
+    assert found["build.bin"]["missing"] == f"it is no text, and something in it looks like a secret ({kind})"
+    assert not [name for name, data in members.items() if hidden in data]
+    assert found["b.png"]["sha256"], "what has none is there"
+    assert json.loads(members["manifest.json"])["redacted"]["file with a secret"] == 1
+
+
 def test_what_does_not_fit_is_named_and_left_out(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundle, "MOST_CONTENTS", 10_000)
     monkeypatch.setattr(files, "MOST_TEXT", len(CLEAN) - 1)

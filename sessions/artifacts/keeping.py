@@ -41,14 +41,18 @@ def checked_name(name: str) -> str:
 def keep(session: Session, source: IO[bytes], *, name: str, media_type: str) -> Artifact:
     """Keep a file of a session; the same name again means what it has now.
 
-    Raises Misnamed, contents.TooMuch. Outside of a transaction, see contents.arrive.
+    Raises Misnamed, contents.TooMuch, and contents.Gone, with words, when it was removed each time. Outside of a
+    transaction, see contents.arrive.
     """
     name = checked_name(name)
     for _ in range(contents.ROUNDS):
         arrived = contents.arrive(source, name)
         with suppress(Gone):
             return _named(session, arrived, name, media_type_of(media_type))
-    raise Gone(name)
+    raise Gone(
+        f"{name} was not kept: {contents.ROUNDS} times it took more than an hour, and its bytes were removed before it"
+        " had its name. Send it once more when the store of artifacts is faster, a smaller file, or go on without it."
+    )
 
 
 @transaction.atomic
