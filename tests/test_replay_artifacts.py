@@ -95,7 +95,7 @@ def test_a_file_that_is_no_text_is_left_out_when_a_secret_is_in_it(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, settings: Any, hidden: bytes, kind: str
 ) -> None:
     settings.METRICS_TOKEN = "schlüssel-der-anlage"
-    monkeypatch.setattr(files, "MOST_TEXT", 100_000)
+    monkeypatch.setattr(files, "WINDOW", 100_000)
     # Across the border of what is looked through at once, and with bytes around it that are no text.
     data = b"\x89\x00\xff" * 33_330 + b"\x00" + hidden + b"\x00\xfe" * 10
     keep(stage.live.session, io.BytesIO(data), name="build.bin", media_type="application/octet-stream")

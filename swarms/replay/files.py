@@ -17,7 +17,9 @@ from swarms.replay import bundle
 from tenants.redaction import Redaction
 
 MOST_TEXT = 8 << 20
-"""Bytes of a text that is looked through for secrets; a longer one is left out. Of other files, so many at a time."""
+"""Bytes of a text that is looked through for secrets; a longer one is left out."""
+WINDOW = 4 << 20
+"""Bytes of another file that are looked through at a time."""
 OVERLAP = 64 << 10
 """Bytes that are looked through twice, so that no secret is cut in two."""
 
@@ -84,7 +86,7 @@ class Packing:
         kinds: set[str] = set()
         with contents.read(content) as file:
             window = b""
-            while piece := file.read(MOST_TEXT):
+            while piece := file.read(WINDOW):
                 window = window[-OVERLAP:] + piece
                 kinds |= set(self._taken.kinds_in(window))
         return sorted(kinds)
