@@ -6,7 +6,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -127,9 +127,17 @@ async def run(
 
 @asynccontextmanager
 async def started(
-    command: str, kind: Sandbox, places: Places, limits: Limits, variables: Mapping[str, str] | None = None
+    command: str,
+    kind: Sandbox,
+    places: Places,
+    limits: Limits,
+    variables: Mapping[str, str] | None = None,
+    files: Collection[int] = (),
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A command that has begun, with `variables` in its environment; at the end of the block nothing of it is left."""
+    """A command that has begun; at the end of the block nothing of it is left.
+
+    `variables` are added to its environment, and it has the open `files`, under their numbers.
+    """
     places.prepare()
     home = "/tmp" if kind != "none" else str(places.tmp)
     async with cage(limits.processes + confinement.SPARE_PROCESSES) as entrance:
@@ -142,6 +150,7 @@ async def started(
             cwd=places.work,
             env=confinement.environment(home) | dict(variables or {}),
             start_new_session=kind == "none",
+            pass_fds=files,
         )
         try:
             yield process

@@ -1,17 +1,16 @@
-"""Runs inside the sandbox, which has no network: starts a server there, and carries bytes between two sockets in a
-folder and two ports of the sandbox's own loopback. Standard library only.
+"""Runs inside the sandbox, which has no network: starts a server there, and carries bytes between two Unix sockets and
+two ports of the sandbox's own loopback. Standard library only.
 
-`python3 bridge.py FOLDER SERVER_PORT PLANE_PORT WORK COMMAND…`: whoever connects to FOLDER/in.sock reaches the server;
-what connects to PLANE_PORT reaches FOLDER/out.sock. Ends with the server.
+`python3 bridge.py LISTENER SERVER_PORT PLANE PLANE_PORT WORK COMMAND…`: whoever connects to the open socket of number
+LISTENER reaches the server; what connects to PLANE_PORT reaches the socket PLANE. Ends with the server.
 """
 
 import asyncio
 import os
+import socket
 import sys
 from asyncio import StreamReader, StreamWriter
 from contextlib import suppress
-
-INSIDE, OUTSIDE = "in.sock", "out.sock"
 
 
 async def carry(reader: StreamReader, writer: StreamWriter) -> None:
@@ -32,9 +31,10 @@ async def join(reader: StreamReader, writer: StreamWriter, far: "tuple[StreamRea
             each.close()
 
 
-async def main(folder: str, server: int, plane: int, work: str, command: "list[str]") -> int:
+async def main(listener: int, server: int, plane: str, plane_port: int, work: str, command: "list[str]") -> int:
     """The server's exit code."""
-    os.chdir(folder)  # names of sockets must be short
+    os.chdir(os.path.dirname(plane))  # names of sockets must be short
+    os.set_inheritable(listener, False)
 
     async def inward(reader: StreamReader, writer: StreamWriter) -> None:
         try:
@@ -46,19 +46,19 @@ async def main(folder: str, server: int, plane: int, work: str, command: "list[s
 
     async def outward(reader: StreamReader, writer: StreamWriter) -> None:
         try:
-            far = await asyncio.open_unix_connection(OUTSIDE)
+            far = await asyncio.open_unix_connection(os.path.basename(plane))
         except OSError:
             writer.close()
             return
         await join(reader, writer, far)
 
-    with suppress(FileNotFoundError):
-        os.unlink(INSIDE)
-    await asyncio.start_unix_server(inward, INSIDE)
-    await asyncio.start_server(outward, "127.0.0.1", plane)
+    await asyncio.start_unix_server(inward, sock=socket.socket(fileno=listener))
+    await asyncio.start_server(outward, "127.0.0.1", plane_port)
     process = await asyncio.create_subprocess_exec(*command, cwd=work)
-    return await process.wait()
+    code = await process.wait()
+    return code if code >= 0 else 128 - code  # as shells say it: killed by a signal
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5:])))
+    given = sys.argv[1:]
+    sys.exit(asyncio.run(main(int(given[0]), int(given[1]), given[2], int(given[3]), given[4], given[5:])))

@@ -9,11 +9,12 @@ import asyncio
 import os
 import secrets
 import shlex
+import shutil
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from socket import create_server
+from socket import AF_UNIX, create_server, socket
 
 import structlog
 
@@ -37,6 +38,8 @@ MEMORY_MB, PROCESSES, LOG_BYTES = 4096, 256, 16_384
 """Of a server and the commands that its agent runs, together."""
 WATCH_SECONDS = 0.5
 FOLDER = "opencode"
+IN, OUT = "in.sock", "out.sock"
+"""The first leads to the server, the second from it to the control plane. They lie where no agent can change them."""
 SUPPORTED = "1.18."
 
 
@@ -77,10 +80,16 @@ class Server:
             raise SandboxMissing
         self._assignment = assignment
         self._kind = confined.kind
-        tools = {program(): "/opt/opencode/opencode", Path(bridge.__file__).resolve(): "/opt/opencode/bridge.py"}
-        self._places = replace(confined.places, shown=tuple(tools.items()))
-        self._program, self._bridge = map(str, tools if confined.kind == "none" else tools.values())
+        self._sockets = confined.places.scratch / "sockets"
+        seen = {
+            program(): "/opt/opencode/opencode",
+            Path(bridge.__file__).resolve(): "/opt/opencode/bridge.py",
+            self._sockets / OUT: "/opt/opencode/plane.sock",
+        }
+        self._places = replace(confined.places, shown=tuple(seen.items()))
+        self._program, self._bridge, self._plane = map(str, seen if confined.kind == "none" else seen.values())
         self._folder = confined.places.tmp / FOLDER
+        self._has_home = False
 
     @property
     def directory(self) -> str:
@@ -90,29 +99,28 @@ class Server:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Running]:
         """A server that answers; at the end of the block nothing of it is left. Raises Lost."""
-        self._places.prepare()
-        self._write_home()
+        self._prepare()
         password = secrets.token_urlsafe(24)
         port, plane = _free_ports()
         home = f"/tmp/{FOLDER}" if self._kind != "none" else str(self._folder)
-        config = configuration(self._assignment, f"http://127.0.0.1:{plane}")
-        serve = [self._program, "serve", "--hostname", "127.0.0.1", "--port", str(port), "--print-logs"]
-        inside = ["python3", "-I", self._bridge, home, str(port), str(plane), self.directory, *serve]
+        told = variables(configuration(self._assignment, f"http://127.0.0.1:{plane}"), home, password)
         limits = self._limits()
         async with AsyncExitStack() as stack:
-            folder = os.open(self._folder, os.O_PATH | os.O_DIRECTORY)
+            folder = os.open(self._sockets, os.O_PATH | os.O_DIRECTORY)
             stack.callback(os.close, folder)
             sockets = f"/proc/self/fd/{folder}"  # names of sockets must be short
-            with suppress(FileNotFoundError):
-                os.unlink(f"{sockets}/{bridge.OUTSIDE}")
             proxy = Proxy(routes(self._assignment), self._assignment.token)
-            await stack.enter_async_context(proxy.listening(f"{sockets}/{bridge.OUTSIDE}"))
-            client = Client(f"{sockets}/{bridge.INSIDE}", password, self.directory)
-            stack.push_async_callback(client.close)
-            told = variables(config, home, password)
+            await stack.enter_async_context(proxy.listening(f"{sockets}/{OUT}"))
+            listener = stack.enter_context(socket(AF_UNIX))
+            listener.bind(f"{sockets}/{IN}")
+            listener.listen()
+            command = shlex.join(self._command(listener.fileno(), port, plane))
             process = await stack.enter_async_context(
-                started(shlex.join(inside), self._kind, self._places, limits, told)
+                started(command, self._kind, self._places, limits, told, files=[listener.fileno()])
             )
+            listener.close()  # it is the server's now: without one, nobody answers
+            client = Client(f"{sockets}/{IN}", password, self.directory)
+            stack.push_async_callback(client.close)
             said = Clipped(LOG_BYTES)
             reading = asyncio.create_task(_read(process, said))
             ended = asyncio.create_task(watch(process, limits, OVERHEAD[self._kind] + 2, WATCH_SECONDS))
@@ -122,6 +130,10 @@ class Server:
             await _until_up(running)
             yield running
 
+    def _command(self, listener: int, port: int, plane: int) -> list[str]:
+        bridge = ["python3", "-I", self._bridge, str(listener), str(port), self._plane, str(plane), self.directory]
+        return [*bridge, self._program, "serve", "--hostname", "127.0.0.1", "--port", str(port), "--print-logs"]
+
     def _limits(self) -> Limits:
         seconds = max(int(self._assignment.time_limit), 1) + 60
         return Limits(
@@ -130,7 +142,13 @@ class Server:
             processes=max(self._assignment.limits.processes, PROCESSES),
         )
 
-    def _write_home(self) -> None:
+    def _prepare(self) -> None:
+        self._places.prepare()
+        shutil.rmtree(self._sockets, ignore_errors=True)
+        self._sockets.mkdir(mode=0o700)
+        if self._has_home:
+            return  # its agent may have put links there, which we must not follow
+        self._has_home = True
         for name, text in files().items():
             path = self._folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
