@@ -1,0 +1,325 @@
+"""The OpenCode runtime, on the real program, a real repository, a scripted model and a real sandbox."""
+
+import asyncio
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from agents.contracts import Assignment, FailureOutcome, FailureReason, Outcome, ReviewOutcome, WorkOutcome
+from agents.contracts.link import Order, Steer
+from agents.runner.reports import Reports
+from agents.runner.sandbox import detect
+from agents.runtimes import runtime_of
+from agents.runtimes.context import Context, Told
+from agents.runtimes.inbox import Inbox
+from agents.runtimes.opencode import configuration, runtime
+from agents.runtimes.opencode.install import NotInstalled, install
+from agents.runtimes.opencode.server import PROGRAM
+from config.env import PROJECT_ROOT
+from tests.fake_control_plane import FakeControlPlane, call, serving, steps, until
+from tests.test_runner import processes_now_with, running
+
+Feeder = Callable[[Inbox], Coroutine[None, None, None]]
+POLITE = "def greet(name):\n    return f'Good day, {name}.'\n"
+WRITES = [call("write", filePath="a.txt", content="a")]
+DONE = [call("StructuredOutput", summary="It greets politely now.")]
+
+
+@pytest.fixture(scope="session")
+def program() -> Path:
+    """OpenCode's program, as `make test-tools` installs it."""
+    folder = Path(os.environ.get("WAGGLE_DATA_DIR") or PROJECT_ROOT / "var") / "tools"
+    if shutil.which("rg") is None:
+        pytest.skip("ripgrep is not installed")
+    try:
+        return install(folder)
+    except NotInstalled as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def plane(tmp_path: Path, program: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeControlPlane]:
+    monkeypatch.setenv(PROGRAM, str(program))
+    with serving(tmp_path / "plane") as plane:
+        yield plane
+
+
+async def nobody(inbox: Inbox) -> None:
+    """Says nothing."""
+
+
+def carry_out(assignment: Assignment, folder: Path, feeder: Feeder = nobody) -> tuple[Outcome, list[UUID]]:
+    """Runs an assignment in this process while somebody talks to its agent. The outcome, and what the agent took."""
+    taken: list[UUID] = []
+
+    async def carry() -> Outcome:
+        reports = Reports(assignment)
+        sending = asyncio.create_task(reports.run())
+        inbox = Inbox(taken.append)
+        talking: asyncio.Task[None] = asyncio.create_task(feeder(inbox))
+        try:
+            outcome = await runtime_of(assignment).run(
+                assignment, Context(folder, detect(), reports, Told(inbox=inbox))
+            )
+            if not reports.accepted:
+                await reports.outcome(outcome)
+            return outcome
+        finally:
+            talking.cancel()
+            sending.cancel()
+            await reports.close()
+
+    return asyncio.run(carry()), taken
+
+
+async def seen(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(60):
+        while not holds():
+            await asyncio.sleep(0.02)
+
+
+def work(plane: FakeControlPlane, **changes: Any) -> Assignment:
+    return plane.assignment(runtime="opencode", **changes)
+
+
+def steer(kind: str = "message", text: str = "", question: UUID | None = None) -> Steer:
+    return Steer.model_validate({"id": uuid4(), "kind": kind, "text": text, "by": "Alice", "question": question})
+
+
+def said_to_model(request: dict[str, Any]) -> str:
+    return "\n".join(str(message["content"]) for message in request["messages"])
+
+
+def server_pid(folder: Path) -> int:
+    """The process of OpenCode's server that works in a folder."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                mounts = (entry / "mountinfo").read_text()
+            except OSError:
+                continue
+            if words[1:2] == [b"serve"] and str(folder) in mounts:
+                return int(entry.name)
+    return 0
+
+
+def test_an_agent_of_opencode_changes_files_and_all_of_it_is_told(plane: FakeControlPlane, tmp_path: Path) -> None:
+    plane.script = steps(
+        [
+            {"reasoning_content": "Hm."},
+            {"content": "I look "},
+            {"content": "first."},
+            call("read", filePath="greet.py"),
+        ],
+        [
+            call("write", filePath="greet.py", content=POLITE),
+            call("read", filePath="/etc/passwd"),
+            call("todowrite", todos=[{"content": "be polite", "status": "in_progress", "priority": "high"}]),
+        ],
+        [call("bash", command="env; touch extra.txt", description="look around")],
+        [call("StructuredOutput")],
+        DONE,
+        DONE,
+    )
+    plane.faults = [["the summary is too short"]]
+
+    outcome, _ = carry_out(work(plane), tmp_path / "run")
+
+    assert isinstance(outcome, WorkOutcome), outcome
+    assert outcome.files == ("extra.txt", "greet.py")
+    assert plane.outcomes == [outcome]
+    assert plane.git("rev-parse", "attempts/1") == outcome.commit
+    assert plane.git("show", "attempts/1:greet.py") == POLITE.strip()
+    # The transcript, as it happened.
+    texts = plane.parts("text")
+    assert texts[1].text == "# Node `greet`: Greet politely"
+    assert texts[2].text == "I look first."
+    assert plane.parts("reasoning")[0].text == "Hm."
+    tools = plane.parts("tool")
+    assert [(part.tool, part.state) for part in tools[:4]] == [
+        ("read", "done"), ("write", "done"), ("read", "failed"), ("todowrite", "done"),
+    ]  # fmt: skip
+    assert tools[0].input == {"filePath": "greet.py"}
+    assert "return 'hello ' + name" in tools[0].output
+    assert tools[0].started_at <= tools[0].ended_at
+    assert "+    return f'Good day, {name}.'" in plane.parts("patch")[0].text
+    assert {part.usage.input_tokens for part in plane.parts("step")} == {11}
+    doing = [record.text for record in plane.records if record.type == "doing"]
+    assert "reading greet.py" in doing
+    assert "0 of 1 done: be polite" in doing
+    assert not [part for part in plane.parts() if part.state == "open"]
+    places = [(part.message, part.index) for part in plane.parts()]
+    assert len(places) == len(set(places)), "two parts have one place"
+    # What breaks the contract went back to the agent, first by us and then by the control plane.
+    assert "the summary is too short" in said_to_model(plane.requests[-1])
+    assert "This breaks the contract" in said_to_model(plane.requests[-1])
+    # The token is with the requests, and nowhere that the agent's commands can look.
+    shell = next(part for part in tools if part.tool == "bash")
+    assert "PATH=" in shell.output
+    assert "wg_attempt_token" not in shell.output
+
+
+def test_a_reviewer_reads_and_runs_but_has_no_tool_to_write(plane: FakeControlPlane, tmp_path: Path) -> None:
+    finding = {"path": "greet.py", "line": 1, "severity": "note", "text": "Fine."}
+    plane.script = steps([call("StructuredOutput", verdict="approve", summary="Good.", findings=[finding])])
+
+    outcome, _ = carry_out(work(plane, kind="review"), tmp_path / "run")
+
+    assert isinstance(outcome, ReviewOutcome), outcome
+    assert (outcome.verdict, outcome.findings[0].path) == ("approve", "greet.py")
+    offered = {tool["function"]["name"] for tool in plane.requests[0]["tools"]}
+    assert {"read", "bash", "grep", "glob", "StructuredOutput"} <= offered
+    assert not {"write", "edit", "task", "webfetch"} & offered
+
+
+def test_people_are_asked_for_permission_and_by_the_agent_and_their_answers_count(
+    plane: FakeControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(configuration.WRITING, "bash", "ask")
+    question = {"question": "Which name?", "header": "Name", "options": [{"label": "b", "description": "b"}]}
+    plane.script = steps(
+        [call("bash", command="touch yes.txt", description="x")],
+        [call("bash", command="touch no.txt", description="x")],
+        [call("question", questions=[question])],
+        DONE,
+    )
+    answers = ["allow once", "Not that one.", "c.txt"]
+
+    async def talk(inbox: Inbox) -> None:
+        for number, answer in enumerate(answers, 1):
+            await seen(lambda number=number: len(plane.parts("question")) == number)
+            inbox.put(steer("answer", answer, question=plane.parts("question")[-1].id))
+
+    outcome, taken = carry_out(work(plane), tmp_path / "run", talk)
+
+    assert isinstance(outcome, WorkOutcome), outcome
+    assert outcome.files == ("yes.txt",)
+    assert len(taken) == 3
+    asked = plane.parts("question")
+    assert [part.text for part in asked] == [
+        "May it use `bash` on `touch yes.txt`?", "May it use `bash` on `touch no.txt`?", "Which name?",
+    ]  # fmt: skip
+    assert asked[0].input == {"options": ["allow once", "allow always", "deny"]}
+    told = said_to_model(plane.requests[-1])
+    assert "Not that one." in told
+    assert "c.txt" in told
+
+
+def test_what_people_say_is_heard_at_the_next_step_and_an_interrupt_stops_a_command(
+    plane: FakeControlPlane, tmp_path: Path
+) -> None:
+    marker = uuid4().hex
+    plane.script = steps(
+        [{"pause": 1.0}, *WRITES],
+        [call("bash", command=f"sh -c 'sleep 60 # {marker}'; true", description="x")],
+        DONE,
+        DONE,
+    )
+    message, stop = steer(text="Call it b.txt."), steer("interrupt", "Do not wait.")
+
+    async def talk(inbox: Inbox) -> None:
+        await seen(lambda: plane.requests)
+        inbox.put(message)
+        await seen(lambda: processes_now_with(marker))
+        inbox.put(stop)
+
+    began = time.monotonic()
+    outcome, taken = carry_out(work(plane), tmp_path / "run", talk)
+
+    assert isinstance(outcome, WorkOutcome), outcome
+    assert time.monotonic() - began < 50, "the command ran to its end"
+    assert taken == [message.id, stop.id]
+    assert not processes_now_with(marker)
+    assert "b.txt" not in said_to_model(plane.requests[0])
+    assert "Alice, of the people whom you work for, says: Call it b.txt." in said_to_model(plane.requests[1])
+    assert "Do not wait." in said_to_model(plane.requests[2])
+    tool = next(part for part in plane.parts("tool") if part.tool == "bash")
+    assert tool.state in ("done", "failed")
+    # The control plane has it in the transcript already; the runtime does not write it again.
+    assert not [part for part in plane.parts("text") if "b.txt" in part.text]
+
+
+def test_a_cancelled_agent_is_gone_within_five_seconds_with_all_that_it_started(
+    plane: FakeControlPlane, tmp_path: Path, program: Path
+) -> None:
+    marker = uuid4().hex
+    plane.script = steps([call("bash", command=f"setsid sh -c 'sleep 60 # {marker}'; true", description="x")])
+    assignment = work(plane)
+    with running(plane, tmp_path / "runner", **{PROGRAM: str(program)}):
+        plane.assign(assignment)
+        until(lambda: processes_now_with(marker), "the command runs")
+        began = time.monotonic()
+        plane.orders[assignment.execution] = Order(verdict="cancel")
+        until(lambda: plane.outcomes, "the outcome is reported")
+        assert time.monotonic() - began < 5
+        until(lambda: not processes_now_with(marker), "the command is gone")
+    (outcome,) = plane.outcomes
+    assert isinstance(outcome, FailureOutcome)
+    assert outcome.reason == FailureReason.CANCELLED
+    assert not server_pid(tmp_path / "runner")
+
+
+def test_a_server_that_is_killed_is_started_again_and_the_same_session_goes_on(
+    plane: FakeControlPlane, tmp_path: Path
+) -> None:
+    answers = iter(
+        [WRITES, [{"content": "I ponder"}, {"pause": 30}], [call("bash", command="touch b.txt", description="x")], DONE]
+    )
+    plane.script = lambda messages: next(answers)
+
+    async def kill(inbox: Inbox) -> None:
+        await seen(lambda: [part for part in plane.parts("text") if part.text == "I ponder"])
+        os.kill(server_pid(tmp_path / "run"), signal.SIGKILL)
+
+    outcome, _ = carry_out(work(plane), tmp_path / "run", kill)
+
+    assert isinstance(outcome, WorkOutcome), outcome
+    assert outcome.files == ("a.txt", "b.txt")
+    assert [part.text for part in plane.parts("error")] == [
+        "OpenCode's server died: exit code 137. It is started again, and the session goes on."
+    ]
+    # The session is the same: what was done before is known, and is in the transcript once.
+    assert "interrupted in the middle of your work" in said_to_model(plane.requests[-1])
+    assert [part.tool for part in plane.parts("tool")] == ["write", "bash", "StructuredOutput"]
+    assert [part.text for part in plane.parts("text")].count("I ponder") == 1
+    assert not [part for part in plane.parts() if part.state == "open"]
+
+
+def test_an_attempt_whose_server_dies_again_and_again_is_lost_and_its_work_is_on_its_branch(
+    plane: FakeControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "RESTARTS", 0)
+    plane.script = steps(WRITES, [{"content": "I ponder"}, {"pause": 30}])
+
+    async def kill(inbox: Inbox) -> None:
+        await seen(lambda: [part for part in plane.parts("text") if part.text == "I ponder"])
+        os.kill(server_pid(tmp_path / "run"), signal.SIGKILL)
+
+    outcome, _ = carry_out(work(plane), tmp_path / "run", kill)
+
+    assert isinstance(outcome, FailureOutcome), outcome
+    assert outcome.reason == FailureReason.LOST
+    assert plane.git("show", "attempts/1:a.txt") == "a"
+
+
+def test_an_agent_that_changes_nothing_fails_with_no_changes(plane: FakeControlPlane, tmp_path: Path) -> None:
+    plane.script = steps(DONE)
+    outcome, _ = carry_out(work(plane, writes=("*.py",)), tmp_path / "run")
+    assert isinstance(outcome, FailureOutcome), outcome
+    assert outcome.reason == FailureReason.NO_CHANGES
+
+
+def test_a_runner_without_the_program_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PROGRAM, str(tmp_path / "nothing"))
+    with serving(tmp_path / "plane") as plane:
+        outcome, _ = carry_out(work(plane), tmp_path / "run")
+    assert isinstance(outcome, FailureOutcome)
+    assert "This runner has no OpenCode" in outcome.message
