@@ -212,6 +212,14 @@ def test_a_node_that_waits_says_why(stage: Stage, alice: Client) -> None:
     assert b"A person must decide." in alice.get("/projects/textkit/swarms/1/").content
 
 
+def test_a_node_says_what_drives_its_agent_unless_that_is_waggle(stage: Stage, alice: Client) -> None:
+    address, label = "/projects/textkit/swarms/1/nodes/printer/", '<span class="label">opencode</span>'
+    assert label not in alice.get(address).content.decode()
+    stage.live.assignment["runtime"] = "opencode"
+    stage.live.save(update_fields=["assignment"])
+    assert label in alice.get(address).content.decode()
+
+
 def test_the_feed_goes_on_after_the_last_known_line(stage: Stage, alice: Client) -> None:
     address = "/projects/textkit/swarms/1/feed/"
     lines = [int(n) for n in re.findall(r'data-seq="(\d+)"', alice.get(address).content.decode())]
