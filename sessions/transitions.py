@@ -59,7 +59,8 @@ def move(obj: Any, to: str, *, because: str = "", guard: models.Q | None = None,
             because=because,
             reason=fields.get("reason", ""),
         )
-        transaction.on_commit(partial(_log, obj.NOUN, str(obj), obj.event_subject, before, to, because))
+        reason = str(fields.get("reason", ""))
+        transaction.on_commit(partial(_log, obj.NOUN, str(obj), obj.event_subject, before, to, reason))
     obj.state = to
     for name, value in fields.items():
         setattr(obj, name, value)
@@ -89,8 +90,12 @@ def move_all(rows: Sequence[Any], to: str, *, because: str, **fields: Any) -> li
     return moves
 
 
-def _log(noun: str, name: str, subject: str, before: str, after: str, because: str) -> None:
-    """One line for each move that was committed, under the names that all lines use."""
+def _log(noun: str, name: str, subject: str, before: str, after: str, reason: str) -> None:
+    """One line for each move that was committed, under the names that all lines use.
+
+    Not why, in words: these can be a plan's or a person's, and logs are not their team's alone. The event has them.
+    """
     kind, _, key = subject.partition(":")
     about = ({kind: key} if kind == "swarm" else {}) | ({noun: name} if noun != "swarm" else {})
-    logger.info(f"{noun} moved", before=before, after=after, because=because, **about)
+    about |= {"reason": reason} if reason else {}
+    logger.info(f"{noun} moved", before=before, after=after, **about)

@@ -20,6 +20,7 @@ from django.db.models.functions import Now
 from agents import budgets, metering
 from agents.models import Budget, Execution, ModelCall, ModelPrice
 from agents.states import LIVE
+from sessions.events import publish
 from sessions.models import Event, Webhook
 from sessions.topics import stream_key
 from sessions.webhooks import endpoints, leases
@@ -30,11 +31,12 @@ from swarms.verify import registry
 from swarms.verify.run import Scope, verify
 from swarms.workspace import repos
 from swarms.workspace.git import git
-from tenants import runners, signup
+from tenants import programs, runners, signup
 from tenants.context import PUBLIC, in_schema
-from tenants.models import Due, Outbox, Team, Ticket, User
+from tenants.models import Due, Membership, Outbox, Team, Ticket, User
+from tenants.roles import Role
 from tests import invariants
-from tests.crash_model import PLAN, TEAM
+from tests.crash_model import PLAN, TEAM, plan_with
 
 DOLLAR = 1_000_000
 PRICE = 100 * DOLLAR
@@ -42,8 +44,8 @@ PRICE = 100 * DOLLAR
 Answer = Any
 
 
-def team(slug: str) -> Answer:
-    """A team with its owner, a budget and a price of the model, ready to work."""
+def team(slug: str, runner: bool = True) -> Answer:
+    """A team with its owner, a budget and a price of the model, ready to work; the token of a new runner if wanted."""
     owner = User.objects.create_user(f"owner@{slug}.example", "a long enough password", name="Owner")
     made = signup.make_team(name=slug, slug=slug, owner=owner)
     with in_schema(made.schema_name):
@@ -51,7 +53,7 @@ def team(slug: str) -> Answer:
             model=settings.MODEL_NAME, input_microusd=PRICE, cached_microusd=PRICE, output_microusd=PRICE
         )
         budgets.set_limit("team", 1000 * DOLLAR)
-    return {"schema": made.schema_name, "runner": runners.register("local")}
+    return {"schema": made.schema_name, "runner": runners.register("local") if runner else ""}
 
 
 def sign_up(slug: str) -> Answer:
@@ -89,6 +91,52 @@ def state_goal(project: str, plans: bool = True, only: Iterable[str] = ()) -> An
         if plans:
             goals.give_plan(swarm, yaml.safe_dump(plan), by=_owner())
     return str(swarm.pk)
+
+
+def state_goal_about(project: str, word: str) -> Answer:
+    """State a goal, with its plan, and say something: all with this word. A member's token comes with the swarm."""
+    with transaction.atomic():
+        swarm = goals.state_goal(Project.objects.get(pk=project), f"Write {word}.", by=_owner())
+        goals.give_plan(swarm, yaml.safe_dump(plan_with(word)), by=_owner())
+    publish(swarm.topic, "decision.made", by=word, what=f"go on with {word}", why=word)
+    member = Membership.objects.select_related("team", "user").get(user=_owner(), team__schema_name=_schema())
+    return [str(swarm.pk), programs.issue(member, name="canary", days=1)[1]]
+
+
+def where_words_are(words: list[str]) -> Answer:
+    """In which tables of the schema, and under which keys of Redis, these words are: [place, word]."""
+    found = []
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [_schema()])
+        for table in [row[0] for row in cursor.fetchall()]:
+            for word in words:
+                asked = f'SELECT EXISTS (SELECT FROM "{_schema()}"."{table}" AS row WHERE row::text LIKE %s)'
+                cursor.execute(asked, [f"%{word}%"])
+                found += [[table, word]] if cursor.fetchone()[0] else []
+    for number in range(2):
+        with redis.Redis.from_url(f"{settings.REDIS_URL}/{number}") as client:
+            for key in client.scan_iter("*", count=1000):
+                said = _content(client, key)
+                found += [[key.decode(errors="replace"), word] for word in words if word.encode() in key + said]
+    return found
+
+
+def _content(client: "redis.Redis", key: bytes) -> bytes:
+    """All that is under a key."""
+    match client.type(key):
+        case b"stream":
+            return b" ".join(part for _, entry in client.xrange(key) for pair in entry.items() for part in pair)
+        case b"zset":
+            return b" ".join(client.zrange(key, 0, -1))
+        case b"set":
+            return b" ".join(client.smembers(key))
+        case b"list":
+            return b" ".join(client.lrange(key, 0, -1))
+        case b"hash":
+            return b" ".join(part for pair in client.hgetall(key).items() for part in pair)
+        case b"string":
+            return client.get(key) or b""
+    return b""
 
 
 def approve(swarm: str) -> Answer:
@@ -241,7 +289,11 @@ def remove_webhook(pk: str) -> Answer:
 
 
 def _owner() -> User:
-    return User.objects.get(email=f"owner@{TEAM}.example")
+    return Membership.objects.get(team__schema_name=_schema(), role=Role.OWNER).user
+
+
+def _schema() -> str:
+    return str(connection.schema_name)
 
 
 VERBS: dict[str, Callable[..., Answer]] = {
@@ -253,6 +305,8 @@ VERBS: dict[str, Callable[..., Answer]] = {
         project,
         state_of_project,
         state_goal,
+        state_goal_about,
+        where_words_are,
         approve,
         book_unheard,
         roll_back,

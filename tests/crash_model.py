@@ -26,18 +26,31 @@ PLAN: dict[str, Any] = {
 """What the coordinator proposes, and what people give."""
 
 
-def _scene(name: str, when: str, *calls: Call) -> Scene:
-    steps = tuple(Step(say="Done.", call=(call,), pause=0, chunk_delay=0) for call in calls)
+CANARIES = {"berries": "kumquat", "palms": "rambutan", "myrtles": "jabuticaba"}
+"""Teams, and a word of each that stands in all that it says."""
+
+
+def plan_with(word: str) -> dict[str, Any]:
+    """One node, with a check that says the word."""
+    check = {"name": f"{word} check", "command": f"echo {word}"}
+    node = next(node for node in PLAN["nodes"] if node["key"] == "write")
+    words = {"title": f"Write {word}", "instructions": f"Add {word} to {FILE}.", "depends_on": [], "checks": [check]}
+    return {"summary": f"All about {word}.", "nodes": [node | words]}
+
+
+def _scene(name: str, when: str, *calls: Call, say: str = "Done.") -> Scene:
+    steps = tuple(Step(say=say, call=(call,), pause=0, chunk_delay=0) for call in calls)
     return Scene(name=name, when=(when,), steps=steps)
+
+
+def _writing(when: str, line: str, summary: str) -> Scene:
+    edit = Call(tool="edit_file", args={"path": FILE, "old": "(end)\n", "new": f"{line}\n(end)\n"})
+    return _scene("write", when, edit, Call(tool="final_result", args={"summary": summary}), say=summary)
 
 
 SCENES = (
     _scene("plan", "^# Plan a goal$", Call(tool="final_result", args=PLAN)),
-    _scene(
-        "write",
-        "^# Node `write`",
-        Call(tool="edit_file", args={"path": FILE, "old": "(end)\n", "new": "a line\n(end)\n"}),
-        Call(tool="final_result", args={"summary": "A line more."}),
-    ),
+    *(_writing(f"^# Node `write`: Write {word}$", word, f"Wrote {word}.") for word in CANARIES.values()),
+    _writing("^# Node `write`", "a line", "A line more."),
 )
 application = Rehearsal(SCENES, pace=0)

@@ -179,8 +179,8 @@ class Platform:
             self.begin(kind)
 
     def ask(self, verb: str, **words: object) -> Any:
-        """Let the driver do something in the team; its answer."""
-        return self.driver.lines.ask(verb=verb, schema=self.schema, **words)
+        """Let the driver do something in the team, or in the `schema` of another one; its answer."""
+        return self.driver.lines.ask(verb=verb, **{"schema": self.schema} | words)
 
     def looks(self) -> Any:
         """Where everything is, for who waits in vain."""
@@ -196,7 +196,8 @@ class Platform:
     def add_project(self, slug: str, **more: object) -> str:
         """A project with a repository of its own, copied."""
         made = self.ask("project", slug=slug, source=str(self.repository(slug)), **more)
-        wait_for(lambda: self.ask("state_of_project", pk=made) == "ready", self.looks)
+        schema = more.get("schema", self.schema)
+        wait_for(lambda: self.ask("state_of_project", schema=schema, pk=made) == "ready", self.looks)
         return str(made)
 
     def repository(self, slug: str) -> Path:

@@ -21,7 +21,6 @@ from agents.runtimes.context import Context, Told
 from agents.runtimes.inbox import Inbox
 from agents.runtimes.opencode import configuration, runtime
 from agents.runtimes.opencode.install import NotInstalled, install
-from agents.runtimes.opencode.server import PROGRAM
 from config.env import PROJECT_ROOT
 from tests.fake_control_plane import FakeControlPlane, call, serving, steps, until
 from tests.test_runner import processes_now_with, running
@@ -46,7 +45,7 @@ def program() -> Path:
 
 @pytest.fixture
 def plane(tmp_path: Path, program: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeControlPlane]:
-    monkeypatch.setenv(PROGRAM, str(program))
+    monkeypatch.setenv("WAGGLE_RUNNER_OPENCODE", str(program))
     with serving(tmp_path / "plane") as plane:
         yield plane
 
@@ -253,7 +252,7 @@ def test_a_cancelled_agent_is_gone_within_five_seconds_with_all_that_it_started(
     marker = uuid4().hex
     plane.script = steps([call("bash", command=f"setsid sh -c 'sleep 60 # {marker}'; true", description="x")])
     assignment = work(plane)
-    with running(plane, tmp_path / "runner", **{PROGRAM: str(program)}):
+    with running(plane, tmp_path / "runner", WAGGLE_RUNNER_OPENCODE=str(program)):
         plane.assign(assignment)
         until(lambda: processes_now_with(marker), "the command runs")
         began = time.monotonic()
@@ -318,7 +317,7 @@ def test_an_agent_that_changes_nothing_fails_with_no_changes(plane: FakeControlP
 
 
 def test_a_runner_without_the_program_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(PROGRAM, str(tmp_path / "nothing"))
+    monkeypatch.setenv("WAGGLE_RUNNER_OPENCODE", str(tmp_path / "nothing"))
     with serving(tmp_path / "plane") as plane:
         outcome, _ = carry_out(work(plane), tmp_path / "run")
     assert isinstance(outcome, FailureOutcome)

@@ -2,7 +2,7 @@
 
 Each attempt has its own: a server runs the agent's tools itself, so it may see that attempt's workspace and nothing
 else, and can be locked in with it. A warm one for many attempts would save its start, a few seconds of a processor,
-and would have to see all their workspaces. The start is hidden behind the making of the workspace.
+and would have to see all their workspaces.
 """
 
 import asyncio
@@ -29,8 +29,6 @@ from agents.runtimes.opencode.proxy import Proxy
 
 log = structlog.get_logger(__name__)
 
-PROGRAM = "WAGGLE_RUNNER_OPENCODE"
-"""Names the program, or the folder in which it was installed."""
 START_SECONDS = 90.0
 FIRST_PATIENCE = 0.5
 """Seconds for the first answer: a request that comes while it starts is never answered, and later ones may be slow."""
@@ -60,11 +58,11 @@ class Running:
 
 def program() -> Path:
     """OpenCode's program. Raises Missing."""
-    named = os.environ.get(PROGRAM, "")
+    named = os.environ.get("WAGGLE_RUNNER_OPENCODE", "")
     path = Path(named)
     found = path / NAME if path.is_dir() else path
     if not named or not os.access(found, os.X_OK):
-        where = f"there is none at {str(found)!r}" if named else f"{PROGRAM} is not set"
+        where = f"there is none at {str(found)!r}" if named else "WAGGLE_RUNNER_OPENCODE is not set"
         raise Missing(
             f"This runner has no OpenCode: {where}. `make test-tools` or `make demo RUNTIME=opencode` get it."
         )
