@@ -168,6 +168,8 @@ DATABASES = {
         "USER": unquote(_database.username or ""),
         "PASSWORD": unquote(_database.password or ""),
         "NAME": _database.path.lstrip("/"),
+        # Whoever gets a connection from the pool gets one that lives, also after the database was away.
+        "CONN_HEALTH_CHECKS": True,
         "CONN_MAX_AGE": 0,  # anything else keeps a connection per request thread under ASGI
         "OPTIONS": {
             "pool": {"min_size": 1, "max_size": env_int("WAGGLE_DATABASE_POOL", 20, minimum=2), "timeout": 15},

@@ -182,3 +182,15 @@ def test_the_connection_that_came_back_last_goes_out_first(db: None) -> None:
     for _ in range(3):
         with pool.connection() as again:
             assert again.info.backend_pid == first != second
+
+
+def test_who_comes_after_the_database_was_away_gets_a_connection_that_lives(db: None) -> None:
+    pool = connection.pool
+    with pool.connection() as one, pool.connection() as two:
+        idle = [one.info.backend_pid, two.info.backend_pid]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(pg_terminate_backend(pid, 5000)) FROM unnest(%s::int[]) AS pid", [idle])
+        assert cursor.fetchone()[0] == 2
+    with pool.connection() as one, pool.connection() as two:
+        assert not {one.info.backend_pid, two.info.backend_pid} & set(idle)
+        assert one.execute("SELECT 1").fetchone() == two.execute("SELECT 1").fetchone() == (1,)
