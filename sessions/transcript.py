@@ -128,7 +128,7 @@ def close(session: Session) -> None:
 
 
 def _do(session: Session, text: str) -> None:
-    line = text[: Session._meta.get_field("doing").max_length]
+    line = storable.text(text)[: Session._meta.get_field("doing").max_length]
     known = Session.objects.filter(pk=session.pk).values_list("doing", flat=True).get()
     if line == known:
         return

@@ -1,31 +1,26 @@
 """The OpenCode runtime, on the real program, a real repository, a scripted model and a real sandbox."""
 
-import asyncio
 import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from agents.contracts import Assignment, FailureOutcome, FailureReason, Outcome, ReviewOutcome, WorkOutcome
+from agents.contracts import Assignment, FailureOutcome, FailureReason, ReviewOutcome, WorkOutcome
 from agents.contracts.link import Order, Steer
-from agents.runner.reports import Reports
-from agents.runner.sandbox import detect
-from agents.runtimes import runtime_of
-from agents.runtimes.context import Context, Told
 from agents.runtimes.inbox import Inbox
 from agents.runtimes.opencode import configuration, runtime
 from agents.runtimes.opencode.install import NotInstalled, install
 from config.env import PROJECT_ROOT
 from tests.fake_control_plane import FakeControlPlane, call, serving, steps, until
 from tests.test_runner import processes_now_with, running
+from tests.test_steered_agents import carry_out, seen
 
-Feeder = Callable[[Inbox], Coroutine[None, None, None]]
 POLITE = "def greet(name):\n    return f'Good day, {name}.'\n"
 WRITES = [call("write", filePath="a.txt", content="a")]
 DONE = [call("StructuredOutput", summary="It greets politely now.")]
@@ -48,40 +43,6 @@ def plane(tmp_path: Path, program: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setenv("WAGGLE_RUNNER_OPENCODE", str(program))
     with serving(tmp_path / "plane") as plane:
         yield plane
-
-
-async def nobody(inbox: Inbox) -> None:
-    """Says nothing."""
-
-
-def carry_out(assignment: Assignment, folder: Path, feeder: Feeder = nobody) -> tuple[Outcome, list[UUID]]:
-    """Runs an assignment in this process while somebody talks to its agent. The outcome, and what the agent took."""
-    taken: list[UUID] = []
-
-    async def carry() -> Outcome:
-        reports = Reports(assignment)
-        sending = asyncio.create_task(reports.run())
-        inbox = Inbox(taken.append)
-        talking: asyncio.Task[None] = asyncio.create_task(feeder(inbox))
-        try:
-            outcome = await runtime_of(assignment).run(
-                assignment, Context(folder, detect(), reports, Told(inbox=inbox))
-            )
-            if not reports.accepted:
-                await reports.outcome(outcome)
-            return outcome
-        finally:
-            talking.cancel()
-            sending.cancel()
-            await reports.close()
-
-    return asyncio.run(carry()), taken
-
-
-async def seen(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not holds():
-            await asyncio.sleep(0.02)
 
 
 def work(plane: FakeControlPlane, **changes: Any) -> Assignment:

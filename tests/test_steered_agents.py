@@ -32,7 +32,11 @@ def steer(kind: str = "message", text: str = "", question: UUID | None = None, b
     return Steer.model_validate({"id": uuid4(), "kind": kind, "text": text, "by": by, "question": question})
 
 
-def carry_out(assignment: Assignment, folder: Path, feeder: Feeder) -> tuple[Outcome, list[UUID]]:
+async def nobody(inbox: Inbox) -> None:
+    """Says nothing."""
+
+
+def carry_out(assignment: Assignment, folder: Path, feeder: Feeder = nobody) -> tuple[Outcome, list[UUID]]:
     """Runs an assignment in this process while somebody talks to its agent. The outcome, and what the agent took."""
     taken: list[UUID] = []
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from agents.contracts import Delta, Doing, MessageRecord, PartKind, PartRecord, Record, Usage
+from agents.contracts import Delta, Doing, MessageRecord, PartKind, PartRecord, Usage
 from sessions import transcript
 from sessions.deltas import Piece, coalesced
 from sessions.models import Event, Message, Part, Session
@@ -242,16 +242,12 @@ def test_records_out_of_order_and_twice_give_the_same_transcript(
     assert _told([history]) == _told(batches)
 
 
-def test_what_no_database_holds_is_replaced_and_shifts_nothing(team: Team) -> None:
-    row, message, part = session(), uuid4(), uuid4()
-    said = {"id": part, "message": message, "index": 0, "kind": "tool", "state": "open", "tool": "bash"}
-    records: list[Record] = [
-        MessageRecord(id=message, role="assistant"),
-        PartRecord(**said, text="a\0b", input={"command": ["printf 'a\0'"]}, output="\0"),
-    ]
-    transcript.record(row, records)
-    stored = Part.objects.get(pk=part)
-    assert (stored.text, stored.input, stored.output) == ("a\ufffdb", {"command": ["printf 'a\ufffd'"]}, "\ufffd")
+def test_what_an_agent_does_is_told_whatever_is_in_its_words(team: Team) -> None:
+    row = session()
+    transcript.record(row, [Doing(text="reading a\0b")])
+    row.refresh_from_db()
+    assert row.doing == "reading a\ufffdb"
+    assert Event.objects.get(kind="agent.doing").payload["text"] == row.doing
 
 
 def _told(batches: list[list[PartRecord]]) -> list[Any]:

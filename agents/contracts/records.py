@@ -3,34 +3,13 @@
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, Field
+from pydantic import AwareDatetime, Field
 
 from agents.contracts.assignment import Frozen
 
 PartKind = Literal["text", "reasoning", "tool", "file", "patch", "question", "step", "error"]
 """What a part is. A file has its name and type in `input` (name, mime), its contents in `text`; a question its options
 in `input`, and in `output` the answer."""
-
-
-NUL, REPLACEMENT = "\x00", "\N{REPLACEMENT CHARACTER}"
-
-
-def storable(value: Any) -> Any:
-    """The same with each NUL replaced, at any depth: no text of Postgres can hold one. Lengths stay as they are, so
-    that offsets of deltas do."""
-    match value:
-        case str():
-            return value.replace(NUL, REPLACEMENT)
-        case dict():
-            return {storable(name): storable(each) for name, each in value.items()}
-        case list() | tuple():
-            return [storable(each) for each in value]
-        case _:
-            return value
-
-
-Text = Annotated[str, AfterValidator(storable)]
-"""What agents, models and programs say, which may be anything."""
 
 
 class Usage(Frozen):
@@ -47,7 +26,7 @@ class MessageRecord(Frozen):
     type: Literal["message"] = "message"
     id: UUID
     role: Literal["system", "user", "assistant"]
-    model: Text = ""
+    model: str = ""
     """What the provider says answered, e.g. 'rehearsal'."""
 
 
@@ -61,10 +40,10 @@ class PartRecord(Frozen):
     """Place in the message."""
     kind: PartKind
     state: Literal["open", "done", "failed"] = "done"
-    text: Text = ""
-    tool: Text = ""
-    input: Annotated[dict[str, Any], AfterValidator(storable)] = {}
-    output: Text = ""
+    text: str = ""
+    tool: str = ""
+    input: dict[str, Any] = {}
+    output: str = ""
     usage: Usage | None = None
     """For kind 'step': what the model call cost."""
     started_at: AwareDatetime | None = None
@@ -75,7 +54,7 @@ class PartRecord(Frozen):
 class PastMessage(MessageRecord):
     """A message of a session that happened elsewhere, with its own time. Runners cannot send it."""
 
-    author: Text = ""
+    author: str = ""
     """The name of the person who said it, if one did."""
     created_at: AwareDatetime
 
@@ -94,14 +73,14 @@ class Delta(Frozen):
     part: UUID
     offset: int = Field(ge=0)
     """Characters of the part's text before this."""
-    text: Text
+    text: str
 
 
 class Doing(Frozen):
     """What the agent does now, one line for people."""
 
     type: Literal["doing"] = "doing"
-    text: Text = Field(max_length=200)
+    text: str = Field(max_length=200)
 
 
 Record = Annotated[MessageRecord | PartRecord | Delta | Doing, Field(discriminator="type")]

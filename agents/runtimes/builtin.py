@@ -17,7 +17,7 @@ from agents.runtimes.answers import Answer, Review, Summary
 from agents.runtimes.asking import NO_ANSWER, ask_people
 from agents.runtimes.context import Context
 from agents.runtimes.conversation import MODEL_CALLS, Conversation
-from agents.runtimes.delivery import Delivery, NoChanges, NotKept
+from agents.runtimes.delivery import LAST_WORDS, ROUNDS, Delivery, NoChanges, NotKept
 from agents.runtimes.gateway import reason_of_status
 from agents.runtimes.inbox import as_heard
 from agents.runtimes.prompts import instructions
@@ -25,10 +25,6 @@ from agents.runtimes.recording import Transcript, listed
 from agents.runtimes.tools import READING, WRITING, Desk, Function, ask_person, run_command
 from agents.runtimes.watch import Watch
 
-ROUNDS = 3
-"""How often an answer that breaks its contract goes back to the agent."""
-LAST_WORDS = 2
-"""How often an agent that has finished goes on because somebody said something meanwhile."""
 HTTP_RETRIES = 8
 FINAL = "final_result"
 
@@ -141,8 +137,7 @@ def _failure(error: Exception, work: Run) -> FailureOutcome:
     """What an agent's failure is called, with what a person needs to understand it."""
     match error:
         case NoChanges():
-            message = "The agent said that it is done, but changed nothing."
-            failure = FailureOutcome(reason=FailureReason.NO_CHANGES, message=message, detail=work.last_answer)
+            failure = error.failure(work.last_answer)
         case ModelHTTPError():
             message = f"The model's provider answered HTTP {error.status_code}: {_provider_says(error.body)}"
             reason = reason_of(error)

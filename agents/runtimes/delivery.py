@@ -6,7 +6,16 @@ from uuid import UUID
 
 from pydantic_ai.exceptions import ToolFailed
 
-from agents.contracts import Assignment, Outcome, PlanOutcome, PlanProposal, ReviewOutcome, WorkOutcome
+from agents.contracts import (
+    Assignment,
+    FailureOutcome,
+    FailureReason,
+    Outcome,
+    PlanOutcome,
+    PlanProposal,
+    ReviewOutcome,
+    WorkOutcome,
+)
 from agents.runner.reports import Faults
 from agents.runner.workspace import Workspace
 from agents.runtimes.answers import Answer, Review
@@ -15,9 +24,19 @@ from agents.runtimes.recording import Transcript, listed
 from agents.runtimes.tools import bytes_of
 from tenants.faults import crash_point
 
+ROUNDS = 3
+"""How often an answer that breaks its contract goes back to the agent."""
+LAST_WORDS = 2
+"""How often an agent that has finished goes on because somebody said something meanwhile."""
+
 
 class NoChanges(Exception):
     """The agent says that it is done, and its work tree is as it was."""
+
+    def failure(self, answer: str) -> FailureOutcome:
+        """What the attempt ends with; `answer` is what the agent said last."""
+        message = "The agent said that it is done, but changed nothing."
+        return FailureOutcome(reason=FailureReason.NO_CHANGES, message=message, detail=answer)
 
 
 class NotKept(Exception):

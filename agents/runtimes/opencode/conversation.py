@@ -14,7 +14,7 @@ from agents.runtimes.answers import ANSWERS, Answer
 from agents.runtimes.context import Context
 from agents.runtimes.conversation import GO_ON as THINK_AGAIN
 from agents.runtimes.conversation import MODEL_CALLS, WORD_SECONDS
-from agents.runtimes.delivery import Delivery, NotKept
+from agents.runtimes.delivery import LAST_WORDS, ROUNDS, Delivery, NotKept
 from agents.runtimes.inbox import as_heard
 from agents.runtimes.opencode.asking import Requests
 from agents.runtimes.opencode.client import Client, Json, Lost
@@ -27,12 +27,6 @@ from agents.runtimes.opencode.wording import BREAKS, FINISH, GO_ON, NOT_FINISHED
 from agents.runtimes.recording import Transcript, listed
 from agents.runtimes.watch import Watch
 
-__all__ = ["Conversation", "Failed"]
-
-ROUNDS = 3
-"""How often an answer that breaks its contract goes back to the agent."""
-LAST_WORDS = 2
-"""How often an agent that has finished goes on because somebody said something meanwhile."""
 PROVIDER_TRIES = 8
 """OpenCode asks a provider that is away for ever; so often is enough."""
 LATE_SECONDS = 0.3

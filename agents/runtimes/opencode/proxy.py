@@ -14,6 +14,8 @@ import httpx
 PIECE = 65_536
 TIMEOUT = httpx.Timeout(30, read=330, connect=10)
 """The gateway gives up a silent provider after 300 s, and says so."""
+MOST_BODY = 32 << 20
+"""Bytes of a request, which is held in memory: no prompt is so long."""
 HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "te", "trailer", "host", "authorization"})
 """Headers of one connection, and those that are ours to set."""
 
@@ -105,6 +107,8 @@ async def _read(peer: h11.Connection, reader: StreamReader) -> tuple[h11.Request
                 pass
             case h11.Data(data=data):
                 body += data
+                if len(body) > MOST_BODY:
+                    raise ConnectionError("a request of too many bytes")
             case h11.EndOfMessage() if request is not None:
                 return request, bytes(body)
             case _:

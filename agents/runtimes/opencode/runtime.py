@@ -7,7 +7,8 @@ from agents.runner.workspace import Workspace, WorkspaceError
 from agents.runtimes.context import Context
 from agents.runtimes.delivery import Delivery, NoChanges
 from agents.runtimes.opencode.client import Lost, Rejected
-from agents.runtimes.opencode.conversation import Conversation, Failed
+from agents.runtimes.opencode.conversation import Conversation
+from agents.runtimes.opencode.faults import Failed
 from agents.runtimes.opencode.server import Missing, Server
 from agents.runtimes.opencode.wording import instructed
 from agents.runtimes.recording import Transcript
@@ -66,8 +67,7 @@ async def _through_restarts(server: Server, conversation: Conversation, transcri
 def _failure(error: Exception, conversation: Conversation) -> FailureOutcome:
     match error:
         case NoChanges():
-            message = "The agent said that it is done, but changed nothing."
-            return FailureOutcome(reason=FailureReason.NO_CHANGES, message=message, detail=conversation.last_answer)
+            return error.failure(conversation.last_answer)
         case Failed():
             return FailureOutcome(reason=error.reason, message=str(error), detail=error.detail)
         case Lost():
