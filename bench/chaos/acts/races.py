@@ -10,16 +10,18 @@ from django.utils import timezone
 
 from agents import budgets
 from agents.contracts import PlanNode, PlanProposal
+from agents.executions import let_go
 from agents.models import Budget, Execution
 from bench import swarm
 from bench.chaos.chaos import Chaos
 from bench.stage import wait_for
-from sessions.models import Event, Session
+from sessions.models import Event
 from swarms import approvals
 from swarms.models import Approval
+from tenants import turns
 from tenants.context import PUBLIC, in_schema
 from tenants.members import add_member
-from tenants.models import Runner, User
+from tenants.models import Placement, User
 from tenants.roles import Role
 from tests.money_stage import at_once as reserve_at_once
 from tests.money_stage import execution
@@ -92,7 +94,7 @@ def reservations(chaos: Chaos) -> None:
     """A hundred reservations at once on a budget for ten: exactly ten get it."""
     with in_schema(chaos.rivals.schema_name):
         budgets.set_limit("team", BUDGET)
-        waiting = [execution(budgets=["team"]) for _ in range(ASKS)]
+        waiting = [_placed() for _ in range(ASKS)]
 
         def reserve(number: int) -> str | None:
             with transaction.atomic():
@@ -104,12 +106,25 @@ def reservations(chaos: Chaos) -> None:
     chaos.report.at_most("reservations made, other than 10", abs(answers.count(None) - BUDGET), 0)
 
 
+def _placed() -> Execution:
+    """An execution that lacks nothing: the sweep looks at this team, too, and would mend it."""
+    with transaction.atomic():
+        made = execution(budgets=["team"])
+        team = turns.current_team_id()
+        Placement.objects.create(execution=made.pk, team_id=team, runner=made.runner, kind=made.kind)
+        turns.due("lease", made.pk, after=timedelta(minutes=5))
+    return made
+
+
 def _forget(made: list[Execution]) -> None:
-    """Nobody works on these: the sweep would find them and wonder."""
+    """Nobody works on these."""
     Budget.objects.filter(subject="team").delete()
-    Execution.objects.filter(pk__in=[one.pk for one in made]).delete()
-    Session.objects.filter(pk__in=[one.session_id for one in made]).delete()
-    Runner.objects.filter(pk__in=[one.runner_id for one in made]).delete()
+    for one in made:
+        with transaction.atomic():
+            let_go(one.pk)
+            one.delete()
+            one.session.delete()
+            one.runner.delete()
 
 
 def backlogs(chaos: Chaos) -> None:
