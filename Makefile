@@ -72,7 +72,7 @@ up: setup ## Run the whole platform until Ctrl-C
 	@exec $(RUN) manage.py up $(ARGS)
 
 test: setup test-tools ## Run the tests; ARGS="-k name" for some of them, JOBS=4 for more side by side
-	@exec $(RUN) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	@exec $(RUN) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # What tests need beside Python packages; those that miss something say that they were left out.
 test-tools:

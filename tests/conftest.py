@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import dramatiq
@@ -36,6 +37,15 @@ hypothesis_settings.load_profile("waggle")
 
 PASSWORD = "correct horse battery"
 CAST = {"alice": Role.OWNER, "bob": Role.DEVELOPER, "vera": Role.VIEWER}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files whose tests may take longest come first: side by side, none is left to run alone at the end."""
+    limits: dict[Path, float] = {}
+    for item in items:
+        marker = item.get_closest_marker("timeout")
+        limits[item.path] = max(limits.get(item.path, 0), marker.args[0] if marker else 0)
+    items.sort(key=lambda item: -limits[item.path])
 
 
 def user_of(name: str, team: str = "") -> User:
