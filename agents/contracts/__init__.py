@@ -5,6 +5,7 @@ Only the standard library and pydantic are imported here, so that a runner never
 
 from agents.contracts.assignment import (
     AGENT_RUNTIMES,
+    RUNTIMES,
     Assignment,
     Check,
     Limits,
@@ -40,6 +41,7 @@ from agents.contracts.records import (
 
 __all__ = [
     "AGENT_RUNTIMES",
+    "RUNTIMES",
     "ArtifactKept",
     "Assignment",
     "Check",

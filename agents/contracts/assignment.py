@@ -6,8 +6,12 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 Kind = Literal["plan", "work", "review", "check"]
-AGENT_RUNTIMES = ("builtin", "opencode")
-"""What can drive an agent; the first one does unless another is asked for."""
+RUNTIMES = {
+    "builtin": "agents.runtimes.builtin",
+    "opencode": "agents.runtimes.opencode.runtime",
+}
+"""What can drive an agent, each with its module; the first one does unless another is asked for."""
+AGENT_RUNTIMES = tuple(RUNTIMES)
 
 
 class Frozen(BaseModel):

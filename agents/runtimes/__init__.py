@@ -1,33 +1,41 @@
 """Drivers for kinds of agents: an assignment in, records and an outcome out.
 
-Adding one is one file and one line in RUNTIMES.
+Adding one is one file here and one line in agents.contracts.RUNTIMES; docs/runtimes.md says what it must do.
 """
 
-from typing import Protocol
+from importlib import import_module
+from typing import Protocol, cast
 
+from agents import contracts
 from agents.contracts import Assignment, Outcome
-from agents.runtimes import builtin, checks
+from agents.runtimes import checks
+from agents.runtimes.capabilities import Capabilities
 from agents.runtimes.context import Context
-from agents.runtimes.opencode import runtime as opencode
 
 
-class Runtime(Protocol):
+class Work(Protocol):
     """Carries out an assignment. Cancelling the task stops it, with everything it started."""
 
     async def run(self, assignment: Assignment, context: Context) -> Outcome:
         """Returns the outcome; the caller reports it unless `context.reports` has taken one already."""
 
 
+class Runtime(Work, Protocol):
+    """Carries out an assignment with an agent."""
+
+    CAN: Capabilities
+
+
+# All are imported at once: children are forked with them.
 RUNTIMES: dict[str, Runtime] = {
-    "builtin": builtin,
-    "checks": checks,
-    "opencode": opencode,
+    name: cast(Runtime, import_module(module)) for name, module in contracts.RUNTIMES.items()
 }
 
 
-def runtime_of(assignment: Assignment) -> Runtime:
+def runtime_of(assignment: Assignment) -> Work:
     """The runtime that an assignment asks for; checks need no agent. Raises LookupError."""
-    name = "checks" if assignment.kind == "check" else assignment.runtime
-    if name not in RUNTIMES:
-        raise LookupError(f"This runner has no runtime {name!r}; it has {', '.join(sorted(RUNTIMES))}.")
-    return RUNTIMES[name]
+    if assignment.kind == "check":
+        return checks
+    if assignment.runtime not in RUNTIMES:
+        raise LookupError(f"This runner has no runtime {assignment.runtime!r}; it has {', '.join(sorted(RUNTIMES))}.")
+    return RUNTIMES[assignment.runtime]

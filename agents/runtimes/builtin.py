@@ -15,6 +15,7 @@ from agents.runner.reports import Faults
 from agents.runner.workspace import Workspace
 from agents.runtimes.answers import Answer, Review, Summary
 from agents.runtimes.asking import NO_ANSWER, ask_people
+from agents.runtimes.capabilities import Capabilities
 from agents.runtimes.context import Context
 from agents.runtimes.conversation import MODEL_CALLS, Conversation
 from agents.runtimes.delivery import LAST_WORDS, ROUNDS, Delivery, NoChanges, NotKept
@@ -25,6 +26,14 @@ from agents.runtimes.recording import Transcript, listed
 from agents.runtimes.tools import READING, WRITING, Desk, Function, ask_person, run_command
 from agents.runtimes.watch import Watch
 
+CAN = Capabilities(
+    hears="at its next step",
+    asks=True,
+    seeks_permission=False,
+    crash="ends with a reason",
+    keeps_work=False,
+    streams_commands=False,
+)
 HTTP_RETRIES = 8
 FINAL = "final_result"
 

@@ -4,6 +4,7 @@ import structlog
 
 from agents.contracts import Assignment, FailureOutcome, FailureReason, Outcome
 from agents.runner.workspace import Workspace, WorkspaceError
+from agents.runtimes.capabilities import Capabilities
 from agents.runtimes.context import Context
 from agents.runtimes.delivery import Delivery, NoChanges
 from agents.runtimes.opencode.client import Lost, Rejected
@@ -15,6 +16,14 @@ from agents.runtimes.recording import Transcript
 
 log = structlog.get_logger(__name__)
 
+CAN = Capabilities(
+    hears="at its next step",
+    asks=True,
+    seeks_permission=True,
+    crash="goes on in the same session",
+    keeps_work=True,
+    streams_commands=True,
+)
 RESTARTS = 2
 """How often a server that died is started again on its data."""
 RESTARTED = "OpenCode's server died: {}. It is started again, and the session goes on."
