@@ -7,7 +7,7 @@ from bench.engine.run import carry
 from bench.figures import Figures, typical
 from bench.stage import Stage, workers
 
-SIZES = {100: 5, 1_000: 3, 10_000: 1}
+SIZES = {100: 15, 1_000: 5, 10_000: 1}
 """Nodes to runs in a round; of the small ones more, since they are over at once and so at the mercy of the moment."""
 ROUNDS = 5
 
