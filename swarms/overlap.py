@@ -78,7 +78,8 @@ def _letter_fits(pattern: str, letter: str) -> bool:
     return pattern in ("?", letter)
 
 
-def _name_fits(pattern: str, name: str) -> bool:
+def name_fits(pattern: str, name: str) -> bool:
+    """Whether a text matches a pattern in which `*` is any number of letters, and `?` one."""
     return _fits(pattern, name, "*", _letter_fits)
 
 
@@ -86,5 +87,5 @@ def outside(paths: Iterable[str], globs: Iterable[str]) -> list[str]:
     """The paths that no glob matches."""
     patterns = [segments(glob) for glob in globs]
     return [
-        path for path in paths if not any(_fits(pattern, path.split("/"), "**", _name_fits) for pattern in patterns)
+        path for path in paths if not any(_fits(pattern, path.split("/"), "**", name_fits) for pattern in patterns)
     ]
