@@ -68,7 +68,7 @@ BEGIN
           WHEN {case_of("never", **_COUNTS)} THEN 'skip'
           WHEN NOT {case_of("holds", **_COUNTS)} THEN 'keep'
           WHEN v_state = 'draining' THEN 'leave'
-          WHEN n.risk = 'high' THEN 'ask'
+          WHEN n.risk = 'high' OR n.trifecta THEN 'ask'
           ELSE 'go' END AS verdict
       FROM counted c JOIN swarms_node n ON n.id = c.id WHERE n.state NOT IN ({_words(NODE_ENDED)})
     ), placed AS (

@@ -6,12 +6,17 @@ from tenants.states import Moves, terminal
 
 
 def move_trigger(
-    table: str, moves: Moves, ended: Collection[str] = (), words: Mapping[str, Collection[str]] | None = None
+    table: str,
+    moves: Moves,
+    ended: Collection[str] = (),
+    words: Mapping[str, Collection[str]] | None = None,
+    rules: str = "",
 ) -> str:
     """SQL that lets `table.state` change only as `moves` says, and freezes rows that have ended.
 
     `ended` are states in which a row is frozen although a move may still lead out of them (a failed node that is tried
-    again); terminal states are frozen in any case. `words` are other columns, each with the words that it may hold.
+    again); terminal states are frozen in any case. `words` are other columns, each with the words that it may hold;
+    `rules` are statements of PL/pgSQL that refuse more.
 
     Known words are looked for here and not in CHECK constraints: the text of a CHECK is parsed anew by each statement
     that writes the table, which costs the engine more than its own work; a function is parsed once a connection.
@@ -38,7 +43,7 @@ BEGIN
     END IF;
   ELSIF OLD.state || '>' || NEW.state <> ALL ({pairs}) THEN
     RAISE EXCEPTION '{table}: no move from % to %', OLD.state, NEW.state USING ERRCODE = 'check_violation';
-  END IF;{known}
+  END IF;{known}{rules}
   RETURN NEW;
 END $body$;
 CREATE TRIGGER {table}_move BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION {table}_move();

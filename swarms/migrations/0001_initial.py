@@ -6,6 +6,7 @@ import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
 
+import swarms.policy.rules
 import swarms.states
 import tenants.ids
 
@@ -34,6 +35,27 @@ class Migration(migrations.Migration):
                 ("writes", models.JSONField(blank=True, default=list)),
                 ("checks", models.JSONField(blank=True, default=list)),
                 ("risk", models.CharField(default="low", max_length=8)),
+                (
+                    "untrusted",
+                    models.BooleanField(default=False, help_text="Its plan says: it reads what strangers wrote."),
+                ),
+                (
+                    "secrets",
+                    models.BooleanField(default=False, help_text="Its plan says: it works with secrets."),
+                ),
+                (
+                    "effects",
+                    models.BooleanField(
+                        default=False, help_text="Its plan says: it has effects outside the repository."
+                    ),
+                ),
+                (
+                    "trifecta",
+                    models.BooleanField(
+                        default=False,
+                        help_text="By its plan and its project it has all three: a person decides before it starts.",
+                    ),
+                ),
                 (
                     "state",
                     models.CharField(
@@ -322,6 +344,17 @@ class Migration(migrations.Migration):
                 ),
                 ("approve_plan", models.BooleanField(default=True, help_text="A person approves each plan.")),
                 ("approve_landing", models.BooleanField(default=True, help_text="A person approves each landing.")),
+                (
+                    "untrusted_input",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Strangers may write what its agents read: issues, mails, web pages.",
+                    ),
+                ),
+                (
+                    "has_secrets",
+                    models.BooleanField(default=False, help_text="What its agents see holds secrets or private data."),
+                ),
                 ("max_nodes", models.PositiveIntegerField(default=40)),
                 ("max_attempts", models.PositiveIntegerField(default=3)),
                 (
@@ -621,8 +654,23 @@ class Migration(migrations.Migration):
                             ("landing", "landing"),
                             ("budget", "budget"),
                             ("rollback", "rollback"),
+                            ("tool", "use of a tool"),
                         ],
                         max_length=12,
+                    ),
+                ),
+                (
+                    "call",
+                    models.CharField(blank=True, help_text="Which call of a tool of that execution.", max_length=120),
+                ),
+                (
+                    "execution",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="agents.execution",
                     ),
                 ),
                 ("title", models.CharField(max_length=200)),
@@ -840,10 +888,29 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="approval",
             constraint=models.UniqueConstraint(
-                condition=models.Q(("state", "pending")),
+                condition=models.Q(("call", ""), ("state", "pending")),
                 fields=("swarm", "kind", "node"),
                 name="one_pending_approval_per_subject",
                 nulls_distinct=False,
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="approval",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("call", ""), _negated=True),
+                fields=("execution", "call"),
+                name="one_approval_per_call",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="approval",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("execution__isnull", False), ("kind", "tool"), models.Q(("call", ""), _negated=True)),
+                    models.Q(models.Q(("kind", "tool"), _negated=True), ("call", ""), ("execution__isnull", True)),
+                    _connector="OR",
+                ),
+                name="approval_of_call",
             ),
         ),
         migrations.AddConstraint(
@@ -931,6 +998,130 @@ class Migration(migrations.Migration):
             options={
                 "indexes": [models.Index(fields=["archive", "member", "key"], name="archive_record_key")],
                 "constraints": [models.UniqueConstraint(fields=("archive", "member", "number"), name="archive_record")],
+            },
+        ),
+        migrations.CreateModel(
+            name="ToolRule",
+            fields=[
+                ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("position", models.IntegerField(help_text="The lowest is asked first.")),
+                ("role", models.CharField(blank=True, help_text="Empty: any.", max_length=20)),
+                ("tool", models.CharField(help_text="A glob of names of tools.", max_length=80)),
+                ("arguments", models.JSONField(blank=True, default=dict, help_text="Globs of named arguments.")),
+                (
+                    "exact",
+                    models.BooleanField(
+                        default=False, help_text="The arguments are no patterns: calls have the very same."
+                    ),
+                ),
+                (
+                    "verdict",
+                    models.CharField(
+                        choices=[
+                            (swarms.policy.rules.Verdict["ALLOW"], swarms.policy.rules.Verdict["ALLOW"]),
+                            (swarms.policy.rules.Verdict["ASK"], swarms.policy.rules.Verdict["ASK"]),
+                            (swarms.policy.rules.Verdict["DENY"], swarms.policy.rules.Verdict["DENY"]),
+                        ],
+                        max_length=8,
+                    ),
+                ),
+                ("sandboxed", models.BooleanField(default=False, help_text="Only where commands are locked in.")),
+                ("why", models.CharField(blank=True, max_length=500)),
+                (
+                    "life",
+                    models.CharField(
+                        choices=[
+                            ("once", "for one call"),
+                            ("swarm", "for one swarm"),
+                            ("always", "until it is revoked"),
+                        ],
+                        default="always",
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "digest",
+                    models.CharField(blank=True, help_text="SHA-256 of the one call that it is for.", max_length=64),
+                ),
+                ("made_at", models.DateTimeField(auto_now_add=True)),
+                ("revoked_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "approval",
+                    models.OneToOneField(
+                        blank=True,
+                        help_text="Whose answer it is.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="rule",
+                        to="swarms.approval",
+                    ),
+                ),
+                (
+                    "made_by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="tool_rules",
+                        to="swarms.project",
+                    ),
+                ),
+                (
+                    "revoked_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "swarm",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="tool_rules",
+                        to="swarms.swarm",
+                    ),
+                ),
+            ],
+            options={
+                "indexes": [
+                    models.Index(condition=models.Q(("revoked_at", None)), fields=["position"], name="rule_order")
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("revoked_at__isnull", True), ("revoked_by__isnull", True)),
+                            models.Q(("revoked_at__isnull", False), ("revoked_by__isnull", False)),
+                            _connector="OR",
+                        ),
+                        name="rule_revoked_by_somebody",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(
+                                ("approval__isnull", False), ("life", "once"), models.Q(("digest", ""), _negated=True)
+                            ),
+                            models.Q(("digest", ""), ("life", "swarm"), ("swarm__isnull", False)),
+                            models.Q(("digest", ""), ("life", "always"), ("swarm__isnull", True)),
+                            _connector="OR",
+                        ),
+                        name="rule_life",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("sandboxed", False), ("verdict", "allow"), _connector="OR"),
+                        name="rule_in_sandbox_allows",
+                    ),
+                ],
             },
         ),
     ]

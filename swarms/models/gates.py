@@ -5,6 +5,7 @@ from typing import ClassVar
 from django.db import models
 from django.db.models import F, Q
 
+from agents.models import Execution
 from swarms.models.plans import Node, Plan
 from swarms.models.projects import Swarm
 from swarms.states import APPROVAL_MOVES, ApprovalState
@@ -25,6 +26,7 @@ class Approval(models.Model):
         ("landing", "landing"),
         ("budget", "budget"),
         ("rollback", "rollback"),
+        ("tool", "use of a tool"),
     ]
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -32,6 +34,8 @@ class Approval(models.Model):
     kind = models.CharField(max_length=12, choices=KINDS)
     plan = models.ForeignKey(Plan, models.PROTECT, null=True, blank=True, related_name="approvals")
     node = models.ForeignKey(Node, models.PROTECT, null=True, blank=True, related_name="approvals")
+    execution = models.ForeignKey(Execution, models.PROTECT, null=True, blank=True, related_name="+")
+    call = models.CharField(max_length=120, blank=True, help_text="Which call of a tool of that execution.")
     title = models.CharField(max_length=200)
     subject = models.JSONField(help_text="What exactly is decided.")
     digest = models.CharField(max_length=64, help_text="SHA-256 of the subject.")
@@ -49,9 +53,15 @@ class Approval(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["swarm", "kind", "node"],
-                condition=Q(state="pending"),
+                condition=Q(state="pending", call=""),
                 nulls_distinct=False,
                 name="one_pending_approval_per_subject",
+            ),
+            models.UniqueConstraint(fields=["execution", "call"], condition=~Q(call=""), name="one_approval_per_call"),
+            models.CheckConstraint(
+                condition=Q(kind="tool", execution__isnull=False) & ~Q(call="")
+                | ~Q(kind="tool") & Q(execution__isnull=True, call=""),
+                name="approval_of_call",
             ),
             models.CheckConstraint(
                 condition=Q(state__in=["approved", "rejected"], decided_by__isnull=False)

@@ -74,6 +74,12 @@ class Node(models.Model):
     writes = models.JSONField(default=list, blank=True)
     checks = models.JSONField(default=list, blank=True)
     risk = models.CharField(max_length=8, default="low")
+    untrusted = models.BooleanField(default=False, help_text="Its plan says: it reads what strangers wrote.")
+    secrets = models.BooleanField(default=False, help_text="Its plan says: it works with secrets.")
+    effects = models.BooleanField(default=False, help_text="Its plan says: it has effects outside the repository.")
+    trifecta = models.BooleanField(
+        default=False, help_text="By its plan and its project it has all three: a person decides before it starts."
+    )
     state = models.CharField(max_length=20, default=NodeState.BLOCKED, choices=[(s, s) for s in NodeState])
     because = models.TextField(blank=True, help_text="Why it is in this state.")
     fan_in = models.CharField(max_length=12, default="all_success", help_text="Which ends of parents let it start.")

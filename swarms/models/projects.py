@@ -34,6 +34,10 @@ class Project(models.Model):
     acceptance = models.JSONField(default=list, blank=True, help_text="Commands that must pass before anything lands.")
     approve_plan = models.BooleanField(default=True, help_text="A person approves each plan.")
     approve_landing = models.BooleanField(default=True, help_text="A person approves each landing.")
+    untrusted_input = models.BooleanField(
+        default=False, help_text="Strangers may write what its agents read: issues, mails, web pages."
+    )
+    has_secrets = models.BooleanField(default=False, help_text="What its agents see holds secrets or private data.")
     max_nodes = models.PositiveIntegerField(default=40)
     max_attempts = models.PositiveIntegerField(default=3)
     max_depth = models.PositiveSmallIntegerField(default=2, help_text="How deep plans may nest; 0: not at all.")

@@ -1,0 +1,42 @@
+"""What the database itself refuses: nodes that are exposed too much, and rules that change. Pure text for the migration."""
+
+TRIFECTA = """
+  IF NEW.untrusted AND NEW.secrets AND NEW.effects AND NOT NEW.trifecta THEN
+    RAISE EXCEPTION 'swarms_node: % has untrusted input, secrets and effects outside, and does not say so', NEW.key
+      USING ERRCODE = 'check_violation';
+  END IF;
+  IF TG_OP = 'UPDATE' AND OLD.trifecta AND NOT NEW.trifecta AND OLD.state <> 'blocked' THEN
+    RAISE EXCEPTION 'swarms_node: % no longer waits, what it is exposed to is frozen', NEW.key
+      USING ERRCODE = 'check_violation';
+  END IF;
+  IF NEW.trifecta AND NEW.state IN ('ready', 'running') AND (
+    TG_OP = 'INSERT' OR (OLD.state <> NEW.state AND (OLD.state = 'blocked' OR (
+      SELECT a.state FROM swarms_approval a WHERE a.node_id = NEW.id AND a.kind = 'node'
+      ORDER BY a.requested_at DESC, a.id DESC LIMIT 1) IS DISTINCT FROM 'approved'))
+  ) THEN
+    RAISE EXCEPTION 'swarms_node: % has untrusted input, secrets and effects outside: nobody approved it', NEW.key
+      USING ERRCODE = 'check_violation';
+  END IF;"""
+"""Of the trigger of nodes: no node has all three at once without a person's word."""
+
+RULE_FROZEN = """
+CREATE FUNCTION swarms_toolrule_frozen() RETURNS trigger LANGUAGE plpgsql AS $body$
+BEGIN
+  IF OLD.revoked_at IS NOT NULL AND NEW IS DISTINCT FROM OLD THEN
+    RAISE EXCEPTION 'swarms_toolrule: a revoked rule is frozen' USING ERRCODE = 'check_violation';
+  END IF;
+  OLD.position := NEW.position;
+  OLD.revoked_at := NEW.revoked_at;
+  OLD.revoked_by_id := NEW.revoked_by_id;
+  IF NEW IS DISTINCT FROM OLD THEN
+    RAISE EXCEPTION 'swarms_toolrule: what a rule says is frozen: revoke it, and make another'
+      USING ERRCODE = 'check_violation';
+  END IF;
+  RETURN NEW;
+END $body$;
+CREATE TRIGGER swarms_toolrule_frozen BEFORE UPDATE ON swarms_toolrule
+  FOR EACH ROW EXECUTE FUNCTION swarms_toolrule_frozen();
+"""
+THAW_RULES = "DROP TRIGGER swarms_toolrule_frozen ON swarms_toolrule; DROP FUNCTION swarms_toolrule_frozen();"
+
+ALL = ((RULE_FROZEN, THAW_RULES),)
