@@ -208,6 +208,18 @@ def test_a_child_that_dies_is_reported_by_its_runner(fleet: FakeControlPlane) ->
     assert not processes_with(marker)
 
 
+def test_what_a_dead_child_left_to_nobody_is_ended_too(fleet: FakeControlPlane) -> None:
+    """A sandbox is an orphan when the child dies amid its making."""
+    assignment, marker = begin_sleeping(fleet)
+    folder = fleet.folder.parent / "runner" / str(assignment.execution)
+    orphan = subprocess.Popen(["sh", "-c", f"sleep 60; true # {folder}/scratch/tmp"], start_new_session=True)
+    try:
+        os.kill(child_of(marker), signal.SIGKILL)
+        assert orphan.wait(20) == -signal.SIGKILL
+    finally:
+        orphan.kill()
+
+
 def child_of(marker: str) -> int:
     """The process that carries out the execution whose command holds the marker: the leader of its session."""
     lines = subprocess.run(["ps", "-eww", "-o", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout

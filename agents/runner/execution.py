@@ -15,7 +15,7 @@ from uuid import UUID
 from agents.contracts import Assignment, FailureOutcome, FailureReason
 from agents.contracts.link import Order
 from agents.runner import entry
-from agents.runner.processes import kill_tree
+from agents.runner.processes import kill_mentioning, kill_tree
 from agents.runner.sandbox import Sandbox
 
 STOP_SECONDS = 5
@@ -167,6 +167,9 @@ class Execution:
         assert process.pid is not None
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        if not self._reported:
+            # A sandbox whose child died while it was being set up is nobody's: it is known by the folders it shows.
+            kill_mentioning(self.folder)
         process.join()
         control.close()
         errors.close()

@@ -42,6 +42,18 @@ def kill_tree(pid: int) -> None:
     _kill(pid)
 
 
+def kill_mentioning(path: Path) -> None:
+    """Kills every process on whose command line a path stands."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                line = (entry / "cmdline").read_bytes()
+            except OSError:  # it ended while we looked
+                continue
+            if os.fsencode(path) in line:
+                _kill(int(entry.name))
+
+
 def _kill(pid: int) -> bool:
     try:
         os.kill(pid, signal.SIGKILL)
