@@ -7,7 +7,7 @@ What breaks for everybody (no answer, timeouts, 5xx) opens the breaker of the en
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,7 @@ LOOK_SECONDS = 0.2
 """How old `closed_until` may be."""
 _RULES = Script(LUA)
 _twins: dict[str, Circuit] = {}
-_looked: dict[str, tuple[float, "Shut | None"]] = {}
+_looked: dict[tuple[str, str], tuple[float, "Shut | None"]] = {}
 _telling: set[asyncio.Task[None]] = set()
 
 
@@ -155,9 +155,9 @@ def scope(name: str) -> str:
     return name.partition(":")[0]
 
 
-def model_name() -> str:
-    """The breaker of the model's endpoint."""
-    return f"model:{_host()}/{settings.MODEL_NAME}"
+def model_name(model: str = "") -> str:
+    """The breaker of a model's endpoint; of the platform's, unless another is named."""
+    return f"model:{_host()}/{model or settings.MODEL_NAME}"
 
 
 def key_name(schema: str) -> str:
@@ -169,7 +169,7 @@ def _host() -> str:
     return urlsplit(settings.MODEL_BASE_URL).netloc.rpartition("@")[2]
 
 
-def of_model(schema: str) -> tuple[Breaker, Breaker]:
+def of_model(schema: str, model: str = "") -> tuple[Breaker, Breaker]:
     """What a model call of this team must pass: its key's breaker, then the endpoint's."""
 
     async def tell(move: Move) -> None:
@@ -177,7 +177,7 @@ def of_model(schema: str) -> tuple[Breaker, Breaker]:
         _telling.add(task)
         task.add_done_callback(_telling.discard)
 
-    return Breaker(key_name(schema), shared(), tell), Breaker(model_name(), shared(), tell)
+    return Breaker(key_name(schema), shared(), tell), Breaker(model_name(model), shared(), tell)
 
 
 def announcing() -> list[asyncio.Task[None]]:
@@ -185,16 +185,16 @@ def announcing() -> list[asyncio.Task[None]]:
     return list(_telling)
 
 
-def closed_until(schema: str) -> Shut | None:
-    """The breaker that stops this team's model calls for longest; None: they go. At most LOOK_SECONDS old."""
+def closed_until(schema: str, model: str = "") -> Shut | None:
+    """The breaker that stops this team's calls of a model for longest; None: they go. At most LOOK_SECONDS old."""
     if not settings.MODEL_BASE_URL:
         return None
     now = time.monotonic()
-    at, known = _looked.get(schema, (0.0, None))
+    at, known = _looked.get((schema, model), (0.0, None))
     if not at or now - at > LOOK_SECONDS:
-        found = [shut for breaker in of_model(schema) if (shut := breaker.shut())]
+        found = [shut for breaker in of_model(schema, model) if (shut := breaker.shut())]
         known = max(found, key=lambda shut: shut.wait, default=None)
-        _looked[schema] = (now, known)
+        _looked[(schema, model)] = (now, known)
     return known
 
 
@@ -237,15 +237,14 @@ class Line:
     why: str
 
 
-def lines(schema: str) -> list[Line]:
-    """The breakers that concern a team."""
+def lines(schema: str, models: Iterable[str] = ()) -> list[Line]:
+    """The breakers that concern a team: its key's, the platform's model's, and those of other models of its agents."""
     if not settings.MODEL_BASE_URL:
         return []
-    mine, everybodys = of_model(schema)
-    return [
-        _line(everybodys, f"Model {settings.MODEL_NAME} at {_host()}"),
-        _line(mine, f"This team's key at {_host()}"),
-    ]
+    mine, _ = of_model(schema)
+    asked = dict.fromkeys([settings.MODEL_NAME, *models])
+    found = [_line(of_model(schema, model)[1], f"Model {model} at {_host()}") for model in asked]
+    return [*found, _line(mine, f"This team's key at {_host()}")]
 
 
 def forget() -> None:

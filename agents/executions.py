@@ -13,12 +13,13 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from agents import budgets
+from agents import budgets, placing
 from agents.contracts import Assignment, FailureOutcome, FailureReason, Outcome
 from agents.leases import DUES, extend, lease, limit, token_subject
 from agents.leases import heartbeat as heartbeat
 from agents.models import Execution
 from agents.nudges import nudge
+from agents.placement import Chosen
 from agents.ports import settlement
 from agents.states import LIVE, ExecutionState
 from sessions import transcript
@@ -52,8 +53,11 @@ def open_execution(
     assignment: dict[str, Any],
     stall_seconds: int = 0,
     draws_on: Iterable[str] = (),
+    chosen: Chosen | None = None,
 ) -> Execution:
     """Place an assignment on a runner: a live lease, in the caller's transaction.
+
+    `chosen` is what placement decided about the agent; without it, Waggle itself works.
 
     `assignment` holds what agents.contracts.Assignment asks for beside what is known here. So many seconds without
     progress are a stall; 0: it may be silent for as long as it takes. `draws_on` are the subjects of its budgets.
@@ -66,7 +70,8 @@ def open_execution(
         runner=runner,
         agent=agent,
         session=session,
-        assignment=assignment | {"title": title, "runtime": settings.RUNTIME},
+        assignment=assignment | {"title": title, "runtime": (chosen and chosen.runtime) or settings.RUNTIME},
+        placed=chosen.facts if chosen else {},
         lease_until=timezone.now() + lease(),
         stall_seconds=stall_seconds,
         budgets=sorted(draws_on),
@@ -80,15 +85,6 @@ def open_execution(
     return execution
 
 
-def next_agent(role: str) -> str:
-    """A free name for an agent of this role: developer-1, developer-2 …"""
-    taken = set(Execution.objects.filter(state__in=LIVE, agent__startswith=f"{role}-").values_list("agent", flat=True))
-    number = 1
-    while f"{role}-{number}" in taken:
-        number += 1
-    return f"{role}-{number}"
-
-
 def assignment_of(execution: Execution, *, team: Team, token: str) -> Assignment:
     """The whole assignment of an execution, with its secrets."""
     slug = Domain.objects.get(tenant=team, is_primary=True).slug
@@ -98,7 +94,7 @@ def assignment_of(execution: Execution, *, team: Team, token: str) -> Assignment
         stored["repository"] = repository | {"url": f"{root}/git/{repository['url']}.git"}
     model = None
     if execution.kind != "check" or settings.MODEL_REHEARSAL:  # checks of a rehearsal may run without a sandbox
-        model = {"base_url": f"{root}/model/v1", "name": settings.MODEL_NAME, "rehearsal": settings.MODEL_REHEARSAL}
+        model = {"base_url": f"{root}/model/v1", "name": execution.model, "rehearsal": settings.MODEL_REHEARSAL}
     return Assignment.model_validate(
         stored
         | {
@@ -235,6 +231,7 @@ def _end(execution: Execution, to: str, reason: str, because: str, **fields: Any
     )
     if moved:
         budgets.settle(money)
+        placing.left(execution)
         let_go(execution.id, seconds=(timezone.now() - execution.created_at).total_seconds())
     return moved
 

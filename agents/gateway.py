@@ -51,9 +51,10 @@ async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
         call = Call(
             scope["method"],
             path["call"],
-            prepared(body) if scope["method"] == "POST" else None,
+            prepared(body, caller.asked) if scope["method"] == "POST" else None,
             schema=caller.schema,
             execution=caller.execution,
+            model=caller.asked,
             repeat=_header(scope, b"x-stainless-retry-count") not in ("", "0"),
         )
         held = await _hold(caller, call.body) if caller.is_budgeted and call.body else 0
@@ -67,15 +68,15 @@ async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
         await _answer(send, Refused(503, "database_away", "The control plane's database is away. Try again."))
 
 
-def prepared(body: bytes) -> bytes:
-    """The request as the provider gets it: our model's name, and usage at the end of a stream. Raises Refused."""
+def prepared(body: bytes, model: str) -> bytes:
+    """The request as the provider gets it: the agent's model, and usage at the end of a stream. Raises Refused."""
     try:
         asked = json.loads(body)
     except ValueError as error:
         raise Refused(400, "invalid_json", f"The body is not JSON: {error}.") from error
     if not isinstance(asked, dict):
         raise Refused(400, "invalid_json", "The body must be a JSON object.")
-    asked["model"] = settings.MODEL_NAME
+    asked["model"] = model
     if asked.get("stream"):
         options = asked.get("stream_options")
         asked["stream_options"] = (options if isinstance(options, dict) else {}) | {"include_usage": True}
@@ -109,6 +110,7 @@ def _admit_here(slug: str, secret: str) -> Caller:
         agent=execution.agent,
         trace=execution.trace,
         is_budgeted=is_budgeted,
+        model=execution.model,
     )
 
 
@@ -194,7 +196,7 @@ async def _note(caller: Caller, meter: Meter, status: int, seconds: float, held:
         "agent": caller.agent,
         "execution": str(caller.execution),
         "trace": caller.trace,
-        "model": meter.model or settings.MODEL_NAME,
+        "model": meter.model or caller.asked,
         "rehearsal": settings.MODEL_REHEARSAL,
         "status": status,
         "input_tokens": meter.usage.input_tokens,

@@ -15,17 +15,17 @@ from sessions.models import Message
 
 def take(execution: Execution, records: Sequence[Any]) -> int:
     """Add records to the execution's transcript, see sessions.transcript.record. Returns how many were taken."""
-    return transcript.record(execution.session, _priced(records))
+    return transcript.record(execution.session, _priced(records, execution.model))
 
 
-def _priced(records: Sequence[Any]) -> Sequence[Any]:
+def _priced(records: Sequence[Any], asked: str) -> Sequence[Any]:
     """What a model call cost is for the control plane to say: nothing that a runner claims counts."""
     steps = [record for record in records if isinstance(record, PartRecord) and record.usage is not None]
     if not steps:
         return records
     models = _models(records, {step.message for step in steps})
     return [
-        record.model_copy(update={"usage": _with_cost(record.usage, models.get(record.message, ""))})
+        record.model_copy(update={"usage": _with_cost(record.usage, models.get(record.message, ""), asked)})
         if isinstance(record, PartRecord) and record.usage is not None
         else record
         for record in records
@@ -40,9 +40,8 @@ def _models(records: Sequence[Any], messages: set[UUID]) -> dict[UUID, str]:
     return known
 
 
-def _with_cost(usage: Usage, model: str) -> Usage:
+def _with_cost(usage: Usage, model: str, asked: str) -> Usage:
     cost = None
     if not settings.MODEL_REHEARSAL:
-        model = model or settings.MODEL_NAME
-        cost = prices.cost(model, usage, asked=settings.MODEL_NAME, base_url=settings.MODEL_BASE_URL)
+        cost = prices.cost(model or asked, usage, asked=asked, base_url=settings.MODEL_BASE_URL)
     return usage.model_copy(update={"cost_microusd": cost})

@@ -45,6 +45,13 @@ class Caller:
     trace: str
     is_budgeted: bool = False
     """Something that it is for has a budget."""
+    model: str = ""
+    """The model of its agent; empty: the platform's."""
+
+    @property
+    def asked(self) -> str:
+        """The model that is asked for it."""
+        return self.model or str(settings.MODEL_NAME)
 
 
 @dataclass
@@ -121,8 +128,8 @@ def keep(caller: Caller, meter: Meter, *, status: int, seconds: float, held: int
     """
     begin_trace(caller.trace)
     with in_schema(caller.schema):
-        model = meter.model or settings.MODEL_NAME
-        cost = _cost(model, meter.usage, status, held)
+        model = meter.model or caller.asked
+        cost = _cost(model, caller.asked, meter.usage, status, held)
         with transaction.atomic(), acting(f"agent:{caller.agent}"):
             execution = budgets.locked(caller.execution)
             call = ModelCall.objects.create(
@@ -143,16 +150,16 @@ def keep(caller: Caller, meter: Meter, *, status: int, seconds: float, held: int
             _tell(caller.swarm, caller.session, call)
         if softly:
             settlement().soft_line(caller.swarm, softly)
-    _measure(call)
+    _measure(call, caller.asked)
     return call
 
 
-def _cost(model: str, usage: Usage, status: int, held: int) -> int | None:
+def _cost(model: str, asked: str, usage: Usage, status: int, held: int) -> int | None:
     if settings.MODEL_REHEARSAL:
         return 0
     if held and status in _MAY_COST and not usage.input_tokens and not usage.output_tokens:
         return held  # nobody says what it used, and who hangs up early must not work for nothing
-    return prices.cost(model, usage, asked=settings.MODEL_NAME, base_url=settings.MODEL_BASE_URL)
+    return prices.cost(model, usage, asked=asked, base_url=settings.MODEL_BASE_URL)
 
 
 def book_unheard(*, after: timedelta = UNHEARD) -> int:
@@ -169,7 +176,7 @@ def _book_unheard(held: HeldCall) -> bool:
         execution = budgets.locked(held.execution_id)
         if not HeldCall.objects.filter(pk=held.pk).exists():
             return False  # somebody told just now
-        words = {"model": settings.MODEL_NAME, "status": BROKEN_OFF, "trace": execution.trace}
+        words = {"model": execution.model, "status": BROKEN_OFF, "trace": execution.trace}
         call = ModelCall.objects.create(execution=execution, cost_microusd=held.microusd, **words)
         softly = budgets.spend(execution, held.microusd, held=held.microusd)
     _tell(execution.swarm, execution.session_id, call)
@@ -192,9 +199,8 @@ def _tell(swarm: UUID, session: UUID, call: ModelCall) -> None:
     )
 
 
-def _measure(call: ModelCall) -> None:
-    # The configured name, not the answered one: an upstream must not be able to make labels without end.
-    model = settings.MODEL_NAME
+def _measure(call: ModelCall, model: str) -> None:
+    # The asked name, not the answered one: an upstream must not be able to make labels without end.
     CALLS.labels(model, str(call.status)).inc()
     TOKENS.labels(model, "input").inc(call.input_tokens)
     TOKENS.labels(model, "output").inc(call.output_tokens)

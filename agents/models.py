@@ -2,20 +2,58 @@
 
 from typing import ClassVar
 
+from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 
 from agents.contracts import AGENT_RUNTIMES
-from agents.states import EXECUTION_MOVES, LIVE, SERVER_MOVES, ExecutionState, ServerState
+from agents.states import AGENT_MOVES, EXECUTION_MOVES, LIVE, SERVER_MOVES, AgentState, ExecutionState, ServerState
 from sessions.models import Session
 from tenants.ids import uuid7
 from tenants.models import Runner
+from tenants.secrets import SealedField
 from tenants.states import Moves
 
 
+class Agent(models.Model):
+    """Who does the work: an identity with roles, what drives it and how much it takes on.
+
+    A role that no agent has is done by one that is not kept here: see agents.placing.
+    """
+
+    NOUN = "agent"
+    MOVES: ClassVar[Moves] = AGENT_MOVES
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    name = models.CharField(max_length=40, unique=True, help_text="Its executions are called so, or so with a number.")
+    roles = models.JSONField(help_text="Roles that it takes: coordinator, developer, writer, reviewer.")
+    runtime = models.CharField(max_length=20, blank=True, help_text="What drives it; empty: WAGGLE_RUNTIME.")
+    model = models.CharField(max_length=120, blank=True, help_text="Its model; empty: WAGGLE_MODEL_NAME.")
+    capacity = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Executions at once; empty: as many as the runners have room for."
+    )
+    runner = models.CharField(max_length=80, blank=True, help_text="The only runner on which it works; empty: any.")
+    skills = models.JSONField(default=list, blank=True, help_text="Words; work that names one goes to it first.")
+    state = models.CharField(max_length=12, default=AgentState.ACTIVE, choices=[(s, s) for s in AgentState])
+    because = models.TextField(blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=Q(capacity=None) | Q(capacity__gte=1), name="agent_has_room"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def event_subject(self) -> str:
+        return "team"
+
+
 class Server(models.Model):
-    """An agent server seen on the network. Quarantined until a member enrols it."""
+    """An agent server, seen on the network or given by its address. Quarantined until a member enrols it."""
 
     NOUN = "server"
     MOVES: ClassVar[Moves] = SERVER_MOVES
@@ -24,8 +62,16 @@ class Server(models.Model):
     name = models.CharField(max_length=120)
     url = models.CharField(max_length=300, unique=True)
     kind = models.CharField(max_length=20, default="opencode")
-    version = models.CharField(max_length=40, blank=True)
+    version = models.CharField(max_length=40, blank=True, help_text="Empty: it has not said it yet.")
+    also_at = models.JSONField(default=list, blank=True, help_text="Other addresses of the same announcement.")
+    is_given = models.BooleanField(default=False, help_text="A member gave its address; it need not announce itself.")
+    wants_password = models.BooleanField(default=False, help_text="It answers only who has its password.")
+    username = models.CharField(max_length=80, blank=True)
+    password = SealedField(blank=True, default="", help_text="Sent to it only while it is trusted.")
+    latency_ms = models.PositiveIntegerField(null=True, blank=True, help_text="Of the last answer.")
     state = models.CharField(max_length=16, default=ServerState.QUARANTINED, choices=[(s, s) for s in ServerState])
+    because = models.TextField(blank=True, help_text="Why it is in its state.")
+    fault = models.CharField(max_length=200, blank=True, help_text="What was wrong with the last probe.")
     first_seen = models.DateTimeField(auto_now_add=True)
     last_seen = models.DateTimeField()
 
@@ -35,6 +81,11 @@ class Server(models.Model):
     @property
     def event_subject(self) -> str:
         return "team"
+
+
+def model_for(own: str) -> str:
+    """The model behind an agent's own choice: the platform's where it has none, and in a rehearsal."""
+    return settings.MODEL_NAME if settings.MODEL_REHEARSAL or not own else own
 
 
 class Execution(models.Model):
@@ -56,6 +107,7 @@ class Execution(models.Model):
     session = models.OneToOneField(Session, models.PROTECT, related_name="execution")
     agent = models.CharField(max_length=80, help_text="Who works, e.g. developer-2.")
     assignment = models.JSONField(help_text="What the runner was asked to do, without its token.")
+    placed = models.JSONField(default=dict, blank=True, help_text="What placement decided: agent, model, because.")
     outcome = models.JSONField(null=True, blank=True)
     progress = models.PositiveIntegerField(default=0, help_text="Records of its runner so far; more is progress.")
     progress_at = models.DateTimeField(default=timezone.now, help_text="When it last made progress.")
@@ -95,6 +147,11 @@ class Execution(models.Model):
         """What drives its agent; empty when that is Waggle itself."""
         named = str(self.assignment.get("runtime", ""))
         return "" if named == AGENT_RUNTIMES[0] or self.kind == "check" else named
+
+    @property
+    def model(self) -> str:
+        """The model that its agent asks."""
+        return model_for(str(self.placed.get("model", "")))
 
     @property
     def is_live(self) -> bool:

@@ -107,9 +107,9 @@ class Passage:
 
 
 @asynccontextmanager
-async def passage(schema: str, execution: UUID, *, repeat: bool = False) -> AsyncIterator[Passage]:
-    """Let a call of this team through to the provider. Raises Refused."""
-    key, endpoint = breakers.of_model(schema)
+async def passage(schema: str, execution: UUID, model: str, *, repeat: bool = False) -> AsyncIterator[Passage]:
+    """Let a call of this team through to the provider's model. Raises Refused."""
+    key, endpoint = breakers.of_model(schema, model)
     repeat = repeat and execution not in _turned_away
     async with AsyncExitStack() as stack:
         try:

@@ -32,6 +32,7 @@ class Call:
     schema: str
     """The team that it is for."""
     execution: UUID
+    model: str
     repeat: bool = False
     """Its client tries again."""
 
@@ -44,7 +45,7 @@ def openai_error(refusal: Refused) -> bytes:
 
 async def ask(call: Call, meter: Meter, send: Send) -> int:
     """Pass one call on and its answer back. Returns the provider's status. Raises Refused when there is no answer."""
-    async with passage(call.schema, call.execution, repeat=call.repeat) as way:
+    async with passage(call.schema, call.execution, call.model, repeat=call.repeat) as way:
         try:
             response = await _client_of_this_loop().send(_request(call), stream=True)
         except httpx.TransportError as error:

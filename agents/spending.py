@@ -34,7 +34,7 @@ def hold(caller: Caller, body: bytes) -> int:
     if not caller.is_budgeted or settings.MODEL_REHEARSAL:
         return 0
     with in_schema(caller.schema):
-        name = settings.MODEL_NAME
+        name = caller.asked
         most = cost(name, most_tokens(body), asked=name, base_url=settings.MODEL_BASE_URL)
         if most is None:
             raise Refused(

@@ -1,4 +1,4 @@
-"""States of an execution: one run of an assignment on a runner. Pure."""
+"""States of executions (runs of an assignment on a runner), of servers and of agents. Pure."""
 
 from enum import StrEnum
 
@@ -27,6 +27,21 @@ class ServerState(StrEnum):
     QUARANTINED = "quarantined"  # found on the network; nobody has enrolled it
     TRUSTED = "trusted"
     LOST = "lost"  # no longer answers
+    DISABLED = "disabled"  # a member wants to hear nothing of it: it is not asked
 
 
-SERVER_MOVES = table(quarantined="trusted lost", trusted="lost quarantined", lost="quarantined trusted")
+SERVER_MOVES = table(
+    quarantined="trusted lost disabled",
+    trusted="lost quarantined disabled",
+    lost="quarantined trusted disabled",
+    disabled="quarantined",
+)
+
+
+class AgentState(StrEnum):
+    ACTIVE = "active"
+    DRAINING = "draining"  # finishes what it has, and is disabled then
+    DISABLED = "disabled"  # gets no work
+
+
+AGENT_MOVES = table(active="draining disabled", draining="active disabled", disabled="active")

@@ -6,9 +6,10 @@ from uuid import UUID
 import structlog
 from django.utils import timezone
 
-from agents import executions
+from agents import executions, placing
 from agents.contracts import ReviewOutcome, WorkOutcome
 from agents.models import Execution
+from agents.placement import Chosen, Nobody
 from sessions.events import publish
 from sessions.transitions import move
 from swarms import allowances, briefing, budgets, checks, hints, progress, versions
@@ -35,8 +36,11 @@ ENDED_AS = {
 }
 
 
-def begin(node_id: UUID, runner: Runner) -> Execution | Parked | None:
-    """A node's turn has come: open its next attempt on this runner, if there is money. None: it does not run now."""
+def begin(node_id: UUID, runner: Runner) -> Execution | Nobody | Parked | None:
+    """A node's turn has come: open its next attempt on this runner, if there is an agent and money for it.
+
+    None: it does not run now.
+    """
     swarm_id = Node.objects.values_list("swarm", flat=True).get(pk=node_id)
     swarm = (
         Swarm.objects.select_for_update(no_key=True, of=("self",)).select_related("project", "goal").get(pk=swarm_id)
@@ -46,7 +50,10 @@ def begin(node_id: UUID, runner: Runner) -> Execution | Parked | None:
     if node.state != NodeState.READY or swarm.state not in SWARM_STARTS:
         return None
     role = node.role or COORDINATOR
-    begun = allowances.allowed(swarm, role, lambda: _start(node, runner), node=node)
+    chosen = placing.chosen(role, runner, f"{node.title}\n{node.instructions}")
+    if isinstance(chosen, Nobody):
+        return chosen
+    begun = allowances.allowed(swarm, role, lambda: _start(node, runner, chosen), node=node)
     if not isinstance(begun, Denied):
         return begun
     node = Node.objects.get(pk=node_id)
@@ -55,13 +62,13 @@ def begin(node_id: UUID, runner: Runner) -> Execution | Parked | None:
     return None
 
 
-def _start(node: Node, runner: Runner) -> Execution | None:
+def _start(node: Node, runner: Runner, chosen: Chosen) -> Execution | None:
     swarm, number = node.swarm, node.attempts_made + 1
     because = f"attempt {number} on {runner.name}"
     since = node.started_at or timezone.now()
     if not move(node, NodeState.RUNNING, because=because, attempts_made=number, started_at=since):
         return None
-    execution = _open(node, number, runner)
+    execution = _open(node, number, runner, chosen)
     publish(
         swarm.topic,
         "attempt.started",
@@ -74,13 +81,13 @@ def _start(node: Node, runner: Runner) -> Execution | None:
     return execution
 
 
-def _open(node: Node, number: int, runner: Runner) -> Execution:
+def _open(node: Node, number: int, runner: Runner, chosen: Chosen) -> Execution:
     """The attempt and its execution: what the agent is told, where it starts and what it may push."""
     swarm = node.swarm
     attempt = Attempt(node=node, number=number, base_commit=swarm.integration_commit)
     last = _taught(node)
     kind, role = KINDS.get(node.kind) or KINDS.get(node.role, "work"), node.role or COORDINATOR
-    agent = executions.next_agent(role)
+    agent = chosen.name
     repository = {"url": str(swarm.project_id), "commit": swarm.integration_commit}
     if kind == "plan":
         versions.begin_part(node)
@@ -104,6 +111,7 @@ def _open(node: Node, number: int, runner: Runner) -> Execution:
         },
         stall_seconds=swarm.project.stall_minutes * 60,
         draws_on=budgets.subjects(swarm, node),
+        chosen=chosen,
     )
     crash_point("attempt.opening")
     attempt.execution = execution

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from agents import executions
+from agents import executions, placing
 from agents.contracts import CheckOutcome
 from agents.models import Execution
 from sessions.events import publish
@@ -58,7 +58,7 @@ def begin(run_id: UUID, runner: Runner) -> Execution | None:
         subject=f"checks:{run.id}",
         swarm=run.swarm_id,
         runner=runner,
-        agent=executions.next_agent("checks"),
+        agent=placing.own_name("checks"),
         title=f"Checks {dict(CheckRun.PURPOSES)[run.purpose]}" + (f" of {node}" if node else ""),
         assignment={
             "role": "checks",

@@ -1,6 +1,6 @@
 """Giving out turns: the next ticket in fair order to a runner with a free slot."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -14,8 +14,9 @@ from agents import breakers, executions
 from agents.contracts import Assignment
 from agents.models import Execution
 from agents.nudges import nudge
+from agents.placement import Nobody
 from sessions.events import acting
-from swarms import attempts, checks, hints, planner
+from swarms import attempts, checks, crew, hints, planner
 from swarms.allowances import Parked
 from swarms.models import CheckRun, Node, Plan, Swarm
 from tenants import turns
@@ -26,7 +27,7 @@ from tenants.patience import is_busy, unless_busy, wait_briefly
 from tenants.trace import begin_trace, current_trace
 
 logger = structlog.get_logger(__name__)
-BEGIN: dict[str, Callable[[UUID, Runner], Execution | Parked | None]] = {
+BEGIN: dict[str, Callable[[UUID, Runner], Execution | Nobody | Parked | None]] = {
     "plan": planner.begin,
     "node": attempts.begin,
     "checks": checks.begin,
@@ -81,7 +82,8 @@ def _one_turn() -> Runner | None:
     Locks: runner, share, ticket, swarm. Who holds a swarm never waits for the others (see `take_next`).
     """
     barren: set[tuple[UUID | None, bool]] = set()
-    for free in turns.free_runners(seen_within=_silence()):
+    all_free = turns.free_runners(seen_within=_silence())
+    for free in all_free:
         if (free.team_id, free.trusted) in barren:
             continue  # one like it found nothing
         with unless_busy(), transaction.atomic():
@@ -92,18 +94,27 @@ def _one_turn() -> Runner | None:
                 if runner is not None:
                     barren.add((free.team_id, free.trusted))
                 continue
-            _place(ticket, runner)
+            execution = _place(ticket, *crew.warmest(ticket, runner, all_free))
             crash_point("dispatch.placing")
-            return runner
+            return execution.runner if execution else runner
     return None
 
 
-def _place(ticket: Ticket, runner: Runner) -> Execution | None:
-    """The turn of a locked ticket. None when its work is not wanted any more, or must wait."""
-    if ticket.kind in ASKING and (shut := breakers.closed_until(ticket.team.schema_name)):
+def _place(ticket: Ticket, runner: Runner, others: Sequence[Runner] = ()) -> Execution | None:
+    """The turn of a locked ticket. None when its work is not wanted any more, or must wait.
+
+    Where it must be on one of the `others`, it goes there.
+    """
+    if ticket.kind in ASKING and (shut := breakers.closed_until(ticket.team.schema_name)) and crew.stops(shut, ticket):
         _wait_for(shut, ticket)
         return None
     execution = _begin(ticket, runner)
+    if isinstance(execution, Nobody) and (other := crew.elsewhere(execution, others)):
+        runner = other
+        execution = _begin(ticket, runner)
+    if isinstance(execution, Nobody):
+        crew.park(ticket, execution)
+        return None
     if isinstance(execution, Parked):
         Ticket.objects.filter(pk=ticket.pk).update(parked=execution.why, not_before=Now() + execution.delay)
         return None
@@ -166,7 +177,7 @@ def _silence() -> timedelta:
     return timedelta(seconds=settings.HEARTBEAT_SECONDS * MISSED_BEATS)
 
 
-def _begin(ticket: Ticket, runner: Runner) -> Execution | Parked | None:
+def _begin(ticket: Ticket, runner: Runner) -> Execution | Nobody | Parked | None:
     try:
         schema = ticket.team.schema_name
         with in_schema(schema):

@@ -107,6 +107,12 @@ LOOKS: dict[str, dict[str, Look]] = {
         "quarantined": Look("approval", "shield-check", "Quarantined"),
         "trusted": Look("succeeded", "check", "Trusted"),
         "lost": Look("lost", "circle-question-mark", "Lost"),
+        "disabled": Look("paused", "ban", "Disabled"),
+    },
+    "agent": {
+        "active": Look("succeeded", "check", "Active"),
+        "draining": Look("paused", "pause", "Draining"),
+        "disabled": Look("cancelled", "ban", "Disabled"),
     },
     "webhook": {
         "enabled": Look("succeeded", "check", "On"),
@@ -118,6 +124,7 @@ LOOKS: dict[str, dict[str, Look]] = {
     },
     "runner": {
         "connected": Look("succeeded", "check", "Connected"),
+        "silent": Look("lost", "clock", "Silent"),
         "away": Look("lost", "circle-question-mark", "Away"),
     },
     "breaker": {

@@ -3,9 +3,10 @@
 from datetime import timedelta
 from uuid import UUID
 
-from agents import executions
+from agents import executions, placing
 from agents.contracts import PlanProposal
 from agents.models import Execution
+from agents.placement import Chosen, Nobody
 from sessions.events import publish, publish_all
 from sessions.transitions import move
 from swarms import (
@@ -55,8 +56,8 @@ def _supersede(swarm: Swarm) -> int:
     return versions.next_version(swarm)
 
 
-def begin(plan_id: UUID, runner: Runner) -> Execution | Parked | None:
-    """The coordinator's turn has come: place it, if there is money."""
+def begin(plan_id: UUID, runner: Runner) -> Execution | Nobody | Parked | None:
+    """The coordinator's turn has come: place it, if there is an agent and money for it."""
     # The swarm first: whoever cancels it must see this execution, or this must see that.
     Swarm.objects.select_for_update(no_key=True, of=("self",)).get(plans=plan_id)
     plan = Plan.objects.select_related("swarm__project", "swarm__goal").get(pk=plan_id)
@@ -65,14 +66,17 @@ def begin(plan_id: UUID, runner: Runner) -> Execution | Parked | None:
         versions.AMENDABLE if plan.amends_id else (SwarmState.PLANNING,)
     ):
         return None
-    begun = allowances.allowed(swarm, "coordinator", lambda: _start(plan, runner))
+    chosen = placing.chosen("coordinator", runner, swarm.goal.text)
+    if isinstance(chosen, Nobody):
+        return chosen
+    begun = allowances.allowed(swarm, "coordinator", lambda: _start(plan, runner, chosen))
     if not isinstance(begun, Denied):
         return begun
     move(plan, PlanState.INVALID, because=begun.because, faults=[begun.because])
     return None
 
 
-def _start(plan: Plan, runner: Runner) -> Execution:
+def _start(plan: Plan, runner: Runner, chosen: Chosen) -> Execution:
     swarm = plan.swarm
     Plan.objects.filter(pk=plan.pk).update(tries=plan.tries + 1)
     commit = swarm.integration_commit  # before anything is merged this is where the branch began
@@ -83,7 +87,8 @@ def _start(plan: Plan, runner: Runner) -> Execution:
         subject=f"plan:{plan.id}",
         swarm=swarm.id,
         runner=runner,
-        agent=executions.next_agent("coordinator"),
+        agent=chosen.name,
+        chosen=chosen,
         title=f"Plan {swarm}",
         assignment={
             "role": "coordinator",

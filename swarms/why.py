@@ -77,6 +77,7 @@ _REMEDY = {
 }
 _PARKED = {
     "breaker": ("the provider of its model does not answer", "It goes on by itself when the provider answers again."),
+    "agent": ("no agent takes it now", "Look at the agents: enable one, give one more room, or add one with its role."),
     "budget": ("a budget has no room for it", "Approve the request to raise the budget, or raise it yourself."),
 }
 

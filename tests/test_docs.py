@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.states import EXECUTION_MOVES, SERVER_MOVES
+from agents.states import AGENT_MOVES, EXECUTION_MOVES, SERVER_MOVES
 from sessions.states import WEBHOOK_MOVES
 from swarms.states import MACHINES
 from tenants.states import TEAM_MOVES, Moves
@@ -72,6 +72,7 @@ def diagram(moves: Moves) -> str:
 ALL_MACHINES: Mapping[str, Moves] = {
     **MACHINES,
     "execution": EXECUTION_MOVES,
+    "agent": AGENT_MOVES,
     "server": SERVER_MOVES,
     "webhook": WEBHOOK_MOVES,
     "team": TEAM_MOVES,

@@ -7,6 +7,7 @@ from django.db import migrations, models
 
 import agents.states
 import tenants.ids
+import tenants.secrets
 
 
 class Migration(migrations.Migration):
@@ -19,13 +20,107 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name="Agent",
+            fields=[
+                ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "name",
+                    models.CharField(
+                        help_text="Its executions are called so, or so with a number.", max_length=40, unique=True
+                    ),
+                ),
+                (
+                    "roles",
+                    models.JSONField(help_text="Roles that it takes: coordinator, developer, writer, reviewer."),
+                ),
+                (
+                    "runtime",
+                    models.CharField(blank=True, help_text="What drives it; empty: WAGGLE_RUNTIME.", max_length=20),
+                ),
+                (
+                    "model",
+                    models.CharField(blank=True, help_text="Its model; empty: WAGGLE_MODEL_NAME.", max_length=120),
+                ),
+                (
+                    "capacity",
+                    models.PositiveIntegerField(
+                        blank=True,
+                        help_text="Executions at once; empty: as many as the runners have room for.",
+                        null=True,
+                    ),
+                ),
+                (
+                    "runner",
+                    models.CharField(
+                        blank=True, help_text="The only runner on which it works; empty: any.", max_length=80
+                    ),
+                ),
+                (
+                    "skills",
+                    models.JSONField(
+                        blank=True, default=list, help_text="Words; work that names one goes to it first."
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            (agents.states.AgentState["ACTIVE"], agents.states.AgentState["ACTIVE"]),
+                            (agents.states.AgentState["DRAINING"], agents.states.AgentState["DRAINING"]),
+                            (agents.states.AgentState["DISABLED"], agents.states.AgentState["DISABLED"]),
+                        ],
+                        default=agents.states.AgentState["ACTIVE"],
+                        max_length=12,
+                    ),
+                ),
+                ("because", models.TextField(blank=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+            ],
+            options={
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("capacity", None), ("capacity__gte", 1), _connector="OR"),
+                        name="agent_has_room",
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="Server",
             fields=[
                 ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
                 ("name", models.CharField(max_length=120)),
                 ("url", models.CharField(max_length=300, unique=True)),
                 ("kind", models.CharField(default="opencode", max_length=20)),
-                ("version", models.CharField(blank=True, max_length=40)),
+                (
+                    "version",
+                    models.CharField(blank=True, help_text="Empty: it has not said it yet.", max_length=40),
+                ),
+                (
+                    "also_at",
+                    models.JSONField(blank=True, default=list, help_text="Other addresses of the same announcement."),
+                ),
+                (
+                    "is_given",
+                    models.BooleanField(
+                        default=False, help_text="A member gave its address; it need not announce itself."
+                    ),
+                ),
+                (
+                    "wants_password",
+                    models.BooleanField(default=False, help_text="It answers only who has its password."),
+                ),
+                ("username", models.CharField(blank=True, max_length=80)),
+                (
+                    "password",
+                    tenants.secrets.SealedField(
+                        blank=True, default="", help_text="Sent to it only while it is trusted."
+                    ),
+                ),
+                (
+                    "latency_ms",
+                    models.PositiveIntegerField(blank=True, help_text="Of the last answer.", null=True),
+                ),
                 (
                     "state",
                     models.CharField(
@@ -33,10 +128,16 @@ class Migration(migrations.Migration):
                             (agents.states.ServerState["QUARANTINED"], agents.states.ServerState["QUARANTINED"]),
                             (agents.states.ServerState["TRUSTED"], agents.states.ServerState["TRUSTED"]),
                             (agents.states.ServerState["LOST"], agents.states.ServerState["LOST"]),
+                            (agents.states.ServerState["DISABLED"], agents.states.ServerState["DISABLED"]),
                         ],
                         default=agents.states.ServerState["QUARANTINED"],
                         max_length=16,
                     ),
+                ),
+                ("because", models.TextField(blank=True, help_text="Why it is in its state.")),
+                (
+                    "fault",
+                    models.CharField(blank=True, help_text="What was wrong with the last probe.", max_length=200),
                 ),
                 ("first_seen", models.DateTimeField(auto_now_add=True)),
                 ("last_seen", models.DateTimeField()),
@@ -118,6 +219,12 @@ class Migration(migrations.Migration):
                 ("lease_until", models.DateTimeField()),
                 ("agent", models.CharField(help_text="Who works, e.g. developer-2.", max_length=80)),
                 ("assignment", models.JSONField(help_text="What the runner was asked to do, without its token.")),
+                (
+                    "placed",
+                    models.JSONField(
+                        blank=True, default=dict, help_text="What placement decided: agent, model, because."
+                    ),
+                ),
                 ("outcome", models.JSONField(blank=True, null=True)),
                 (
                     "progress",

@@ -1,6 +1,6 @@
 from django.db import migrations
 
-from agents.states import EXECUTION_MOVES, SERVER_MOVES
+from agents.states import AGENT_MOVES, EXECUTION_MOVES, SERVER_MOVES
 from tenants.triggers import drop_move_trigger, move_trigger
 
 
@@ -9,5 +9,9 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.RunSQL(move_trigger(table, moves), drop_move_trigger(table))
-        for table, moves in (("agents_execution", EXECUTION_MOVES), ("agents_server", SERVER_MOVES))
+        for table, moves in (
+            ("agents_execution", EXECUTION_MOVES),
+            ("agents_server", SERVER_MOVES),
+            ("agents_agent", AGENT_MOVES),
+        )
     ]

@@ -3,7 +3,7 @@
 from typing import Any
 
 from sessions.kinds.moves import MOVED
-from sessions.kinds.outside import WebhookChanged, WebhookTested
+from sessions.kinds.outside import AgentChanged, ServerChanged, WebhookChanged, WebhookTested
 from sessions.kinds.payload import Decided, MovedTogether, Payload
 from sessions.kinds.plans import (
     BranchSet,
@@ -77,6 +77,8 @@ KINDS: dict[str, type[Payload]] = {f"{noun}.moved": model for noun, model in MOV
     "session.ended": SessionEnded,
     "session.imported": SessionImported,
     "sessions.removed": SessionsRemoved,
+    "agent.changed": AgentChanged,
+    "server.changed": ServerChanged,
     "webhook.changed": WebhookChanged,
     "webhook.tested": WebhookTested,
 }

@@ -56,8 +56,12 @@ class ExecutionMoved(Moved):
     """A runner began or ended an assignment."""
 
 
+class AgentMoved(Moved):
+    """An agent of the registry gets work again, gets no more, or gets none."""
+
+
 class ServerMoved(Moved):
-    """An agent server of the network was found, enrolled or lost."""
+    """An agent server was enrolled, put back into quarantine, lost, or switched off."""
 
 
 class WebhookMoved(Moved):
@@ -74,6 +78,7 @@ MOVED: dict[str, type[Moved]] = {
     "merge": MergeMoved,
     "approval": ApprovalMoved,
     "execution": ExecutionMoved,
+    "agent": AgentMoved,
     "server": ServerMoved,
     "webhook": WebhookMoved,
 }

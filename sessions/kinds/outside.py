@@ -1,6 +1,31 @@
-"""Events about what goes out of the platform. Pure."""
+"""Events about who works for a team, which servers there are, and what goes out of the platform. Pure."""
 
 from sessions.kinds.payload import Payload
+
+
+class AgentChanged(Payload):
+    """A member added, changed or removed an agent of the registry."""
+
+    agent: str
+    """Its name."""
+    what: str
+    """added, changed or removed"""
+
+
+class ServerChanged(Payload):
+    """An agent server was found on the network, or a member added, changed or removed one."""
+
+    server: str
+    """Its id."""
+    name: str
+    """What it calls itself."""
+    url: str
+    """Where it answers."""
+    version: str
+    """What it says that it is."""
+    what: str
+    """found, answers (it has another version, or the same again after a fault), silent (the last probe failed), added,
+    changed or removed"""
 
 
 class WebhookChanged(Payload):

@@ -1,0 +1,214 @@
+"""Where work goes: which agent takes it, and on which runner. Pure: over what is known at that moment.
+
+Agents are chosen by role, state, room, what drives them and skills; runners by how full they are and whether they hold
+the project's cache. Who does not fit is told with the reason.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+ROOMY = 0.5
+"""A runner with the project's cache is taken while it is at most so full; a fuller one only if none is emptier."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An agent of the registry, or the one that does a role for which the registry has nobody."""
+
+    name: str
+    state: str = "active"
+    runtime: str = ""
+    """Empty: as the platform's setting says."""
+    model: str = ""
+    """Empty: the platform's."""
+    capacity: int | None = None
+    """Executions at once; None: as many as the runners have room for."""
+    runner: str = ""
+    """The only runner on which it works; empty: any."""
+    skills: tuple[str, ...] = ()
+    is_registered: bool = True
+
+
+class Why(StrEnum):
+    """The kind of reason for which an agent does not take work."""
+
+    STATE = "state"
+    BREAKER = "breaker"
+    FULL = "full"
+    ELSEWHERE = "elsewhere"
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """Why one agent does not take the work."""
+
+    agent: str
+    why: Why
+    text: str
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The agent that takes the work, and what drives it."""
+
+    agent: str
+    """Of the registry."""
+    name: str
+    """Of this execution: an agent with room for several is numbered, developer-2."""
+    runtime: str = ""
+    model: str = ""
+    because: str = ""
+    is_registered: bool = False
+
+    @property
+    def facts(self) -> dict[str, str | bool]:
+        """As the execution keeps it."""
+        facts: dict[str, str | bool] = {"agent": self.agent, "model": self.model, "because": self.because}
+        return facts | {"registered": self.is_registered}
+
+
+@dataclass(frozen=True)
+class Nobody:
+    """No agent takes the work now."""
+
+    role: str
+    misfits: tuple[Misfit, ...]
+    elsewhere: tuple[str, ...] = ()
+    """Runners on which somebody would take it at once."""
+
+    @property
+    def text(self) -> str:
+        """All reasons, in one line."""
+        return f"{self.role}: " + "; ".join(misfit.text for misfit in self.misfits)
+
+
+def belongs(name: str, agent: str) -> bool:
+    """Whether an execution of this name is one of the agent: its own name, or numbered."""
+    head, dash, number = name.rpartition("-")
+    return name == agent or (bool(dash) and head == agent and number.isdigit())
+
+
+def choose(
+    role: str,
+    candidates: Sequence[Candidate],
+    *,
+    runner: str,
+    live: Collection[str],
+    text: str = "",
+    shut: Mapping[str, str] | None = None,
+) -> Chosen | Nobody:
+    """Which of the candidates for a role takes a piece of work that has its turn on this runner.
+
+    `live` are the names of executions under way; `text` is the work in words, in which skills are looked for; `shut`
+    tells of each model that is left alone now why that is.
+    """
+    fitting: list[tuple[Candidate, int]] = []
+    misfits: list[Misfit] = []
+    elsewhere = []
+    for one in candidates:
+        busy = sum(belongs(name, one.name) for name in live)
+        if misfit := _misfit(one, busy, shut or {}):
+            misfits.append(misfit)
+        elif one.runner and one.runner != runner:
+            elsewhere.append(one.runner)
+            text_of = f"{one.name} works on the runner {one.runner} only, and that has no room or is away"
+            misfits.append(Misfit(one.name, Why.ELSEWHERE, text_of))
+        else:
+            fitting.append((one, busy))
+    if not fitting:
+        return Nobody(role, tuple(misfits), tuple(dict.fromkeys(elsewhere)))
+    words = _words(text)
+    best, busy = min(fitting, key=lambda each: (-len(_known(each[0], words)), _fill(*each), each[0].name))
+    reasons = [f"{best.name} takes the role {role}"]
+    if known := _known(best, words):
+        reasons.append(f"knows {', '.join(known)}")
+    if best.runner:
+        reasons.append(f"works on {best.runner} only")
+    return Chosen(
+        best.name, _name(best, live), best.runtime, best.model, ", ".join(reasons), is_registered=best.is_registered
+    )
+
+
+def _misfit(one: Candidate, busy: int, shut: Mapping[str, str]) -> Misfit | None:
+    if one.state != "active":
+        return Misfit(one.name, Why.STATE, f"{one.name} is {one.state}")
+    if one.model in shut:
+        return Misfit(one.name, Why.BREAKER, f"the model of {one.name} is left alone: {shut[one.model]}")
+    if one.capacity is not None and busy >= one.capacity:
+        return Misfit(one.name, Why.FULL, f"{one.name} has {busy} of the {one.capacity} executions that it may have")
+    return None
+
+
+def _name(one: Candidate, live: Collection[str]) -> str:
+    if one.capacity == 1:
+        return one.name
+    number = 1
+    while f"{one.name}-{number}" in live:
+        number += 1
+    return f"{one.name}-{number}"
+
+
+def _fill(one: Candidate, busy: int) -> float:
+    """How much of its room an agent has taken; without a limit, a little for each execution."""
+    return busy / one.capacity if one.capacity else busy / (busy + 16)
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset("".join(c if c.isalnum() or c in "+#" else " " for c in text.lower()).split())
+
+
+def _known(one: Candidate, words: Collection[str]) -> list[str]:
+    return [skill for skill in one.skills if skill.lower() in words]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A runner with a free slot."""
+
+    name: str
+    held: int
+    capacity: int
+
+    @property
+    def fill(self) -> float:
+        """How full it is: 0 to 1."""
+        return self.held / self.capacity if self.capacity else 1.0
+
+
+def prefer(places: Sequence[Place], warm: Iterable[str]) -> Place:
+    """The runner for a piece of work: one that worked on its project lately (`warm`, the last one first) while it has
+    room enough, else the emptiest. `places` is not empty."""
+    emptiest = min(places, key=lambda place: (place.fill, place.name))
+    by_name = {place.name: place for place in places}
+    for name in warm:
+        place = by_name.get(name)
+        if place is not None and (place.fill <= ROOMY or place.fill <= emptiest.fill):
+            return place
+    return emptiest
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A runner as it is known."""
+
+    name: str
+    is_linked: bool
+    silent_seconds: float | None
+    """Since it was last heard; None: never."""
+    held: int = 0
+    capacity: int = 0
+
+
+def health(runner: Seen, *, beat: float, missed: int) -> tuple[str, str]:
+    """A runner's state (connected, silent, away) and why; `beat` is in seconds, `missed` how many may be."""
+    if runner.silent_seconds is None:
+        return "away", "it was never connected"
+    if not runner.is_linked:
+        return "away", f"its connection ended, last heard {runner.silent_seconds:.0f} s ago"
+    beats = int(runner.silent_seconds // beat)
+    if runner.silent_seconds >= beat * missed:
+        return "silent", f"it missed {beats} heartbeats, and gets no new work"
+    if runner.capacity and runner.held >= runner.capacity:
+        return "connected", f"all {runner.capacity} slots are taken"
+    return "connected", ""

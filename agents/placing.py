@@ -1,0 +1,119 @@
+"""Who takes a piece of work: reads what agents.placement decides on, and wakes what waits for an agent."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from functools import partial, reduce
+from operator import or_
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from agents import breakers
+from agents.models import Agent, Execution, model_for
+from agents.placement import Candidate, Chosen, Nobody, belongs, choose
+from agents.states import LIVE, AgentState
+from sessions.transitions import move
+from tenants.context import current_schema
+from tenants.hints import capacity_freed
+from tenants.models import Runner, Ticket
+from tenants.turns import current_team_id
+
+ROLES = ("coordinator", "developer", "writer", "reviewer")
+WAITS = timedelta(seconds=10)
+"""When work for which nobody had room is looked at again, should nothing wake it."""
+WOKEN = 3
+"""Tickets that one free place wakes: the first may not be wanted any more."""
+
+
+def chosen(role: str, runner: Runner, text: str) -> Chosen | Nobody:
+    """Which agent takes work of this role on this runner. Two queries."""
+    candidates = of_role(role)
+    live = _live(candidate.name for candidate in candidates)
+    return choose(role, candidates, runner=runner.name, live=live, text=text, shut=_shut(candidates))
+
+
+def own_name(role: str) -> str:
+    """A free name for work of Waggle's own: checks-1, checks-2 …"""
+    taken = _live([role])
+    number = 1
+    while f"{role}-{number}" in taken:
+        number += 1
+    return f"{role}-{number}"
+
+
+def of_role(role: str) -> list[Candidate]:
+    """The agents that take a role; where the registry has none, the one that does it by default."""
+    rows = Agent.objects.filter(roles__contains=[role]).order_by("name")
+    return [candidate(row) for row in rows] or [Candidate(role, is_registered=False)]
+
+
+def candidate(row: Agent) -> Candidate:
+    """A row as placement sees it."""
+    return Candidate(row.name, row.state, row.runtime, row.model, row.capacity, row.runner, tuple(map(str, row.skills)))
+
+
+def _live(names: Iterable[str]) -> set[str]:
+    """Names of executions under way that may be those of these agents."""
+    wanted = reduce(or_, (Q(agent=name) | Q(agent__startswith=f"{name}-") for name in names))
+    return set(Execution.objects.filter(wanted, state__in=LIVE).values_list("agent", flat=True))
+
+
+def _shut(candidates: Iterable[Candidate]) -> dict[str, str]:
+    """The models of these that are left alone now; who dispatches has looked at the platform's own already."""
+    if settings.MODEL_REHEARSAL:
+        return {}
+    found = {}
+    for model in {one.model for one in candidates if one.is_registered}:
+        if shut := breakers.closed_until(current_schema(), model_for(model)):
+            found[model] = shut.why
+    return found
+
+
+def has_own_models() -> bool:
+    """Whether an agent of this team asks another model than the platform's."""
+    return not settings.MODEL_REHEARSAL and Agent.objects.exclude(model="").exists()
+
+
+def busy(agent: Agent) -> int:
+    """How many executions it has under way."""
+    return sum(belongs(name, agent.name) for name in _live([agent.name]))
+
+
+def wake(role: str = "", *, most: int = 0) -> None:
+    """Somebody may take what waits for an agent: of this role, or of all; the first `most` of it, or all."""
+    waiting = Ticket.objects.filter(team=current_team_id(), lane="agent", parked__startswith=f"agent:{role}")
+    first = waiting.order_by("-priority", "-path", "created_at")
+    ids = list((first[:most] if most else first).values_list("pk", flat=True))
+    free = Ticket.objects.select_for_update(skip_locked=True).filter(pk__in=ids)
+    with transaction.atomic():
+        found = list(free.values_list("pk", flat=True))
+        Ticket.objects.filter(pk__in=found).update(not_before=Now(), parked="")
+    if found:
+        capacity_freed()
+
+
+def left(execution: Execution) -> None:
+    """An execution of a registered agent has ended: once that is committed, somebody else may have its place."""
+    if execution.placed.get("registered"):
+        name, role = str(execution.placed["agent"]), str(execution.assignment.get("role", ""))
+        transaction.on_commit(partial(_left, name, role), robust=True)
+
+
+def _left(name: str, role: str) -> None:
+    agent = Agent.objects.filter(name=name).first()
+    if agent is None:
+        return
+    if agent.state == AgentState.DRAINING:
+        settle_draining(agent)
+    elif agent.capacity is not None or agent.runner:
+        for one in agent.roles or [role]:
+            wake(one, most=WOKEN)
+
+
+def settle_draining(agent: Agent) -> bool:
+    """A draining agent that has nothing left is disabled."""
+    if busy(agent):
+        return False
+    return move(agent, AgentState.DISABLED, because="it has finished what it had")
