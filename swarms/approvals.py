@@ -2,14 +2,16 @@
 
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from agents.models import Execution
 from sessions.events import acting, publish
 from sessions.transitions import move
-from swarms import admission, budgets, compensation, hints
+from swarms import admission, budgets, compensation, hints, toolrules
 from swarms.digests import digest
 from swarms.models import Approval, Node, Plan, Swarm
 from swarms.states import ApprovalState
@@ -49,7 +51,7 @@ def ask_node(node: Node) -> Approval:
 
 
 def _node(node: Node) -> dict[str, Any]:
-    return {
+    told = {
         "node": str(node.pk),
         "key": node.key,
         "title": node.title,
@@ -57,6 +59,7 @@ def _node(node: Node) -> dict[str, Any]:
         "writes": node.writes,
         "checks": node.checks,
     }
+    return told | {"trifecta": True} if node.trifecta else told
 
 
 def ask_landing(swarm: Swarm, reviews: list[dict[str, Any]]) -> Approval:
@@ -78,6 +81,18 @@ def ask_budget(swarm: Swarm, subject: dict[str, Any], *, node: Node | None = Non
     return _ask(swarm, kind="budget", title=title[:200], subject=subject, node=node)
 
 
+def ask_tool(
+    swarm: Swarm, execution: Execution, subject: dict[str, Any], *, node: Node | None, life: timedelta
+) -> Approval:
+    """Ask whether an agent may use a tool in exactly this way."""
+    what = next(
+        (str(subject["arguments"][name]) for name in ("command", "path", "url") if name in subject["arguments"]), ""
+    )
+    title = f"{execution.agent} wants to use {subject['tool']}" + (f": {' '.join(what.split())}" if what else "")
+    words: dict[str, Any] = {"node": node, "execution": execution, "call": subject["call"], "life": life}
+    return _ask(swarm, kind="tool", title=title if len(title) <= 200 else f"{title[:199]}…", subject=subject, **words)
+
+
 def _landing(swarm: Swarm) -> dict[str, Any]:
     return {
         "swarm": str(swarm.pk),
@@ -87,7 +102,9 @@ def _landing(swarm: Swarm) -> dict[str, Any]:
     }
 
 
-def _ask(swarm: Swarm, *, kind: str, title: str, subject: dict[str, Any], **fields: Any) -> Approval:
+def _ask(
+    swarm: Swarm, *, kind: str, title: str, subject: dict[str, Any], life: timedelta = LIFE, **fields: Any
+) -> Approval:
     fields.setdefault("requested_by", swarm.goal.created_by)
     approval = Approval.objects.create(
         swarm=swarm,
@@ -95,10 +112,10 @@ def _ask(swarm: Swarm, *, kind: str, title: str, subject: dict[str, Any], **fiel
         title=title,
         subject=subject,
         digest=digest(subject),
-        expires_at=timezone.now() + LIFE,
+        expires_at=timezone.now() + life,
         **fields,
     )
-    turns.due("approval", approval.id, after=LIFE)
+    turns.due("approval", approval.id, after=life)
     publish(
         swarm.topic,
         "approval.asked",
@@ -118,14 +135,19 @@ def current_subject(approval: Approval) -> dict[str, Any]:
         return _node(approval.node)
     if approval.kind == "budget":
         return budgets.current(approval.subject)
+    if approval.kind == "tool":
+        return approval.subject
     if approval.kind == "rollback":
         return compensation.subject(approval.swarm)
     return _landing(approval.swarm) | {"reviews": approval.subject.get("reviews", [])}
 
 
-def approve(approval: Approval, *, by: User, because: str = "") -> None:
-    """Say yes to exactly what was asked. Raises NotDecidable."""
-    _decide(approval, ApprovalState.APPROVED, by=by, because=because)
+def approve(approval: Approval, *, by: User, because: str = "", life: str = "once") -> None:
+    """Say yes to exactly what was asked; of a tool's use with `life` for how long: once, swarm or always.
+
+    Raises NotDecidable.
+    """
+    _decide(approval, ApprovalState.APPROVED, by=by, because=because, life=life)
 
 
 def reject(approval: Approval, *, by: User, because: str) -> None:
@@ -135,10 +157,20 @@ def reject(approval: Approval, *, by: User, because: str) -> None:
     _decide(approval, ApprovalState.REJECTED, by=by, because=because)
 
 
-def _decide(approval: Approval, verdict: str, *, by: User, because: str) -> None:
+def _member(approval: Approval, by: User, life: str) -> Membership:
+    """Who decides, who may. Raises NotDecidable."""
     member = Membership.objects.filter(team=turns.current_team_id(), user=by).first()
     if member is None or not may(member.role, Permission.APPROVE):
         raise NotDecidable("Your role may not decide approvals; ask an owner, admin or approver of the team.")
+    if life not in ("once", "swarm", "always") or (approval.kind != "tool" and life != "once"):
+        raise NotDecidable("Only the use of a tool is allowed for longer than once: for the swarm, or always.")
+    if life == "always" and not may(member.role, Permission.POLICY):
+        raise NotDecidable("Your role may allow it once or for this swarm; rules that stay are for owners and admins.")
+    return member
+
+
+def _decide(approval: Approval, verdict: str, *, by: User, because: str, life: str = "once") -> None:
+    member = _member(approval, by, life)
     changed = ""
     with transaction.atomic(), acting(f"user:{by.pk}"):
         swarm = Swarm.objects.select_for_update(no_key=True, of=("self",)).get(pk=approval.swarm_id)
@@ -169,6 +201,8 @@ def _decide(approval: Approval, verdict: str, *, by: User, because: str) -> None
             )
             if fresh.kind == "budget":
                 budgets.decided(fresh)
+            if fresh.kind == "tool" and verdict == ApprovalState.APPROVED:
+                toolrules.answer(fresh, life, by=by)
             crash_point("approval.deciding")
         hints.advance(swarm.pk)
     if changed:
@@ -186,6 +220,12 @@ def already(approval: Approval) -> str:
         when = f"{approval.decided_at:%Y-%m-%d %H:%M} UTC"
         return f"Already {approval.state} by {approval.decided_by} at {when}."
     return f"Nothing to decide: the approval is {approval.state} ({approval.because or 'no reason given'})."
+
+
+def void_calls(execution: UUID) -> None:
+    """Nobody waits any more for what an execution asked about its tools. With the swarm locked."""
+    for approval in Approval.objects.filter(execution=execution, state=ApprovalState.PENDING):
+        _void(approval, because="its agent has ended")
 
 
 def void(

@@ -12,7 +12,7 @@ from agents.models import Execution
 from agents.placement import Chosen, Nobody
 from sessions.events import publish
 from sessions.transitions import move
-from swarms import allowances, briefing, budgets, checks, hints, progress, versions
+from swarms import allowances, briefing, budgets, checks, exposure, hints, progress, rulebook, versions
 from swarms.allowances import Denied, Parked
 from swarms.models import Attempt, CheckRun, Merge, Node, Swarm
 from swarms.overlap import outside
@@ -53,6 +53,8 @@ def begin(node_id: UUID, runner: Runner) -> Execution | Nobody | Parked | None:
     chosen = placing.chosen(role, runner, f"{node.title}\n{node.instructions}")
     if isinstance(chosen, Nobody):
         return chosen
+    if exposure.held_back(swarm, node):
+        return None
     begun = allowances.allowed(swarm, role, lambda: _start(node, runner, chosen), node=node)
     if not isinstance(begun, Denied):
         return begun
@@ -105,6 +107,7 @@ def _open(node: Node, number: int, runner: Runner, chosen: Chosen) -> Execution:
             "attempt": number,
             "briefing": _told(node, number, last),
             "writes": node.writes,
+            "unasked": rulebook.unasked(swarm, role),
             "checks": node.checks,
             "repository": repository,
             "time_limit": node.time_limit or swarm.project.attempt_minutes * 60,

@@ -37,6 +37,8 @@ class NodeView:
     deps_left: int = 0
     deps_ok: int = 0
     risky: bool = False
+    trifecta: bool = False
+    """It is exposed to strangers' words, secrets and effects outside at once."""
     approval: str = ""
     """State of its last approval; empty: nobody was asked."""
     because: str = ""
@@ -181,13 +183,14 @@ def _all_ended(swarm: Snapshot) -> list[Action]:
 
 
 def _asks(node: NodeView) -> bool:
-    return node.risky and node.verdict == Verdict.GO
+    return (node.risky or node.trifecta) and node.verdict == Verdict.GO
 
 
 def _gate(node: NodeView) -> list[Action]:
     """What a person has to say, or has said, about a node."""
     if node.state == NodeState.BLOCKED and _asks(node):
-        return [AskForNode("its turn has come, and its risk is high", node.key)]
+        why = "its risk is high" if node.risky else "strangers' words, secrets and effects outside meet in it"
+        return [AskForNode(f"its turn has come, and {why}", node.key)]
     if node.state != NodeState.AWAITING_APPROVAL:
         return []
     match node.approval:

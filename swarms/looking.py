@@ -58,6 +58,7 @@ def _view(node: Node, approval: str) -> NodeView:
         deps_left=node.deps_left,
         deps_ok=node.deps_ok,
         risky=node.risk == "high",
+        trifecta=node.trifecta,
         approval=approval,
         because=node.because,
         is_undo=node.undoes_id is not None,

@@ -86,6 +86,4 @@ def name_fits(pattern: str, name: str) -> bool:
 def outside(paths: Iterable[str], globs: Iterable[str]) -> list[str]:
     """The paths that no glob matches."""
     patterns = [segments(glob) for glob in globs]
-    return [
-        path for path in paths if not any(_fits(pattern, path.split("/"), "**", name_fits) for pattern in patterns)
-    ]
+    return [path for path in paths if not any(_fits(pattern, path.split("/"), "**", name_fits) for pattern in patterns)]

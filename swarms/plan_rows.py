@@ -10,7 +10,7 @@ from django.utils import timezone
 from agents.budgets import begin_for, drop_limit, set_limit
 from agents.contracts import Check, PlanNode
 from agents.contracts.plan import EdgeCondition
-from swarms import approvals, budgets, planned, progress
+from swarms import approvals, budgets, exposure, planned, progress
 from swarms.amend import Changes, Present
 from swarms.models import Edge, Node, Plan, Swarm
 from swarms.release import SWARM_STOPS, satisfied
@@ -54,11 +54,11 @@ def row(swarm: Swarm, plan: Plan, node: PlanNode, path_length: int, *, under: No
         path_length=path_length,
         max_attempts=swarm.project.max_attempts,
         state=NodeState.BLOCKED,
-        **_fields(node),
+        **_fields(swarm, node),
     )
 
 
-def _fields(node: PlanNode) -> dict[str, Any]:
+def _fields(swarm: Swarm, node: PlanNode) -> dict[str, Any]:
     """What may still change while the node has not begun, but for its kind."""
     return {
         "title": node.title,
@@ -67,6 +67,10 @@ def _fields(node: PlanNode) -> dict[str, Any]:
         "writes": list(node.writes),
         "checks": [check.model_dump() for check in node.checks],
         "risk": node.risk,
+        "untrusted": node.untrusted,
+        "secrets": node.secrets,
+        "effects": node.effects,
+        "trifecta": exposure.is_trifecta(swarm, node),
         "fan_in": node.fan_in,
         "on_failure": node.on_failure,
         "compensate": node.compensate,
@@ -135,6 +139,9 @@ def _written(node: Node, wires: list[tuple[str, dict[str, Any] | None]], budget:
         writes=tuple(node.writes),
         checks=tuple(Check.model_validate(check) for check in node.checks),
         risk=node.risk,
+        untrusted=node.untrusted,
+        secrets=node.secrets,
+        effects=node.effects,
         fan_in=node.fan_in,
         on_failure=node.on_failure,
         when=when,
@@ -170,7 +177,7 @@ def apply(swarm: Swarm, plan: Plan, changes: Changes, *, under: Node | None = No
         _edge(rows[wire.parent], rows[wire.child], condition(wire.condition)) for wire in changes.edges_add
     )
     _change_budgets(rows, changes.update)
-    _rewrite(plan, rows, changes.update)
+    _rewrite(swarm, plan, rows, changes.update)
     set_budgets(rows, changes.insert)
     touched = [node.pk for node in (*stay, *new)]
     lengths = {rows[key].pk: n for key, n in changes.path_lengths.items() if rows[key].state not in NODE_ENDED}
@@ -202,12 +209,12 @@ def _edge(parent: Node, child: Node, when: dict[str, Any] | None) -> Edge:
     return Edge(parent=parent, child=child, condition=when, resolved=settled)
 
 
-def _rewrite(plan: Plan, rows: dict[str, Node], update: Sequence[PlanNode]) -> None:
+def _rewrite(swarm: Swarm, plan: Plan, rows: dict[str, Node], update: Sequence[PlanNode]) -> None:
     for node in update:
-        for name, value in (_fields(node) | {"kind": node.kind, "plan": plan}).items():
+        for name, value in (_fields(swarm, node) | {"kind": node.kind, "plan": plan}).items():
             setattr(rows[node.key], name, value)
     if update:
-        fields = [*_fields(update[0]), "kind", "plan"]
+        fields = [*_fields(swarm, update[0]), "kind", "plan"]
         Node.objects.bulk_update([rows[node.key] for node in update], fields, batch_size=500)
 
 

@@ -20,6 +20,7 @@ from swarms import (
     hints,
     plan_rows,
     planned,
+    rulebook,
     versions,
 )
 from swarms.allowances import Denied, Parked
@@ -95,6 +96,7 @@ def _start(plan: Plan, runner: Runner, chosen: Chosen) -> Execution:
             "attempt": plan.tries + 1,
             "briefing": told(swarm, files, note=plan.because),
             "repository": {"url": str(swarm.project_id), "commit": commit},
+            "unasked": rulebook.unasked(swarm, "coordinator"),
             "time_limit": PLAN_TIME,
         },
         stall_seconds=swarm.project.stall_minutes * 60,

@@ -14,7 +14,7 @@ from agents.contracts import (
     WorkOutcome,
 )
 from agents.models import Execution
-from swarms import allowances, artifacts, attempts, checks, dispatch, hints, merges, nested, planner
+from swarms import allowances, approvals, artifacts, attempts, checks, dispatch, hints, merges, nested, planner
 from swarms.models import Attempt, CheckRun, Swarm
 from swarms.states import SWARM_PAUSED, CheckRunState
 from tenants.faults import crash_point
@@ -79,6 +79,7 @@ class Settlement:
 
     def settled(self, execution: Execution, outcome: Outcome, facts: Any) -> None:
         """See the protocol."""
+        approvals.void_calls(execution.pk)
         match outcome:
             case FailureOutcome():
                 self._failed(execution, str(outcome.reason), outcome.message, outcome.detail)
@@ -100,6 +101,7 @@ class Settlement:
 
     def ended(self, execution: Execution) -> None:
         """See the protocol."""
+        approvals.void_calls(execution.pk)
         self._failed(execution, execution.reason, execution.because, "")
         self._wake(execution)
 

@@ -26,6 +26,7 @@ class Permission(StrEnum):
     INVITE = "invite"
     SPEND = "spend"
     CONNECT = "connect"
+    POLICY = "policy"
     ADMINISTER = "administer"
 
     @property
@@ -45,6 +46,7 @@ _WORDS = {
     Permission.INVITE: "invite and remove members and change roles below owner",
     Permission.SPEND: "set budgets and the prices of models",
     Permission.CONNECT: "send events of the team on to webhooks",
+    Permission.POLICY: "make and revoke the rules for agents' tools",
     Permission.ADMINISTER: "rename the team and hand out ownership",
 }
 
@@ -55,7 +57,7 @@ _APPROVER = _VIEWER | {Permission.APPROVE}
 _ADMIN = (
     _DEVELOPER
     | _APPROVER
-    | {Permission.ENROL, Permission.INVITE, Permission.SPEND, Permission.IMPORT, Permission.CONNECT}
+    | {Permission.ENROL, Permission.INVITE, Permission.SPEND, Permission.IMPORT, Permission.CONNECT, Permission.POLICY}
 )
 
 MAY: dict[Role, frozenset[Permission]] = {

@@ -25,6 +25,7 @@ from agents.contracts.outcome import (
     ReviewOutcome,
     WorkOutcome,
 )
+from agents.contracts.permission import PermissionAsked, PermissionGiven
 from agents.contracts.plan import PlanNode, PlanProposal
 from agents.contracts.records import (
     Delta,
@@ -61,6 +62,8 @@ __all__ = [
     "PartRecord",
     "PastMessage",
     "PastPart",
+    "PermissionAsked",
+    "PermissionGiven",
     "PlanNode",
     "PlanOutcome",
     "PlanProposal",

@@ -75,6 +75,8 @@ class Assignment(Frozen):
     runtime: str = "builtin"
     writes: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
+    unasked: tuple[str, ...] = ()
+    """Tools (see PermissionAsked) that the team's rules allow for whatever is in the workspace: no need to ask."""
     repository: Repository | None = None
     model: ModelAccess | None = None
     limits: Limits = Limits()

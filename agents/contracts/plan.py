@@ -38,6 +38,12 @@ class PlanNode(Frozen):
     )
     checks: tuple[Check, ...] = Field(default=(), description="Commands that must pass when it is done.")
     risk: Literal["low", "high"] = Field(default="low", description="'high' asks a person before the node starts.")
+    untrusted: bool = Field(default=False, description="It reads what strangers wrote: issues, mails, web pages.")
+    secrets: bool = Field(default=False, description="It works with credentials or private data.")
+    effects: bool = Field(
+        default=False,
+        description="It sends or changes something outside the repository. Where all three meet, a person is asked.",
+    )
     fan_in: Literal["all_success", "all_done", "any_success"] = Field(
         default="all_success", description="Which ends of its dependencies let it start."
     )

@@ -10,7 +10,18 @@ import httpx
 import structlog
 from pydantic import BaseModel
 
-from agents.contracts import ArtifactKept, Assignment, Delta, Outcome, OutcomeReport, PartRecord, Record, RecordBatch
+from agents.contracts import (
+    ArtifactKept,
+    Assignment,
+    Delta,
+    Outcome,
+    OutcomeReport,
+    PartRecord,
+    PermissionAsked,
+    PermissionGiven,
+    Record,
+    RecordBatch,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -109,6 +120,11 @@ class Reports:
         self.accepted = True
         if self._on_next is not None and (follows := answer.get("next")):
             self._on_next(Assignment.model_validate(follows))
+
+    async def permission(self, call: str, tool: str, arguments: Mapping[str, Any]) -> PermissionGiven:
+        """What the team's rules say of a call, or a person has said so far. Raises Stale, Faults or Refused."""
+        asked = PermissionAsked(fence=self.assignment.fence, call=call, tool=tool, arguments=dict(arguments))
+        return PermissionGiven.model_validate(await self._post("permission", asked))
 
     async def artifact(self, file: IO[bytes], *, name: str, media_type: str) -> ArtifactKept:
         """Sends a file, piece by piece, to be kept under a name. Raises Stale, Faults or Refused."""

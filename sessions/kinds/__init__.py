@@ -14,6 +14,7 @@ from sessions.kinds.plans import (
     PlanRefused,
     PrioritySet,
 )
+from sessions.kinds.policy import ExposureSet, RuleChanged
 from sessions.kinds.talk import (
     MessageRecorded,
     PartRecorded,
@@ -81,6 +82,8 @@ KINDS: dict[str, type[Payload]] = {f"{noun}.moved": model for noun, model in MOV
     "server.changed": ServerChanged,
     "webhook.changed": WebhookChanged,
     "webhook.tested": WebhookTested,
+    "rule.changed": RuleChanged,
+    "exposure.set": ExposureSet,
 }
 
 DECISIONS = ("approval.decided", "decision.made", "plan.refused")

@@ -97,7 +97,7 @@ class ApprovalAsked(Payload):
     approval: str
     """Its id."""
     kind: str
-    """plan, node, landing, budget or rollback"""
+    """plan, node, landing, budget, rollback or tool"""
     title: str
     """What is asked."""
     node: str = ""
@@ -110,7 +110,7 @@ class ApprovalDecided(Payload):
     approval: str
     """Its id."""
     kind: str
-    """plan, node, landing, budget or rollback"""
+    """plan, node, landing, budget, rollback or tool"""
     title: str
     """What was asked."""
     verdict: str

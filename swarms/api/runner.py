@@ -9,9 +9,10 @@ from django.views.decorators.csrf import csrf_exempt
 from pydantic import BaseModel, ValidationError
 
 from agents import executions, ingest
-from agents.contracts import OutcomeReport, RecordBatch
+from agents.contracts import OutcomeReport, PermissionAsked, RecordBatch
 from agents.models import Execution
 from sessions import transcript
+from swarms import permissions
 from swarms.api.access import execution_of, secret_of
 from tenants import tokens
 from tenants.access import TeamRequest
@@ -66,6 +67,26 @@ def records(request: TeamRequest, team: str, execution: UUID) -> HttpResponse:
     except (transcript.RecordFault, DataError) as error:
         return JsonResponse({"faults": [str(error)]}, status=422)
     return JsonResponse({"accepted": count})
+
+
+@csrf_exempt
+def permission(request: TeamRequest, team: str, execution: UUID) -> HttpResponse:
+    """Whether its agent may use a tool in exactly this way; who must wait for a person asks again."""
+    found = find(request, execution)
+    if isinstance(found, HttpResponse):
+        return found
+    asked = _parse(PermissionAsked, request)
+    if isinstance(asked, JsonResponse):
+        return asked
+    if asked.fence != found.fence:
+        return JsonResponse(STALE, status=STALE_STATUS)
+    try:
+        given = permissions.ask(found, asked)
+    except permissions.Stale:
+        return JsonResponse(STALE, status=STALE_STATUS)
+    except (permissions.Faults, DataError) as error:
+        return JsonResponse({"faults": [str(error)]}, status=422)
+    return JsonResponse(given.model_dump())
 
 
 @csrf_exempt

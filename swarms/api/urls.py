@@ -9,6 +9,7 @@ _SWARM = "api/v1/swarms/<uuid:swarm>/"
 urlpatterns = [
     path("runner/<uuid:execution>/records", runner.records),
     path("runner/<uuid:execution>/outcome", runner.outcome),
+    path("runner/<uuid:execution>/permission", runner.permission),
     path("runner/<uuid:execution>/artifacts", artifacts.bring),
     path("git/<uuid:project>.git/<path:rest>", git.git),
     path("api/v1/projects/<slug:slug>/goals", goals.state),

@@ -1,4 +1,4 @@
-"""What the database itself refuses: nodes that are exposed too much, and rules that change. Pure text for the migration."""
+"""What the database itself refuses: nodes exposed to too much, and rules that change. Pure text for the migration."""
 
 TRIFECTA = """
   IF NEW.untrusted AND NEW.secrets AND NEW.effects AND NOT NEW.trifecta THEN

@@ -1,0 +1,70 @@
+"""What a node is exposed to: strangers' words, secrets, and effects outside need a person's word when they meet.
+
+Who writes what an agent reads may steer it; where it also sees secrets and has a way out, it can give them away.
+"""
+
+from typing import Protocol
+
+from django.db import transaction
+
+from sessions.events import acting, publish
+from swarms import hints, progress, rulebook
+from swarms.models import Node, Project, Swarm
+from swarms.policy.rules import reaches_out
+from swarms.states import NodeState
+from tenants.models import User
+
+
+class Declared(Protocol):
+    """A node, or what a plan says of one."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def role(self) -> str: ...
+    @property
+    def untrusted(self) -> bool: ...
+    @property
+    def secrets(self) -> bool: ...
+    @property
+    def effects(self) -> bool: ...
+    @property
+    def compensate(self) -> str: ...
+
+
+def is_trifecta(swarm: Swarm, node: Declared) -> bool:
+    """Whether an agent of the node is exposed to all three, by what its plan says, its project and the rules for tools.
+
+    What has to be undone by an agent has effects; so has who may use the network.
+    """
+    if node.untrusted and node.secrets and node.effects:
+        return True
+    project = swarm.project
+    if node.kind != "agent" or not (node.untrusted or project.untrusted_input):
+        return False
+    if not (node.secrets or project.has_secrets):
+        return False
+    if node.effects or node.compensate:
+        return True
+    return reaches_out(rulebook.of_swarm(swarm), rulebook.call_in(swarm, node.role))
+
+
+def held_back(swarm: Swarm, node: Node) -> bool:
+    """Take a node that was to start back to be asked about, if it is exposed to more than its plan's approval knew.
+
+    With the swarm locked. Nodes that take back what others did were approved together.
+    """
+    if node.trifecta or node.undoes_id or not is_trifecta(swarm, node):
+        return False
+    because = "it is now exposed to strangers' words, secrets and effects outside at once"
+    progress.tell(swarm, progress.take_back([node], NodeState.BLOCKED, because=because))
+    Node.objects.filter(pk=node.pk).update(trifecta=True)
+    hints.advance(swarm.pk)
+    return True
+
+
+def declare(project: Project, *, untrusted_input: bool, has_secrets: bool, by: User) -> None:
+    """Say what a project's agents are exposed to, from the next start of a node on."""
+    with transaction.atomic(), acting(f"user:{by.pk}"):
+        Project.objects.filter(pk=project.pk).update(untrusted_input=untrusted_input, has_secrets=has_secrets)
+        publish(project.topic, "exposure.set", untrusted_input=untrusted_input, has_secrets=has_secrets)
