@@ -35,6 +35,9 @@ class Settlement(Protocol):
     def ended(self, execution: Execution) -> None:
         """The execution ended without an outcome (lost, cancelled…); in the transaction that ends it."""
 
+    def wants_leftovers(self, execution: Execution) -> bool:
+        """Whether what an execution without a result had changed is still of use: not, once its node is done."""
+
     def soft_line(self, swarm: UUID, subjects: list[str]) -> None:
         """What was spent on these subjects reached the line at which a person is asked; outside any transaction."""
 

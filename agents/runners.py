@@ -44,7 +44,7 @@ def connect(runner_id: UUID, hello: Hello, channel: str) -> None:
     """A runner is there: remember where it listens, and give up what an earlier process of it had."""
     with transaction.atomic():
         runner = Runner.objects.select_for_update(no_key=True).get(pk=runner_id)
-        runner.capacity = hello.capacity
+        runner.capacity = 0 if hello.leaving else hello.capacity
         runner.sandbox = hello.sandbox
         runner.version = hello.version[:VERSION_LENGTH]
         runner.boot = hello.boot
@@ -61,6 +61,11 @@ def connect(runner_id: UUID, hello: Hello, channel: str) -> None:
             Placement.objects.filter(execution__in=unbegun).update(delivered_at=None)
             for execution in begun.keys() - set(unbegun):
                 _lose(execution, "lost", "its runner was started again without it")
+
+
+def leave(runner_id: UUID) -> None:
+    """A runner ends what it has and takes nothing more: it is given nothing."""
+    Runner.objects.filter(pk=runner_id).update(capacity=0)
 
 
 def disconnect(runner_id: UUID, channel: str) -> None:

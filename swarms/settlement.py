@@ -16,7 +16,7 @@ from agents.contracts import (
 from agents.models import Execution
 from swarms import allowances, approvals, artifacts, attempts, checks, dispatch, hints, merges, nested, planner
 from swarms.models import Attempt, CheckRun, Swarm
-from swarms.states import SWARM_PAUSED, CheckRunState
+from swarms.states import SWARM_PAUSED, AttemptState, CheckRunState, NodeState
 from tenants.faults import crash_point
 
 WANTED: dict[str, type] = {
@@ -104,6 +104,11 @@ class Settlement:
         approvals.void_calls(execution.pk)
         self._failed(execution, execution.reason, execution.because, "")
         self._wake(execution)
+
+    def wants_leftovers(self, execution: Execution) -> bool:
+        """See the protocol."""
+        mine = Attempt.objects.filter(execution=execution).exclude(state=AttemptState.SUCCEEDED)
+        return mine.exclude(node__state=NodeState.SUCCEEDED).exists()
 
     def soft_line(self, swarm: UUID, subjects: list[str]) -> None:
         """See the protocol."""

@@ -36,7 +36,7 @@ class Sentence(NamedTuple):
 
 KINDS = (
     *("goal.stated", "plan.proposed", "plan.refused", "plan.moved", "swarm.moved", "swarm.landed", "swarm.rolled_back"),
-    *("node.moved", "nodes.moved", "node.merged", "attempt.started", "attempt.moved"),
+    *("node.moved", "nodes.moved", "node.merged", "attempt.started", "attempt.moved", "leftovers.kept"),
     *("checks.finished", "merge.conflicted", "artifact.kept", "artifact.removed"),
     *("approval.asked", "approval.decided", "decision.made", "budget.set"),
     *("question.asked", "session.steered"),
@@ -73,6 +73,12 @@ def _said(kind: str, facts: Payload) -> Sentence | None:
         case "attempt.started":
             text = f"{facts['agent']} begins attempt {facts['attempt']} of {facts['node']}"
             return Sentence(text, f"on {facts['runner']}", look("attempt", "running"), facts["node"])
+        case "leftovers.kept" if facts["commit"]:
+            text = f"What {facts['agent']} had changed is kept on its branch"
+            return Sentence(text, facts["commit"][:10], look("attempt", "lost"))
+        case "leftovers.kept":
+            text = f"What {facts['agent']} had changed could not be pushed: {facts['runner']} keeps it"
+            return Sentence(text, f"in {facts['folder']}: {facts['because']}", look("attempt", "failed"))
         case "checks.finished":
             return _checks(facts)
         case "artifact.kept":

@@ -38,11 +38,16 @@ from agents.contracts.link import (
     Ended,
     FromRunner,
     Heartbeat,
+    Forget,
     Hello,
     Hurry,
     Order,
     Verdicts,
+    Leaving,
     Welcome,
+    Rescue,
+    Saved,
+    Unsaved,
 )
 
 RUNNER_TOKEN = "wg_runner_token"
@@ -110,6 +115,14 @@ class FakeControlPlane:
     # What tests do
 
     @property
+    no_push: set[str] = field(default_factory=set)
+    """Tokens with which nobody may push."""
+    leaving: int = 0
+    """How often a runner said that it takes nothing more."""
+    offered: list[Unsaved] = field(default_factory=list)
+    rescue: str = ""
+    """The token that answers who has unsaved work; `forget`: it shall be removed."""
+    saved: list[Saved] = field(default_factory=list)
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
@@ -230,6 +243,16 @@ class FakeControlPlane:
                 await send({"type": "websocket.send", "text": reply.model_dump_json()})
 
     def _verdicts(self, executions: list[UUID]) -> Verdicts:
+                case Leaving():
+                    self.leaving += 1
+                case Unsaved():
+                    self.offered.append(message)
+                    if self.rescue == "forget":
+                        reply = Forget(execution=message.execution)
+                    elif self.rescue and not message.because:
+                        reply = Rescue(execution=message.execution, token=self.rescue)
+                case Saved():
+                    self.saved.append(message)
         return Verdicts(executions={one: self.orders.get(one, Order(verdict="continue")) for one in executions})
 
     async def _artifact(self, scope: dict[str, Any], body: bytes, send: Any) -> None:
@@ -287,7 +310,11 @@ class FakeControlPlane:
 
     async def _git_backend(self, scope: dict[str, Any], body: bytes, send: Any) -> None:
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-        self.git_headers.append(headers.get("authorization", ""))
+        shown = headers.get("authorization", "")
+        self.git_headers.append(shown)
+        if shown.removeprefix("Bearer ") in self.no_push and b"git-receive-pack" in scope["query_string"]:
+            await _answer(send, 404, b"not found", "text/plain")
+            return
         environment = {
             "PATH": os.environ["PATH"],
             "GIT_PROJECT_ROOT": str(self.folder),

@@ -17,6 +17,7 @@ from django.utils import timezone
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import connect
 
+from agents import rescue
 from agents.models import Execution
 from swarms import goals, projects
 from swarms.models import Project
@@ -144,6 +145,28 @@ def test_a_token_ends_with_its_execution_and_pushes_no_more_when_it_must_stop(ag
     mine.update(state="cancelled", ended_at=timezone.now())
     assert agent.git("push", "-q", agent.url, own).returncode != 0
     assert agent.refs() == before
+
+
+def test_a_rescue_pushes_the_branch_of_what_is_over_and_does_nothing_else(agent: Agent, committed_team: Team) -> None:
+    own = f"refs/heads/attempt/{agent.execution.pk}"
+    subject = rescue.subject(agent.execution.pk)
+    _, secret = tokens.issue("rescue", team=committed_team, subject=subject, life=rescue.LIFE)
+    before = agent.refs()
+    assert agent.git("push", "-q", agent.url, f"HEAD:{own}", secret=secret).returncode != 0, "it is still at work"
+    tokens.revoke(f"execution:{agent.execution.pk}")
+    Execution.objects.filter(pk=agent.execution.pk).update(state="lost", ended_at=timezone.now())
+    assert agent.git("push", "-q", agent.url, f"HEAD:{own}").returncode != 0
+    for refspec in ("HEAD:refs/heads/main", f"HEAD:refs/heads/attempt/{uuid.uuid4()}", f"HEAD:{own}/x"):
+        assert agent.git("push", "-q", agent.url, refspec, secret=secret).returncode != 0
+    assert agent.git("ls-remote", agent.url, secret=secret).returncode != 0
+    shown = {"Authorization": f"Bearer {secret}"}
+    assert agent.ask("POST", f"/t/acme/runner/{agent.execution.pk}/outcome", b"{}", **shown)[0] in (404, 409, 422)
+    assert agent.ask("POST", "/t/acme/model/v1/chat/completions", b"{}", **shown)[0] == 401
+    assert agent.refs() == before
+    assert agent.git("push", "-q", agent.url, f"HEAD:{own}", secret=secret).returncode == 0
+    assert agent.refs() == before | {own: agent.git("rev-parse", "HEAD").stdout.strip()}
+    tokens.revoke(subject)
+    assert agent.git("push", "-q", agent.url, f"HEAD~1:{own}", "--force", secret=secret).returncode != 0
 
 
 def test_a_token_is_good_for_its_own_project_execution_and_kind(agent: Agent, committed_team: Team) -> None:

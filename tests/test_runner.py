@@ -46,6 +46,7 @@ def running(plane: FakeControlPlane, folder: Path, **environment: str) -> Iterat
             "WAGGLE_RUNNER_TOKEN": RUNNER_TOKEN,
             "WAGGLE_RUNNER_NAME": "tester",
             "WAGGLE_RUNNER_DIR": str(folder),
+            "WAGGLE_RUNNER_DRAIN_SECONDS": "0",
         }
         | environment,
         stdout=log,

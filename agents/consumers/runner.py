@@ -11,8 +11,22 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from agents import runners
-from agents.contracts.link import Accepted, Assign, Ended, FromRunner, Heartbeat, Hello, Hurry, Order, Verdicts, Welcome
+from agents import rescue, runners
+from agents.contracts.link import (
+    Accepted,
+    Assign,
+    Ended,
+    FromRunner,
+    Heartbeat,
+    Hello,
+    Hurry,
+    Leaving,
+    Order,
+    Saved,
+    Unsaved,
+    Verdicts,
+    Welcome,
+)
 from agents.leases import STALE
 from tenants import tokens
 from tenants.hints import capacity_freed
@@ -67,6 +81,13 @@ class RunnerConsumer(AsyncWebsocketConsumer):
             case Heartbeat():
                 orders = await self._ask(runners.beats, self.runner, message.executions)
                 await self._say(Verdicts(executions=orders))
+            case Leaving():
+                await self._ask(runners.leave, self.runner)
+            case Unsaved():
+                if answer := await self._ask(rescue.offered, self.runner, message):
+                    await self._say(answer)
+            case Saved():
+                await self._ask(rescue.saved, self.runner, message)
             case Ended():
                 await self._ask(runners.let_go, self.runner, message.execution, message.because)
                 await self.placed({})

@@ -19,6 +19,8 @@ class Hello(Frozen):
     sandbox: Literal["bubblewrap", "unshare", "none"]
     holding: tuple[UUID, ...] = ()
     """Executions that this process still carries out (after a reconnect)."""
+    leaving: bool = False
+    """It stops as soon as these are over, and takes nothing more."""
 
 
 class Accepted(Frozen):
@@ -54,7 +56,35 @@ class Ended(Frozen):
     """over: its outcome went over HTTP, or nobody wants it; leaving: the runner stops in good order; full: no room."""
 
 
-FromRunner = Annotated[Hello | Accepted | Heartbeat | Ended, Field(discriminator="type")]
+class Leaving(Frozen):
+    """The runner was asked to stop: it ends what it has, and takes nothing more."""
+
+    type: Literal["leaving"] = "leaving"
+
+
+class Unsaved(Frozen):
+    """What an agent had changed is on no branch, since its execution was over or nobody answered; it lies here."""
+
+    type: Literal["unsaved"] = "unsaved"
+    execution: UUID
+    team: str
+    folder: str
+    """On the runner's machine."""
+    because: str = ""
+    """Why it could not be pushed with the token that was given for it; empty: that was not tried yet."""
+
+
+class Saved(Frozen):
+    """What was unsaved is on the branch of its attempt now."""
+
+    type: Literal["saved"] = "saved"
+    execution: UUID
+    team: str
+    commit: str
+    """Empty: there was nothing that the branch did not have."""
+
+
+FromRunner = Annotated[Hello | Accepted | Heartbeat | Ended | Leaving | Unsaved | Saved, Field(discriminator="type")]
 
 
 class Welcome(Frozen):
@@ -112,4 +142,19 @@ class Hurry(Frozen):
     type: Literal["hurry"] = "hurry"
 
 
-ToRunner = Annotated[Welcome | Assign | Verdicts | Hurry, Field(discriminator="type")]
+class Rescue(Frozen):
+    """Answer to Unsaved: push it to the branch of its attempt with this token, which is good for nothing else."""
+
+    type: Literal["rescue"] = "rescue"
+    execution: UUID
+    token: str
+
+
+class Forget(Frozen):
+    """Answer to Unsaved: nobody needs it any more, since its node is done or its swarm is gone."""
+
+    type: Literal["forget"] = "forget"
+    execution: UUID
+
+
+ToRunner = Annotated[Welcome | Assign | Verdicts | Hurry | Rescue | Forget, Field(discriminator="type")]

@@ -3,7 +3,6 @@
 import asyncio
 import fcntl
 import os
-import shutil
 import signal
 import sys
 from pathlib import Path
@@ -41,7 +40,7 @@ def main() -> int:
 
 
 def _claim(folder: Path) -> TextIO:
-    """Makes the folder ours alone and clears what a killed runner left. Raises SettingsError."""
+    """Makes the folder ours alone. Raises SettingsError."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = (folder / "lock").open("w")
@@ -56,20 +55,22 @@ def _claim(folder: Path) -> TextIO:
         raise SettingsError(
             f"WAGGLE_RUNNER_DIR is {str(folder)!r}, which another runner uses; name another folder."
         ) from error
-    for left in folder.iterdir():
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
     return lock
 
 
 async def _serve(settings: RunnerSettings) -> None:
     loop = asyncio.get_running_loop()
-    stopped = asyncio.Event()
+    stopped, hurried = asyncio.Event(), asyncio.Event()
+
+    def stop() -> None:
+        (hurried if stopped.is_set() else stopped).set()
+
     for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stopped.set)
+        loop.add_signal_handler(signum, stop)
     clear()
     sandbox = detect()
     link = Link(settings, sandbox)
+    link.kept.recover()
     log.info("runner starts", name=settings.name, capacity=settings.capacity, sandbox=sandbox)
     if sandbox == "none":
         log.warning("no sandbox works here: only the rehearsal may run commands; install bubblewrap")
@@ -80,10 +81,21 @@ async def _serve(settings: RunnerSettings) -> None:
     if linking.done():
         linking.result()
     log.info("runner stops")
+    await _drain(link, settings.drain_seconds, hurried)
     await link.pool.close()
     for task in (linking, stopping, warming):
         task.cancel()
     await asyncio.gather(linking, stopping, warming, return_exceptions=True)
+
+
+async def _drain(link: Link, seconds: float, hurried: asyncio.Event) -> None:
+    """Waits for what goes on, but no longer than allowed, or until somebody asks a second time."""
+    draining = asyncio.create_task(link.pool.drain(seconds))
+    hurrying = asyncio.create_task(hurried.wait())
+    await asyncio.wait({draining, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (draining, hurrying):
+        task.cancel()
+    await asyncio.gather(draining, hurrying, return_exceptions=True)
 
 
 if __name__ == "__main__":

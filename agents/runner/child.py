@@ -16,6 +16,7 @@ import structlog
 
 from agents.contracts import Assignment, FailureOutcome, FailureReason, Outcome
 from agents.contracts.link import Steer
+from agents.runner import leftovers
 from agents.runner.entry import STOP_MESSAGES
 from agents.runner.processes import kill_tree
 from agents.runner.reports import Faults, Reports, Stale
@@ -24,18 +25,24 @@ from agents.runner.workspace import WorkspaceError
 from agents.runtimes import runtime_of
 from agents.runtimes.context import Context, Told
 from agents.runtimes.inbox import Inbox
+from agents.runtimes.recording import Transcript
 from tenants.logs import bind, configure
 
 log = structlog.get_logger(__name__)
 
 PROGRESS_SECONDS = 0.25
+SAVE_SECONDS = 1.5
+"""For how long a child that ends tries to reach the control plane with what is left: it is killed soon."""
+Stopping = asyncio.Future[FailureReason | None]
+"""Why an execution stops; None: it is handed back."""
 
 
 def main(text: str, folder: Path, sandbox: Sandbox, log_format: str, control: Connection, errors: Connection) -> None:
     """Body of the process: carries out the assignment given as JSON.
 
     Over `control` it sends ("progress", n), ("taken", id) of words that its agent has, ("next", assignment) when it was
-    given that to pass on, and at the end ("ended",); it takes ("stop", reason) and ("told", pause, budget_left, words).
+    given that to pass on, and at the end ("ended", whether its outcome was a result); it takes ("stop", reason),
+    ("hand back",) and ("told", pause, budget_left, words).
     `errors` becomes its standard error.
     """
     os.setsid()
@@ -51,29 +58,39 @@ def main(text: str, folder: Path, sandbox: Sandbox, log_format: str, control: Co
         execution=str(assignment.execution),
         trace=assignment.trace,
     )
-    asyncio.run(_carry_out(assignment, folder, sandbox, control))
-    control.send(("ended",))
+    delivered = asyncio.run(_carry_out(assignment, folder, sandbox, control))
+    control.send(("ended", delivered))
 
 
-async def _carry_out(assignment: Assignment, folder: Path, sandbox: Sandbox, control: Connection) -> None:
+async def _carry_out(assignment: Assignment, folder: Path, sandbox: Sandbox, control: Connection) -> bool:
+    """Returns whether an outcome was accepted that is a result."""
     loop = asyncio.get_running_loop()
-    stopping: asyncio.Future[FailureReason] = loop.create_future()
+    stopping: Stopping = loop.create_future()
     told = Told(inbox=Inbox(_taken(control)))
     thread = threading.Thread(target=_obey, args=(control, loop, stopping, told), daemon=True)
     thread.start()
     reports = Reports(assignment, _progress(control), lambda follows: control.send(("next", follows.model_dump_json())))
     try:
         outcome = await _work(assignment, Context(folder, sandbox, reports, told), stopping)
-        if not reports.accepted:
+        if reports.accepted:
+            return True
+        if outcome is None or isinstance(outcome, FailureOutcome):
+            await _keep(assignment, folder, reports)
+        if outcome is not None:
             await _report(reports, outcome)
+        return outcome is not None and not isinstance(outcome, FailureOutcome)
     except Stale as error:
         log.info("nobody waits for this any more", because=str(error))
+        return False
     finally:
         await reports.close()
 
 
-async def _work(assignment: Assignment, context: Context, stopping: asyncio.Future[FailureReason]) -> Outcome:
-    """Lets the runtime work until it ends, until it is stopped, or until its reports are not wanted."""
+async def _work(assignment: Assignment, context: Context, stopping: Stopping) -> Outcome | None:
+    """Lets the runtime work until it ends, until it is stopped, or until its reports are not wanted.
+
+    None: it is handed back, without an outcome.
+    """
     running = asyncio.create_task(_run(assignment, context))
     sending = asyncio.create_task(context.reports.run())
     try:
@@ -84,7 +101,8 @@ async def _work(assignment: Assignment, context: Context, stopping: asyncio.Futu
         running.cancel()
         await asyncio.wait({running}, timeout=3)
         if stopping.done():
-            return FailureOutcome(reason=stopping.result(), message=STOP_MESSAGES[stopping.result()])
+            reason = stopping.result()
+            return FailureOutcome(reason=reason, message=STOP_MESSAGES[reason]) if reason else None
         sending.result()
         raise AssertionError("records are sent for ever")
     finally:
@@ -109,6 +127,18 @@ async def _run(assignment: Assignment, context: Context) -> Outcome:
         trace = "".join(traceback.format_exception(error))[-4000:]
         message = f"{type(error).__name__}: {error}"
         return FailureOutcome(reason=FailureReason.AGENT_ERROR, message=message, detail=trace)
+
+
+async def _keep(assignment: Assignment, folder: Path, reports: Reports) -> None:
+    """Brings what the agent has changed to the branch of its attempt, and says so in the transcript."""
+    transcript = Transcript(reports)
+    try:
+        if commit := await leftovers.save(assignment, folder, SAVE_SECONDS):
+            transcript.begin_answer()
+            transcript.note("step", text=f"What the agent had changed is kept on its branch, as {commit}.")
+    except WorkspaceError as error:
+        log.warning("what an agent left could not be pushed", because=str(error))
+    await reports.flush()
 
 
 async def _report(reports: Reports, outcome: Outcome) -> None:
@@ -151,12 +181,10 @@ def _taken(control: Connection) -> Callable[[UUID], None]:
     return tell
 
 
-def _obey(
-    control: Connection, loop: asyncio.AbstractEventLoop, stopping: asyncio.Future[FailureReason], told: Told
-) -> None:
+def _obey(control: Connection, loop: asyncio.AbstractEventLoop, stopping: Stopping, told: Told) -> None:
     """Waits for the runner's words; the end of the line means that the runner is gone, and so are we."""
 
-    def stop(reason: FailureReason) -> None:
+    def stop(reason: FailureReason | None) -> None:
         if not stopping.done():
             stopping.set_result(reason)
 
@@ -165,6 +193,8 @@ def _obey(
             match control.recv():
                 case ("stop", str(reason)):
                     loop.call_soon_threadsafe(stop, FailureReason(reason))
+                case ("hand back",):
+                    loop.call_soon_threadsafe(stop, None)
                 case ("told", bool(pause), budget_left, list(steers)):
                     told.pause, told.budget_left = pause, budget_left
                     for text in steers:

@@ -43,6 +43,8 @@ class Execution:
         self.progress = 0
         self.killed = False
         """It was ended without regard to its outcome."""
+        self.delivered = False
+        """Its outcome was accepted, so that it owes nothing."""
         self.ended = asyncio.Event()
         self._reported = False
         self._reason: FailureReason | None = None
@@ -91,6 +93,13 @@ class Execution:
             self._order = order
             self._tell(order)
 
+    def hand_back(self) -> None:
+        """Asks the child to save what its agent has changed, and to end without an outcome; after a while it is
+        killed."""
+        self.killed = True
+        self._say("hand back")
+        asyncio.get_running_loop().call_later(STOP_SECONDS, self._kill_process)
+
     def kill(self) -> None:
         """Ends the child at once; nobody wants its outcome."""
         self.killed = True
@@ -136,8 +145,8 @@ class Execution:
                     self._on_taken()
                 case ("next", str(text)):
                     self._on_next(Assignment.model_validate_json(text))
-                case ("ended",):
-                    self._reported = True
+                case ("ended", bool(delivered)):
+                    self._reported, self.delivered = True, delivered
         except (EOFError, OSError):
             asyncio.get_running_loop().remove_reader(control.fileno())
             return False

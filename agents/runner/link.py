@@ -10,7 +10,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from agents.contracts.assignment import Frozen
-from agents.contracts.link import Assign, Hello, Hurry, ToRunner, Verdicts, Welcome
+from agents.contracts.link import Assign, Forget, Hello, Hurry, Rescue, ToRunner, Verdicts, Welcome
+from agents.runner.leftovers import Leftovers
 from agents.runner.pool import Pool
 from agents.runner.sandbox import Sandbox
 from agents.runner.settings import RunnerSettings
@@ -31,7 +32,8 @@ class Link:
         self._sandbox = sandbox
         self._boot: UUID = uuid4()
         self._connection: ClientConnection | None = None
-        self.pool = Pool(settings.folder, settings.capacity, sandbox, settings.log_format, self.send)
+        self.kept = Leftovers(settings.folder, settings.keep_mb << 20, settings.keep_days)
+        self.pool = Pool(settings.folder, settings.capacity, sandbox, settings.log_format, self.kept, self.send)
 
     async def send(self, message: Frozen) -> None:
         """Sends a message if there is a connection; after the next one, Hello and heartbeats say the same."""
@@ -73,6 +75,7 @@ class Link:
             capacity=self._settings.capacity,
             sandbox=self._sandbox,
             holding=self.pool.holding,
+            leaving=self.pool.leaving,
         )
         await connection.send(hello.model_dump_json())
         beating: asyncio.Task[None] | None = None
@@ -89,6 +92,7 @@ class Link:
                     log.info("linked to the control plane", url=self._settings.url, runner=str(message.runner))
                     self._connection = connection
                     beating = beating or asyncio.create_task(self._beat(message.heartbeat_seconds))
+                    await self.pool.offer()
                 elif isinstance(message, Hurry):
                     await self.pool.beat()
                 else:
@@ -98,11 +102,16 @@ class Link:
             if beating is not None:
                 beating.cancel()
 
-    def _follow(self, message: Assign | Verdicts) -> None:
-        if isinstance(message, Assign):
-            self.pool.take(message.assignment)
-        else:
-            self.pool.obey(message.executions)
+    def _follow(self, message: Assign | Verdicts | Rescue | Forget) -> None:
+        match message:
+            case Assign():
+                self.pool.take(message.assignment)
+            case Verdicts():
+                self.pool.obey(message.executions)
+            case Rescue():
+                self.pool.rescue(message)
+            case Forget():
+                self.pool.forget(message.execution)
 
     async def _beat(self, seconds: float) -> None:
         while True:

@@ -11,30 +11,42 @@ import structlog
 
 from agents.contracts import Assignment, FailureOutcome, FailureReason
 from agents.contracts.assignment import Frozen
-from agents.contracts.link import Accepted, Beat, Ended, Heartbeat, Order
+from agents.contracts.link import Accepted, Beat, Ended, Heartbeat, Leaving, Order, Rescue, Saved, Unsaved
+from agents.runner import leftovers
 from agents.runner.entry import PRELOAD
 from agents.runner.execution import Execution
+from agents.runner.leftovers import Leftovers
 from agents.runner.reports import Faults, Refused, Reports, Stale
 from agents.runner.sandbox import Sandbox
+from agents.runner.workspace import WorkspaceError
 from tenants.faults import crash_point
 
 log = structlog.get_logger(__name__)
 
 ROOM_SECONDS = 5.0
 """How long an assignment waits for a place that should be free."""
+END_SECONDS = 8.0
+"""How long those who hand their work back, or are killed, may take to it."""
+SAVE_SECONDS = 2.0
+RESCUE_SECONDS = 30.0
+"""For how long an unreachable control plane is tried again with what is left of an execution."""
 Send = Callable[[Frozen], Awaitable[None]]
 
 
 class Pool:
     """Takes assignments up to a capacity. `send` brings messages to the control plane, when it is there."""
 
-    def __init__(self, folder: Path, capacity: int, sandbox: Sandbox, log_format: str, send: Send) -> None:
+    def __init__(
+        self, folder: Path, capacity: int, sandbox: Sandbox, log_format: str, kept: Leftovers, send: Send
+    ) -> None:
         self.capacity = capacity
         self._folder = folder
+        self._kept = kept
         self._sandbox = sandbox
         self._log_format = log_format
         self._send = send
-        self._closing = False
+        self.leaving = False
+        """It ends what it has, and takes nothing more."""
         self._executions: dict[UUID, Execution] = {}
         self._waiting: dict[UUID, Assignment] = {}
         self._room = asyncio.Semaphore(capacity)
@@ -100,13 +112,52 @@ class Pool:
                 case "stale":
                     one.kill()
 
+    async def drain(self, seconds: float) -> None:
+        """Takes nothing more, and waits so long for the end of what goes on."""
+        self.leaving = True
+        await self._send(Leaving())
+        if self._tasks and seconds:
+            log.info("waits for what goes on here", executions=len(self.holding), seconds=seconds)
+            await asyncio.wait(self._tasks, timeout=seconds)
+
     async def close(self) -> None:
-        """Ends all executions without an outcome: nobody asked for their end, so others shall take them over."""
-        self._closing = True
+        """Ends all executions without an outcome, their work on their branches: others shall take them over."""
+        self.leaving = True
+        for one in self._executions.values():
+            one.hand_back()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=END_SECONDS)
         for one in self._executions.values():
             one.kill()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=6)
+            await asyncio.wait(self._tasks, timeout=END_SECONDS)
+
+    async def offer(self) -> None:
+        """Tells the control plane which work lies here and is on no branch."""
+        for one in self._kept.all():
+            await self._send(one)
+
+    def rescue(self, order: Rescue) -> None:
+        """Pushes what is kept of an execution."""
+        self._spawn(self._rescue(order))
+
+    def forget(self, execution: UUID) -> None:
+        """Removes what is kept of an execution."""
+        self._spawn(asyncio.to_thread(self._kept.forget, execution))
+
+    async def _rescue(self, order: Rescue) -> None:
+        kept = next((one for one in self._kept.all() if one.execution == order.execution), None)
+        if kept is None:
+            return
+        answer: Saved | Unsaved
+        try:
+            commit = await self._kept.save(order.execution, order.token, RESCUE_SECONDS)
+            answer = Saved(execution=order.execution, team=kept.team, commit=commit or "")
+            log.info("work that was left is on its branch", execution=str(order.execution), commit=commit)
+        except WorkspaceError as error:
+            answer = kept.model_copy(update={"because": str(error)})
+            log.warning("work that was left could not be pushed", folder=kept.folder, because=str(error))
+        await self._send(answer)
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -116,17 +167,17 @@ class Pool:
     async def _admit(self, assignment: Assignment) -> None:
         # The control plane gives a place away as soon as an outcome is in; the child that sent it ends a bit later.
         try:
-            await asyncio.wait_for(self._room.acquire(), 0 if self._closing else ROOM_SECONDS)
+            await asyncio.wait_for(self._room.acquire(), 0 if self.leaving else ROOM_SECONDS)
         except TimeoutError:
             log.warning("no room for an assignment", execution=str(assignment.execution))
-            await self._send(Ended(execution=assignment.execution, because="leaving" if self._closing else "full"))
+            await self._send(Ended(execution=assignment.execution, because="leaving" if self.leaving else "full"))
             return
         finally:
             del self._waiting[assignment.execution]
         try:
             folder = self._folder / str(assignment.execution)
             one = Execution(assignment, folder, self.take, lambda: self._spawn(self.beat()))
-            one.killed = self._closing
+            one.killed = self.leaving
             self._executions[assignment.execution] = one
             await self._carry(one)
         finally:
@@ -140,6 +191,7 @@ class Pool:
         try:
             await self._send(Accepted(execution=assignment.execution, fence=assignment.fence))
             failure = await self._watch(one)
+            await self._save(one)
             if failure is not None:
                 log.warning("a child left no outcome", reason=failure.reason, message=failure.message, **words)
                 await self._report(assignment, failure)
@@ -150,13 +202,24 @@ class Pool:
             crash_point("runner.cleaning")
             await asyncio.to_thread(shutil.rmtree, one.folder, ignore_errors=True)
             log.info("assignment ended", **words)
-            await self._send(Ended(execution=assignment.execution, because="leaving" if self._closing else "over"))
+            await self._send(Ended(execution=assignment.execution, because="leaving" if self.leaving else "over"))
+            await self.offer()
+
+    async def _save(self, one: Execution) -> None:
+        """What its child did not bring to its branch: we do, or keep it."""
+        if one.delivered or not one.folder.exists():
+            return
+        try:
+            await leftovers.save(one.assignment, one.folder, SAVE_SECONDS)
+        except WorkspaceError as error:
+            await asyncio.to_thread(self._kept.keep, one.folder, str(error))
 
     async def _watch(self, one: Execution) -> FailureOutcome | None:
         """Runs the child to its end; what must be reported in its place, if anything."""
         async with self._starting:
             if one.killed:
                 return None
+            self._kept.note(one.assignment, one.folder)
             await one.start(self._processes, self._sandbox, self._log_format)
         try:
             async with asyncio.timeout(one.assignment.time_limit):

@@ -21,6 +21,11 @@ class RunnerSettings:
     capacity: int
     folder: Path
     log_format: str
+    drain_seconds: float = 30
+    """How long what goes on may still take when the runner is asked to stop."""
+    keep_mb: int = 2048
+    """Of work that is on no branch."""
+    keep_days: float = 14
 
     @property
     def link_url(self) -> str:
@@ -41,9 +46,12 @@ def read(environment: Mapping[str, str]) -> RunnerSettings:
         url=url,
         token=_token(environment),
         name=(environment.get("WAGGLE_RUNNER_NAME") or gethostname())[:80],
-        capacity=_capacity(environment.get("WAGGLE_RUNNER_CAPACITY") or "4"),
+        capacity=_number(environment, "WAGGLE_RUNNER_CAPACITY", 4, least=1, most=1000),
         folder=Path(environment.get("WAGGLE_RUNNER_DIR") or "var/runner").absolute(),
         log_format=log_format,
+        drain_seconds=_number(environment, "WAGGLE_RUNNER_DRAIN_SECONDS", 30, most=86_400),
+        keep_mb=_number(environment, "WAGGLE_RUNNER_KEEP_MB", 2048, most=1 << 20),
+        keep_days=_number(environment, "WAGGLE_RUNNER_KEEP_DAYS", 14, most=3650),
     )
 
 
@@ -65,7 +73,8 @@ def _token(environment: Mapping[str, str]) -> str:
     return token
 
 
-def _capacity(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 1000:
-        raise SettingsError(f"WAGGLE_RUNNER_CAPACITY is {text!r}; set it to a number from 1 to 1000, e.g. 4.")
+def _number(environment: Mapping[str, str], name: str, default: int, *, least: int = 0, most: int) -> int:
+    text = environment.get(name) or str(default)
+    if not text.isdecimal() or not least <= int(text) <= most:
+        raise SettingsError(f"{name} is {text!r}; set it to a number from {least} to {most}, e.g. {default}.")
     return int(text)

@@ -29,6 +29,8 @@ NETWORK_TROUBLE = (
     "The requested URL returned error: 5",
 )
 DIFF_BYTES = 400_000
+SAVED = "refs/waggle/saved"
+"""The last commit of a workspace that its branch on the control plane has, or that it started from."""
 CONFIG = {
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "false",
@@ -84,8 +86,32 @@ class Workspace:
         await self._git("init", "--quiet", "--bare", "--template=", "--initial-branch=work", str(self.git_dir))
         await self._git("fetch", "--quiet", "--no-tags", repository.url, repository.commit, network=True)
         await self._git("update-ref", "refs/heads/work", repository.commit)
+        await self._git("update-ref", SAVED, repository.commit)
         await self._git("reset", "--quiet", "--hard")
         return self
+
+    @classmethod
+    def left_in(cls, folder: Path, repository: Repository, token: str, patience: float) -> "Workspace | None":
+        """The workspace that somebody who is gone had in `folder`; None when it was never whole."""
+        self = cls(folder, repository, token, patience)
+        if not (self.git_dir / "index").is_file():
+            return None
+        for lock in self.git_dir.glob("**/*.lock"):
+            lock.unlink()  # of a git that was killed
+        return self
+
+    async def save(self, message: str) -> str | None:
+        """Commits and pushes what is not yet on the branch; the commit, or None when there was nothing.
+
+        Raises WorkspaceError; then the commit is here, and nothing is lost.
+        """
+        if await self._git("status", "--porcelain", "-z"):
+            await self.commit_all(message)
+        commit, saved = (await self._git("rev-parse", "HEAD", SAVED)).split()
+        if commit == saved:
+            return None
+        await self.push()
+        return commit
 
     async def commit_all(self, message: str, beside: Collection[str] = ()) -> Change | None:
         """Commits everything that changed in the work tree; None when nothing did.
@@ -123,6 +149,7 @@ class Workspace:
             raise WorkspaceError("The assignment names no branch to push to.")
         ref = branch if branch.startswith("refs/") else f"refs/heads/{branch}"
         await self._git("push", "--quiet", self.repository.url, f"HEAD:{ref}", network=True)
+        await self._git("update-ref", SAVED, "HEAD")
 
     async def _git(
         self, *arguments: str, text: str = "", extra: dict[str, str] | None = None, network: bool = False

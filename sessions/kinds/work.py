@@ -22,6 +22,23 @@ class ExecutionPlaced(Payload):
     """What is done, for people."""
 
 
+class LeftoversKept(Payload):
+    """What an agent had changed when its execution ended without a result is kept: on its branch or by its runner."""
+
+    execution: str
+    """Its id."""
+    agent: str
+    """Who worked."""
+    runner: str
+    """Name of the runner."""
+    commit: str
+    """What its branch has now; empty: it could not be pushed."""
+    folder: str
+    """Where it lies on the runner's machine until it can be pushed; empty: it is on its branch."""
+    because: str
+    """Why it could not be pushed."""
+
+
 class AttemptStarted(Payload):
     """A node's next attempt was placed on a runner."""
 

@@ -215,6 +215,7 @@ class Migration(migrations.Migration):
                         choices=[
                             ("runner", "runner: asks for work"),
                             ("attempt", "attempt: one execution's git, records and model"),
+                            ("rescue", "rescue: pushes what an execution that is over had left"),
                             ("signin", "one-time sign-in link"),
                             ("api", "program of a member"),
                         ],

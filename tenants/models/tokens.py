@@ -11,6 +11,7 @@ from tenants.models.people import Team, User
 class TokenKind(models.TextChoices):
     RUNNER = "runner", "runner: asks for work"
     ATTEMPT = "attempt", "attempt: one execution's git, records and model"
+    RESCUE = "rescue", "rescue: pushes what an execution that is over had left"
     SIGNIN = "signin", "one-time sign-in link"
     API = "api", "program of a member"
 

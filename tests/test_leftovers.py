@@ -1,0 +1,193 @@
+"""Whatever ends an agent, what it had changed is on the branch of its attempt, or stays on its runner and says so."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from agents.contracts import Assignment, FailureOutcome, WorkOutcome
+from agents.contracts.link import Order
+from agents.runner.leftovers import Leftovers
+from tests.fake_control_plane import FakeControlPlane, call, serving, steps, until
+from tests.test_runner import DONE, begin_sleeping, processes_now_with, running
+
+TOKEN, RESCUE = "wg_attempt_token", "wg_rescue_token"
+HALF = call("write_file", path="half.txt", content="half done\n")
+
+
+@pytest.fixture
+def plane(tmp_path: Path) -> Iterator[FakeControlPlane]:
+    with serving(tmp_path / "plane") as plane:
+        yield plane
+
+
+def begin_half(plane: FakeControlPlane, **changes: Any) -> tuple[Assignment, str]:
+    """An agent that has written a file, and sleeps."""
+    marker = uuid4().hex
+    plane.script = steps([HALF], [call("run_command", command=f"sh -c 'sleep 60 # {marker}'; true")], DONE)
+    assignment = plane.assignment(**changes)
+    plane.assign(assignment)
+    until(lambda: processes_now_with(marker), "the command runs")
+    return assignment, marker
+
+
+def on_branch(plane: FakeControlPlane, path: str = "half.txt") -> str:
+    return plane.git("show", f"attempts/1:{path}") + "\n"
+
+
+def has_branch(plane: FakeControlPlane) -> bool:
+    return bool(plane.git("for-each-ref", "refs/heads/attempts/1"))
+
+
+def test_what_a_cancelled_agent_had_changed_is_on_its_branch(plane: FakeControlPlane, tmp_path: Path) -> None:
+    with running(plane, tmp_path / "runner"):
+        assignment, _ = begin_half(plane)
+        plane.orders = {assignment.execution: Order(verdict="cancel")}
+        until(lambda: plane.ended, "it is over")
+    assert isinstance(plane.outcomes[0], FailureOutcome)
+    assert on_branch(plane) == "half done\n"
+    assert plane.git("log", "-1", "--format=%s", "attempts/1").strip() == "Unfinished: Greet politely"
+    assert "is kept on its branch" in plane.parts("step")[-1].text
+    assert plane.offered == []
+
+
+def test_a_killed_agent_is_saved_by_its_runner_before_its_failure_is_told(
+    plane: FakeControlPlane, tmp_path: Path
+) -> None:
+    with running(plane, tmp_path / "runner"):
+        assignment, _ = begin_half(plane)
+        os.kill(child_of(assignment), signal.SIGKILL)
+        until(lambda: plane.outcomes, "its runner tells of it")
+        assert on_branch(plane) == "half done\n"
+
+
+def child_of(assignment: Assignment) -> int:
+    """The process that carries out an assignment, by the folder that it works in."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                tree = [(entry / "fd" / name).readlink() for name in ("1", "2")]
+                command = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if b"bwrap" in command and str(assignment.execution).encode() in command and tree:
+                status = (entry / "status").read_text()
+                return int(next(line for line in status.splitlines() if line.startswith("PPid:")).split()[1])
+    raise AssertionError("nobody carries it out")
+
+
+def test_whose_lease_is_gone_keeps_its_work_until_it_may_push_it(plane: FakeControlPlane, tmp_path: Path) -> None:
+    plane.no_push = {TOKEN}
+    with running(plane, tmp_path / "runner"):
+        assignment, _ = begin_half(plane)
+        plane.orders = {assignment.execution: Order(verdict="stale")}
+        until(lambda: plane.offered, "the runner offers what it has")
+        folder = Path(plane.offered[0].folder)
+        assert folder == tmp_path / "runner" / "kept" / str(assignment.execution)
+        assert (folder / "work" / "half.txt").read_text() == "half done\n"
+        assert not has_branch(plane)
+        assert TOKEN not in (folder / "assignment.json").read_text()
+
+        plane.rescue = RESCUE
+        plane.hang_up()  # the next connection offers it again
+        until(lambda: plane.saved, "it is pushed")
+        assert on_branch(plane) == "half done\n"
+        assert plane.saved[0].commit == plane.git("rev-parse", "attempts/1").strip()
+        assert not folder.exists()
+
+
+def test_what_a_killed_runner_had_is_saved_by_the_next_one(plane: FakeControlPlane, tmp_path: Path) -> None:
+    with running(plane, tmp_path / "runner") as first:
+        begin_half(plane)
+        first.kill()
+        first.wait(10)
+    plane.rescue = RESCUE
+    with running(plane, tmp_path / "runner"):
+        until(lambda: plane.saved, "it is pushed")
+    assert on_branch(plane) == "half done\n"
+
+
+def test_what_cannot_be_pushed_stays_and_says_why(plane: FakeControlPlane, tmp_path: Path) -> None:
+    plane.no_push, plane.rescue = {TOKEN, RESCUE}, RESCUE
+    with running(plane, tmp_path / "runner"):
+        assignment, _ = begin_half(plane)
+        plane.orders = {assignment.execution: Order(verdict="stale")}
+        until(lambda: len(plane.offered) == 2, "it is tried, and told of")
+        assert "git push failed" in plane.offered[1].because
+        assert (Path(plane.offered[1].folder) / "work" / "half.txt").exists()
+
+        plane.rescue = "forget"
+        plane.hang_up()
+        until(lambda: not Path(plane.offered[1].folder).exists(), "what nobody needs is removed")
+
+
+def test_nothing_is_kept_of_who_changed_nothing_or_delivered(plane: FakeControlPlane, tmp_path: Path) -> None:
+    plane.no_push = {TOKEN}
+    with running(plane, tmp_path / "runner"):
+        idle, _ = begin_sleeping(plane)
+        plane.orders = {idle.execution: Order(verdict="stale")}
+        until(lambda: plane.ended, "it is over")
+        plane.no_push = set()
+        plane.script = steps([HALF], DONE)
+        plane.assign(plane.assignment())
+        until(lambda: len(plane.ended) == 2, "it is over")
+    assert isinstance(plane.outcomes[-1], WorkOutcome)
+    assert plane.offered == []
+    assert [path.name for path in (tmp_path / "runner").iterdir() if path.is_dir()] == []
+
+
+def test_a_runner_that_is_asked_to_stop_lets_its_agents_finish(plane: FakeControlPlane, tmp_path: Path) -> None:
+    with running(plane, tmp_path / "runner", WAGGLE_RUNNER_DRAIN_SECONDS="30") as process:
+        plane.script = steps([HALF], [call("run_command", command="sleep 1.5")], DONE)
+        plane.assign(plane.assignment())
+        until(lambda: len(plane.requests) == 2, "it is at work")
+        process.terminate()
+        until(lambda: plane.leaving, "it says so")
+        late = plane.assignment()
+        plane.assign(late)
+        assert process.wait(20) == 0
+    assert isinstance(plane.outcomes[0], WorkOutcome)
+    assert plane.let_go[late.execution] == "leaving"
+
+
+@pytest.mark.parametrize("times", [1, 2], ids=["its time is up", "somebody asks twice"])
+def test_who_does_not_finish_in_time_hands_its_work_back_pushed(
+    times: int, plane: FakeControlPlane, tmp_path: Path
+) -> None:
+    seconds = {1: "1", 2: "600"}[times]
+    with running(plane, tmp_path / "runner", WAGGLE_RUNNER_DRAIN_SECONDS=seconds) as process:
+        assignment, marker = begin_half(plane)
+        process.terminate()
+        if times == 2:
+            until(lambda: plane.leaving, "it heard")
+            process.terminate()
+        assert process.wait(20) == 0
+    assert plane.outcomes == []
+    assert plane.let_go[assignment.execution] == "leaving"
+    assert on_branch(plane) == "half done\n"
+    assert not processes_now_with(marker)
+
+
+def test_of_what_is_kept_the_oldest_goes_when_it_is_too_much_or_too_old(tmp_path: Path) -> None:
+    with serving(tmp_path / "plane") as plane:
+        kept = Leftovers(tmp_path / "runner", at_most_bytes=250_000, days=1)
+        folders = []
+        for age in (200_000, 3_000, 2_000, 1_000):
+            folder = tmp_path / "runner" / str(uuid4())
+            kept.note(plane.assignment(execution=folder.name), folder)
+            (folder / "work").mkdir()
+            (folder / "work" / "large").write_bytes(b"x" * 100_000)
+            (folder / "repo.git").mkdir()
+            (folder / "repo.git" / "index").touch()
+            moved = kept.kept / folder.name
+            kept.keep(folder, "a test")
+            now = moved.stat().st_mtime
+            os.utime(moved, (now - age, now - age))
+            folders.append(moved)
+    kept.prune()
+    assert [folder.exists() for folder in folders] == [False, False, True, True]
+    assert {one.folder for one in kept.all()} == {str(folders[2]), str(folders[3])}
