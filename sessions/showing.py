@@ -29,9 +29,9 @@ class Transcripts:
         return shown
 
     def changes(self, event: Event) -> bool:
-        """See the protocol: steps cost tokens, messages say which model answered."""
+        """See the protocol: steps cost tokens, messages say which model answered, an import brings both."""
         is_step = event.kind == "part.recorded" and event.payload["kind"] == "step"
-        return is_step or event.kind in ("message.recorded", "session.ended")
+        return is_step or event.kind in ("message.recorded", "session.ended", "session.imported")
 
     def rest(self, topic: str, kinds: Collection[str], known: dict[str, Any]) -> Sequence[Swap]:
         """See the protocol: what the session used, and that it is over."""

@@ -29,3 +29,9 @@ def parts(request: HttpRequest, pk: UUID) -> HttpResponse:
     except ValueError:
         raise Http404("no part and no place") from None
     return render(request, "sessions/_chunk.html", {"page": page})
+
+
+@require_GET
+def figures(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """What a session used so far, and whether it is over: for pages that have not heard it."""
+    return render(request, "sessions/_figures.html", {"session": get_object_or_404(Session, pk=pk)})

@@ -284,5 +284,6 @@ class Stage:
             "servers": "/servers/",
             "session": session,
             "session-parts": f"{session}parts/",
+            "session-figures": f"{session}figures/",
             "session-words": f"{session}words/",
         }
