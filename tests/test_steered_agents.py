@@ -12,7 +12,7 @@ from agents.contracts import Assignment, Outcome, WorkOutcome
 from agents.contracts.link import Order, Steer
 from agents.runner.reports import Reports
 from agents.runner.sandbox import detect
-from agents.runtimes import asking, conversation, runtime_of
+from agents.runtimes import asking, runtime_of
 from agents.runtimes.context import Context, Told
 from agents.runtimes.inbox import Inbox
 from tests.fake_control_plane import FakeControlPlane, call, serving, steps, until
@@ -152,7 +152,7 @@ def test_who_is_interrupted_without_a_word_waits_for_one(plane: FakeControlPlane
 def test_who_waits_for_a_word_in_vain_goes_on(
     plane: FakeControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversation, "WORD_SECONDS", 0.1)
+    monkeypatch.setattr(asking, "WORD_SECONDS", 0.1)
     answers = iter([[{"content": "I ponder "}, {"pause": 30}], WRITES, DONE])
     plane.script = lambda messages: next(answers)
 
@@ -162,7 +162,7 @@ def test_who_waits_for_a_word_in_vain_goes_on(
 
     outcome, _ = carry_out(plane.assignment(), tmp_path / "run", talk)
     assert isinstance(outcome, WorkOutcome)
-    assert heard(plane)[-1] == conversation.GO_ON.format(by="Alice")
+    assert heard(plane)[-1] == asking.GO_ON.format(by="Alice")
 
 
 def test_an_interrupt_before_the_first_step_leaves_the_briefing(plane: FakeControlPlane, tmp_path: Path) -> None:

@@ -30,6 +30,13 @@ OVERHEAD = {"bubblewrap": 1, "unshare": 1, "none": 0}
 UNCONFINED = "[not sandboxed: neither bubblewrap nor unshare works here]\n"
 
 
+class Taker(Protocol):
+    """Takes an output as it comes: a file, or who shows it meanwhile."""
+
+    def write(self, data: bytes, /) -> int:
+        """Some more bytes."""
+
+
 class SandboxMissing(Exception):
     """Neither bubblewrap nor unshare works, and the model is not the rehearsal."""
 
@@ -65,7 +72,7 @@ class Confined:
     trusted_model: bool = False
     """The model is the rehearsal: where no sandbox works, its commands may run without one."""
 
-    async def run(self, command: str, seconds: int | None = None, whole: IO[bytes] | None = None) -> CommandResult:
+    async def run(self, command: str, seconds: int | None = None, whole: Taker | None = None) -> CommandResult:
         """Runs a shell command at the root of the work tree, for at most `seconds` (or the limit).
 
         `whole` takes all of its output, up to WHOLE_BYTES. Raises SandboxMissing where it may not run.
@@ -99,7 +106,12 @@ def command_line(command: str, kind: Sandbox, places: Places, limits: Limits) ->
 
 
 async def run(
-    command: str, kind: Sandbox, places: Places, limits: Limits, whole: IO[bytes] | None = None
+    command: str,
+    kind: Sandbox,
+    places: Places,
+    limits: Limits,
+    whole: Taker | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> CommandResult:
     """Runs a command to its end or to the first limit that it breaks; nothing of it is left afterwards."""
     began = time.monotonic()
@@ -206,7 +218,7 @@ class Clipped:
         )
 
 
-async def _read(process: asyncio.subprocess.Process, kept: Clipped, whole: IO[bytes] | None) -> None:
+async def _read(process: asyncio.subprocess.Process, kept: Clipped, whole: Taker | None) -> None:
     assert process.stdout is not None
     room = WHOLE_BYTES
     while data := await process.stdout.read(65_536):

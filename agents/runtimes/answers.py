@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from agents.contracts import Finding, PlanProposal
 
@@ -29,3 +29,8 @@ class Review(BaseModel):
 
 Answer = PlanProposal | Summary | Review
 ANSWERS: dict[str, type[Answer]] = {"plan": PlanProposal, "work": Summary, "review": Review}
+
+
+def faults_of(error: ValidationError) -> list[str]:
+    """What is wrong with an answer, each with its place."""
+    return [f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in error.errors()]

@@ -31,8 +31,7 @@ CAN = Capabilities(
     asks=True,
     seeks_permission=False,
     crash="ends with a reason",
-    keeps_work=False,
-    streams_commands=False,
+    streams_commands=True,
 )
 HTTP_RETRIES = 8
 FINAL = "final_result"

@@ -19,7 +19,5 @@ class Capabilities:
     """It asks people before it does what it may not do by itself."""
     crash: Crash
     """What happens when the process of its agent dies. Where that is our own child, its runner tells."""
-    keeps_work: bool
-    """What its agent has written when it fails is committed to the attempt's branch."""
     streams_commands: bool
     """The output of a command is in the transcript while the command runs."""

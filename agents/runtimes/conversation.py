@@ -14,7 +14,7 @@ from pydantic_ai.models import Model
 from pydantic_ai.run import AgentRun
 from pydantic_ai.usage import RunUsage
 
-from agents.contracts.link import Steer
+from agents.runtimes.asking import after_interrupt
 from agents.runtimes.inbox import Inbox, as_heard
 from agents.runtimes.recording import Transcript
 from agents.runtimes.tools import Desk
@@ -24,9 +24,6 @@ log = structlog.get_logger(__name__)
 
 MODEL_CALLS = 60
 RECONNECTS = 5
-WORD_SECONDS = 300.0
-"""How long an agent that was interrupted without a word waits for one."""
-GO_ON = "{by} interrupted you and said nothing more. Think again about what you were doing, then go on."
 
 
 @dataclass
@@ -63,7 +60,7 @@ class Conversation:
                         prompt = None
             except RunCancelled as stopped:
                 history = stopped.all_messages()
-                heard = await self._listen()
+                heard = await after_interrupt(self.transcript, self.inbox)
                 prompt = heard if history else f"{self.briefing}\n\n{heard}"
 
     @asynccontextmanager
@@ -119,18 +116,6 @@ class Conversation:
         if heard := as_heard(self.inbox.take()):
             agent_run.enqueue(heard)
 
-    async def _listen(self) -> str:
-        """The agent was stopped: what it is told next."""
-        words = self.inbox.take()
-        by = _who_stopped(words)
-        self.transcript.settle(why=f"Interrupted by {by}.")
-        self.transcript.begin_answer()
-        if not as_heard(words):
-            self.transcript.doing(f"interrupted by {by}; waits for a word")
-            words = await self.inbox.news(WORD_SECONDS)
-        self.transcript.doing("thinking")
-        return as_heard(words) or GO_ON.format(by=by)
-
     def _broke_off(self, error: ModelConnectionError) -> None:
         log.warning("the model's answer broke off", error=str(error))
         why = "The connection to the model broke off; it is asked again."
@@ -143,7 +128,3 @@ def _to_last_request(messages: list[ModelMessage]) -> list[ModelMessage]:
     while history and not isinstance(history[-1], ModelRequest):
         history.pop()
     return history
-
-
-def _who_stopped(words: list[Steer]) -> str:
-    return next((steer.by for steer in words if steer.kind == "interrupt"), "somebody")

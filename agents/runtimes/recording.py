@@ -105,6 +105,11 @@ class Transcript:
                 text = clip(part.model_response_str(wrap_if_error=False))
                 self._calls[part.tool_call_id] = self.put(call, state=state, output=text, ended_at=now())
 
+    def show(self, call: str, output: str) -> None:
+        """What an open call has printed so far."""
+        if (part := self._calls.get(call)) is not None and part.state == "open":
+            self._calls[call] = self.put(part, output=output)
+
     def end_answer(self, response: ModelResponse) -> None:
         """Records what the model call cost."""
         usage = Usage(

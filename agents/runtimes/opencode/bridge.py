@@ -2,7 +2,8 @@
 two ports of the sandbox's own loopback. Standard library only.
 
 `python3 bridge.py LISTENER SERVER_PORT PLANE PLANE_PORT WORK COMMAND…`: whoever connects to the open socket of number
-LISTENER reaches the server; what connects to PLANE_PORT reaches the socket PLANE. Ends with the server.
+LISTENER (-1: there is none) reaches the server; what connects to PLANE_PORT reaches the socket PLANE. Ends with the
+server.
 """
 
 import asyncio
@@ -34,7 +35,8 @@ async def join(reader: StreamReader, writer: StreamWriter, far: "tuple[StreamRea
 async def main(listener: int, server: int, plane: str, plane_port: int, work: str, command: "list[str]") -> int:
     """The server's exit code."""
     os.chdir(os.path.dirname(plane))  # names of sockets must be short
-    os.set_inheritable(listener, False)
+    if listener >= 0:
+        os.set_inheritable(listener, False)
 
     async def inward(reader: StreamReader, writer: StreamWriter) -> None:
         try:
@@ -52,7 +54,8 @@ async def main(listener: int, server: int, plane: str, plane_port: int, work: st
             return
         await join(reader, writer, far)
 
-    await asyncio.start_unix_server(inward, sock=socket.socket(fileno=listener))
+    if listener >= 0:
+        await asyncio.start_unix_server(inward, sock=socket.socket(fileno=listener))
     await asyncio.start_server(outward, "127.0.0.1", plane_port)
     process = await asyncio.create_subprocess_exec(*command, cwd=work)
     code = await process.wait()

@@ -11,9 +11,10 @@ from agents.contracts.link import Steer
 from agents.opencode.shapes import mapping, words
 from agents.runner.reports import Faults
 from agents.runtimes.answers import ANSWERS, Answer
+from agents.runtimes.asking import GO_ON as THINK_AGAIN
+from agents.runtimes.asking import WORD_SECONDS
 from agents.runtimes.context import Context
-from agents.runtimes.conversation import GO_ON as THINK_AGAIN
-from agents.runtimes.conversation import MODEL_CALLS, WORD_SECONDS
+from agents.runtimes.conversation import MODEL_CALLS
 from agents.runtimes.delivery import LAST_WORDS, ROUNDS, Delivery, NotKept
 from agents.runtimes.inbox import as_heard
 from agents.runtimes.opencode.asking import Requests

@@ -21,7 +21,6 @@ CAN = Capabilities(
     asks=True,
     seeks_permission=True,
     crash="goes on in the same session",
-    keeps_work=True,
     streams_commands=True,
 )
 RESTARTS = 2
