@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal, Protocol
 
 from agents.contracts import Limits
 from agents.runner import confinement
@@ -121,7 +121,7 @@ async def run(
     reading: asyncio.Future[None] | None = None
     stopped: Stop = ""
     try:
-        async with started(command, kind, places, limits) as process:
+        async with started(command, kind, places, limits, variables) as process:
             reading = asyncio.ensure_future(_read(process, kept, whole))
             stopped = await watch(process, limits, OVERHEAD[kind])
     finally:
