@@ -87,7 +87,8 @@ async def run(assignment: Assignment, context: Context) -> Outcome:
     transcript.say("user", assignment.briefing)
     transcript.doing("thinking")
     work = Run(assignment, context, workspace, transcript)
-    desk = work.desk = Desk(workspace.work, context.confined(assignment, workspace), work.deliver, work.ask)
+    confined = context.confined(assignment, workspace)
+    desk = work.desk = Desk(workspace.work, confined, work.deliver, work.ask, transcript.show)
     access = assignment.model
     client = AsyncOpenAI(base_url=access.base_url, api_key=assignment.token, max_retries=HTTP_RETRIES)
     model = OpenAIChatModel(access.name, provider=OpenAIProvider(openai_client=client))

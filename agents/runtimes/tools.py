@@ -14,6 +14,7 @@ from pydantic_ai import RunContext
 from pydantic_ai.exceptions import ToolFailed
 
 from agents.runner.sandbox import Confined
+from agents.runtimes.output import Growing
 
 MAX_LISTED = 1000
 MAX_FILE_BYTES = 1_000_000
@@ -31,6 +32,8 @@ class Desk:
     """Takes the agent's final answer; raises ModelRetry when the agent must mend it."""
     ask: Callable[[str, list[str]], Awaitable[str]]
     """Asks the people of the team, with options to choose from, and gives what they answer."""
+    show: Callable[[str, str], None]
+    """Takes what a call, named by its id, has printed so far."""
     one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def place(self, path: str) -> Path:
@@ -201,8 +204,13 @@ async def run_command(ctx: Ctx, command: str) -> str:
     Args:
         command: The command, e.g. 'python3 -m unittest -q tests.test_words'.
     """
-    async with ctx.deps.one_at_a_time:
-        result = await ctx.deps.confined.run(command)
+    desk = ctx.deps
+    growing = Growing(lambda shown: desk.show(ctx.tool_call_id or "", shown))
+    async with desk.one_at_a_time:
+        try:
+            result = await desk.confined.run(command, whole=growing)
+        finally:
+            growing.close()
     return f"exit code {result.exit_code} after {result.seconds:.1f} s\n{result.output}".rstrip()
 
 
