@@ -27,6 +27,8 @@ from agents.contracts import (
     ModelAccess,
     Outcome,
     OutcomeReport,
+    PermissionAsked,
+    PermissionGiven,
     Record,
     RecordBatch,
     Repository,
@@ -36,18 +38,18 @@ from agents.contracts.link import (
     Assign,
     Beat,
     Ended,
+    Forget,
     FromRunner,
     Heartbeat,
-    Forget,
     Hello,
     Hurry,
-    Order,
-    Verdicts,
     Leaving,
-    Welcome,
+    Order,
     Rescue,
     Saved,
     Unsaved,
+    Verdicts,
+    Welcome,
 )
 
 RUNNER_TOKEN = "wg_runner_token"
@@ -100,6 +102,10 @@ class FakeControlPlane:
     """What the answers to the next outcomes bring."""
     orders: dict[UUID, Order] = field(default_factory=dict)
     """What is said of an execution, if not to continue."""
+    judge: Callable[[PermissionAsked], PermissionGiven] = lambda asked: PermissionGiven(verdict="allow")
+    """What the team's rules and people say of the use of a tool."""
+    asked: list[PermissionAsked] = field(default_factory=list)
+    """What agents asked before they did something."""
     artifacts: dict[str, tuple[str, str, bytes]] = field(default_factory=dict)
     """Media type, fence and bytes of what was kept, by name."""
     largest: int = 1 << 30
@@ -109,12 +115,6 @@ class FakeControlPlane:
     requests: list[dict[str, Any]] = field(default_factory=list)
     """Bodies of the model's requests."""
     git_headers: list[str] = field(default_factory=list)
-    _send: Any = None
-    _loop: asyncio.AbstractEventLoop | None = None
-
-    # What tests do
-
-    @property
     no_push: set[str] = field(default_factory=set)
     """Tokens with which nobody may push."""
     leaving: int = 0
@@ -123,6 +123,12 @@ class FakeControlPlane:
     rescue: str = ""
     """The token that answers who has unsaved work; `forget`: it shall be removed."""
     saved: list[Saved] = field(default_factory=list)
+    _send: Any = None
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    # What tests do
+
+    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
@@ -156,6 +162,7 @@ class FakeControlPlane:
             "lease_seconds": 5,
             "heartbeat_seconds": 0.2,
             "time_limit": 60,
+            "unasked": ("read", "list", "search"),
         }
         return Assignment.model_validate(values | changes)
 
@@ -181,6 +188,7 @@ class FakeControlPlane:
         """Forgets what was reported, and the branches that were pushed."""
         for told in (self.accepted, self.ended, self.beats, self.records, self.outcomes, self.faults, self.requests):
             told.clear()
+        self.asked.clear()
         self.batches = 0
         for branch in self.git("for-each-ref", "--format=%(refname)", "refs/heads/attempts").split():
             self.git("update-ref", "-d", branch)
@@ -236,13 +244,6 @@ class FakeControlPlane:
                 case Heartbeat():
                     self.beats += message.executions
                     reply = self._verdicts([beat.execution for beat in message.executions])
-                case Ended():
-                    self.let_go[message.execution] = message.because
-                    self.ended.append(message.execution)
-            if reply is not None:
-                await send({"type": "websocket.send", "text": reply.model_dump_json()})
-
-    def _verdicts(self, executions: list[UUID]) -> Verdicts:
                 case Leaving():
                     self.leaving += 1
                 case Unsaved():
@@ -253,6 +254,13 @@ class FakeControlPlane:
                         reply = Rescue(execution=message.execution, token=self.rescue)
                 case Saved():
                     self.saved.append(message)
+                case Ended():
+                    self.let_go[message.execution] = message.because
+                    self.ended.append(message.execution)
+            if reply is not None:
+                await send({"type": "websocket.send", "text": reply.model_dump_json()})
+
+    def _verdicts(self, executions: list[UUID]) -> Verdicts:
         return Verdicts(executions={one: self.orders.get(one, Order(verdict="continue")) for one in executions})
 
     async def _artifact(self, scope: dict[str, Any], body: bytes, send: Any) -> None:
@@ -275,6 +283,10 @@ class FakeControlPlane:
             self.records += batch.records
             self.batches += 1
             await _answer(send, 200, json.dumps({"accepted": len(batch.records)}).encode())
+        elif path.endswith("/permission"):
+            question = PermissionAsked.model_validate_json(body)
+            self.asked.append(question)
+            await _answer(send, 200, self.judge(question).model_dump_json().encode())
         elif self.faults:
             await _answer(send, 422, json.dumps({"faults": self.faults.pop(0)}).encode())
         else:

@@ -21,6 +21,7 @@ from agents.runtimes.conversation import MODEL_CALLS, Conversation
 from agents.runtimes.delivery import LAST_WORDS, ROUNDS, Delivery, NoChanges, NotKept
 from agents.runtimes.gateway import reason_of_status
 from agents.runtimes.inbox import as_heard
+from agents.runtimes.policy import Policy
 from agents.runtimes.prompts import instructions
 from agents.runtimes.recording import Transcript, listed
 from agents.runtimes.tools import READING, WRITING, Desk, Function, ask_person, run_command
@@ -29,7 +30,7 @@ from agents.runtimes.watch import Watch
 CAN = Capabilities(
     hears="at its next step",
     asks=True,
-    seeks_permission=False,
+    seeks_permission=True,
     crash="ends with a reason",
     streams_commands=True,
 )
@@ -88,7 +89,8 @@ async def run(assignment: Assignment, context: Context) -> Outcome:
     transcript.doing("thinking")
     work = Run(assignment, context, workspace, transcript)
     confined = context.confined(assignment, workspace)
-    desk = work.desk = Desk(workspace.work, confined, work.deliver, work.ask, transcript.show)
+    refusal = Policy(context.reports, transcript).refusal
+    desk = work.desk = Desk(workspace.work, confined, work.deliver, work.ask, refusal, transcript.show)
     access = assignment.model
     client = AsyncOpenAI(base_url=access.base_url, api_key=assignment.token, max_retries=HTTP_RETRIES)
     model = OpenAIChatModel(access.name, provider=OpenAIProvider(openai_client=client))

@@ -32,9 +32,16 @@ class Desk:
     """Takes the agent's final answer; raises ModelRetry when the agent must mend it."""
     ask: Callable[[str, list[str]], Awaitable[str]]
     """Asks the people of the team, with options to choose from, and gives what they answer."""
+    refusal: Callable[[str, dict[str, Any]], Awaitable[str]]
+    """Why a tool may not be used in this way; empty: it may. Waits for a person where one must decide."""
     show: Callable[[str, str], None]
     """Takes what a call, named by its id, has printed so far."""
     one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def permit(self, tool: str, **arguments: Any) -> None:
+        """Goes on when the team's rules, or a person, allow it. Raises ToolFailed."""
+        if why := await self.refusal(tool, arguments):
+            raise ToolFailed(why)
 
     def place(self, path: str) -> Path:
         """The real path of a name in the work tree. Raises ToolFailed for a path that leads elsewhere."""
@@ -94,6 +101,7 @@ async def list_files(ctx: Ctx, path: str = ".", glob: str = "**/*") -> str:
         path: The folder, relative to the workspace's root.
         glob: Only files that match this pattern, e.g. '**/*.py'.
     """
+    await ctx.deps.permit("list", path=path, glob=glob)
     async with ctx.deps.one_at_a_time:
         folder = ctx.deps.place(path)
         if not folder.is_dir():
@@ -115,6 +123,7 @@ async def read_file(ctx: Ctx, path: str, start: int = 1, lines: int = 400) -> st
         start: The first line to show, counted from 1.
         lines: How many lines to show.
     """
+    await ctx.deps.permit("read", path=path)
     async with ctx.deps.one_at_a_time:
         text = _text(ctx.deps.file(path), path)
     everything = text.splitlines()
@@ -137,6 +146,7 @@ async def search(ctx: Ctx, pattern: str, path: str = ".") -> str:
         path: A file or folder, relative to the workspace's root.
     """
     desk = ctx.deps
+    await desk.permit("search", path=path, pattern=pattern)
     async with desk.one_at_a_time:
         target = desk.place(path).relative_to(desk.work.resolve())
         process = await asyncio.create_subprocess_exec(
@@ -171,6 +181,7 @@ async def write_file(ctx: Ctx, path: str, content: str) -> str:
         path: The file, relative to the workspace's root.
         content: All of its text.
     """
+    await ctx.deps.permit("edit", path=path, content=content)
     async with ctx.deps.one_at_a_time:
         real = ctx.deps.place(path)
         if real.is_dir():
@@ -187,6 +198,7 @@ async def edit_file(ctx: Ctx, path: str, old: str, new: str) -> str:
         old: The text to replace, exactly as it stands in the file, without line numbers.
         new: What takes its place.
     """
+    await ctx.deps.permit("edit", path=path, old=old, new=new)
     async with ctx.deps.one_at_a_time:
         real = ctx.deps.file(path)
         text = _text(real, path)
@@ -204,6 +216,7 @@ async def run_command(ctx: Ctx, command: str) -> str:
     Args:
         command: The command, e.g. 'python3 -m unittest -q tests.test_words'.
     """
+    await ctx.deps.permit("shell", command=command)
     desk = ctx.deps
     growing = Growing(lambda shown: desk.show(ctx.tool_call_id or "", shown))
     async with desk.one_at_a_time:
