@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from agents.contracts import Delta, Doing, FailureReason, MessageRecord, PartRecord, Record
-from agents.runtimes.opencode.asking import wish
+from agents.runtimes.opencode.asking import subject
 from agents.runtimes.opencode.client import messages_of
 from agents.runtimes.opencode.configuration import permission
 from agents.runtimes.opencode.faults import failed
@@ -127,13 +127,10 @@ def test_who_may_do_what_without_asking() -> None:
         assert rules["waggle_*"] == "allow"
 
 
-def test_a_wish_names_what_it_is_about() -> None:
-    assert wish({"permission": "bash", "patterns": ["ls"], "metadata": {"command": "ls -l"}}) == (
-        "May it use `bash` on `ls -l`?"
-    )
-    assert (
-        wish({"permission": "tracker_find", "patterns": ["*"], "metadata": {}}) == "May it use `tracker_find` on `*`?"
-    )
+def test_a_request_names_what_it_is_about() -> None:
+    assert subject({"permission": "bash", "patterns": ["ls"], "metadata": {"command": "ls -l"}}) == "ls -l"
+    assert subject({"permission": "edit", "patterns": ["*"], "metadata": {"filepath": "a.py", "diff": ""}}) == "a.py"
+    assert subject({"permission": "tracker_find", "patterns": ["*"], "metadata": {}}) == "*"
 
 
 def test_ids_sort_by_time_and_are_never_the_same() -> None:

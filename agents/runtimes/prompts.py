@@ -1,5 +1,7 @@
 """What the built-in agents are told about their role. The task itself is the briefing."""
 
+from collections.abc import Mapping
+
 _COMMON = """\
 You are one of several AI agents that work on a software repository together, each on its own part.
 Your workspace is a clone of the repository. Paths are relative to its root.
@@ -56,6 +58,13 @@ finding names a file that exists, a line in it, and says what is the matter; sev
 must change, `note` for the rest. Request changes only for problems.
 """,
 }
+
+
+def renamed(text: str, names: Mapping[str, str]) -> str:
+    """A text with other words in the place of ours, for agents that have other tools."""
+    for ours, theirs in names.items():
+        text = text.replace(ours, theirs)
+    return text
 
 
 def instructions(role: str) -> str:

@@ -78,6 +78,16 @@ class Transcript:
         self.reports.record(part)
         return part
 
+    def more(self, part: PartRecord, text: str) -> PartRecord:
+        """Adds text to an open part; gives it as it is then."""
+        self.reports.record(Delta(part=part.id, offset=len(part.text), text=text))
+        part = part.model_copy(update={"text": part.text + text})
+        since = self._kept_at.setdefault(part.id, time.monotonic())
+        if time.monotonic() - since > KEEP_SECONDS + len(part.text) / KEEP_CHARS:
+            self._kept_at[part.id] = time.monotonic()
+            self.reports.record(part)
+        return part
+
     def take(self, event: AgentStreamEvent, model: str) -> None:
         """Records one event of an agent's run; `model` is the name under which the provider answers."""
         self._model = model
@@ -138,14 +148,9 @@ class Transcript:
         if not text:
             return
         if (part := self._parts.get(index)) is None:
-            part = self._parts[index] = self.note(kind, state="open", text=text)
-            self._kept_at[part.id] = time.monotonic()
+            self._parts[index] = self.note(kind, state="open", text=text)
             return
-        self.reports.record(Delta(part=part.id, offset=len(part.text), text=text))
-        part = self._parts[index] = part.model_copy(update={"text": part.text + text})
-        if time.monotonic() - self._kept_at[part.id] > KEEP_SECONDS + len(part.text) / KEEP_CHARS:
-            self._kept_at[part.id] = time.monotonic()
-            self.reports.record(part)
+        self._parts[index] = self.more(part, text)
 
     def _complete(self, index: int, part: object) -> None:
         record = self._parts.pop(index)

@@ -9,14 +9,15 @@ import structlog
 from agents.opencode.shapes import mapping, words
 from agents.runtimes.asking import NO_ANSWER, ask_people
 from agents.runtimes.inbox import Inbox
-from agents.runtimes.opencode.client import Client, Json, Lost, Rejected
+from agents.runtimes.opencode.client import Client, Json, Rejected
+from agents.runtimes.permission import seek
 from agents.runtimes.recording import Transcript
+from agents.runtimes.restarts import Lost
 
 log = structlog.get_logger(__name__)
 
-ONCE, ALWAYS, NO = "allow once", "allow always", "deny"
-REPLIES = {ONCE: "once", "once": "once", "yes": "once", "allow": "once", ALWAYS: "always", "always": "always"}
-"""OpenCode's words, by what people say; everything else is a no, and tells why."""
+REPLIES = {"once": "once", "always": "always", "no": "reject"}
+"""OpenCode's words by ours."""
 
 
 class Requests:
@@ -49,10 +50,8 @@ class Requests:
         self._tasks[key] = asyncio.create_task(work)
 
     async def _permit(self, request: Json) -> None:
-        said = await self._ask(wish(request), [ONCE, ALWAYS, NO])
-        reply = REPLIES.get((said or "").strip().lower(), "reject")
-        why = "" if reply != "reject" else f"A person says: {said}" if said else NO_ANSWER
-        await self._tell(self._client.permit(words(request.get("id")), reply, why))
+        permit = await seek(self._transcript, self._inbox, words(request.get("permission")), subject(request))
+        await self._tell(self._client.permit(words(request.get("id")), REPLIES[permit.verdict], permit.why))
 
     async def _answer(self, request: Json) -> None:
         answers = []
@@ -75,9 +74,8 @@ class Requests:
             log.warning("an answer was not taken", because=str(error))
 
 
-def wish(request: Json) -> str:
-    """A request for permission in words."""
+def subject(request: Json) -> str:
+    """On what the agent wants to use a tool."""
     about = mapping(request.get("metadata"))
     patterns = [words(pattern) for pattern in request.get("patterns") or ()]
-    what = words(about.get("command") or about.get("filepath")) or ", ".join(patterns)
-    return f"May it use `{words(request.get('permission'))}`" + (f" on `{what}`?" if what else "?")
+    return words(about.get("command") or about.get("filepath")) or ", ".join(patterns)

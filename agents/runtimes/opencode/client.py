@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 import structlog
 
+from agents.runtimes.restarts import Lost
+
 log = structlog.get_logger(__name__)
 
 Json = dict[str, Any]
@@ -17,14 +19,6 @@ SECONDS = 60.0
 STOP_SECONDS = 1.0
 SILENCE = 30.0
 """Its stream of events has a heartbeat every 10 s."""
-
-
-class Lost(Exception):
-    """The server does not answer, or its stream of events broke off."""
-
-    def __init__(self, what: str, *, timed_out: bool = False) -> None:
-        super().__init__(what)
-        self.timed_out = timed_out
 
 
 class Rejected(Exception):

@@ -7,6 +7,10 @@ from typing import Any
 from agents.contracts import Assignment
 from agents.runtimes.opencode.install import VERSION
 
+PROGRAM = "/opt/opencode/opencode"
+"""The program, as the sandbox shows it."""
+FOLDER = "opencode"
+"""Its home, below the sandbox's /tmp."""
 PROVIDER, MCP = "waggle", "waggle"
 MODEL_PATH, MCP_PATH = "/model/v1", "/mcp"
 """As a server knows the control plane's addresses."""
@@ -74,8 +78,8 @@ def configuration(assignment: Assignment, plane: str) -> dict[str, Any]:
     return found
 
 
-def variables(config: Mapping[str, Any], home: str, password: str) -> dict[str, str]:
-    """The environment of a server, beside what any command in the sandbox has."""
+def variables(config: Mapping[str, Any], home: str) -> dict[str, str]:
+    """The environment of OpenCode, beside what any command in the sandbox has."""
     return {
         "HOME": home,
         "XDG_CONFIG_HOME": f"{home}/.config",
@@ -83,7 +87,6 @@ def variables(config: Mapping[str, Any], home: str, password: str) -> dict[str, 
         "XDG_STATE_HOME": f"{home}/.local/state",
         "XDG_CACHE_HOME": f"{home}/.cache",
         "OPENCODE_CONFIG_CONTENT": json.dumps(config),
-        "OPENCODE_SERVER_PASSWORD": password,
         # What a repository says about OpenCode is for its people, not for what runs here.
         "OPENCODE_DISABLE_PROJECT_CONFIG": "1",
         "OPENCODE_DISABLE_AUTOUPDATE": "1",

@@ -18,7 +18,7 @@ from agents.runtimes.conversation import MODEL_CALLS
 from agents.runtimes.delivery import LAST_WORDS, ROUNDS, Delivery, NotKept
 from agents.runtimes.inbox import as_heard
 from agents.runtimes.opencode.asking import Requests
-from agents.runtimes.opencode.client import Client, Json, Lost
+from agents.runtimes.opencode.client import Client, Json
 from agents.runtimes.opencode.faults import Failed, failed
 from agents.runtimes.opencode.following import AGAIN, follow
 from agents.runtimes.opencode.ids import new_id
@@ -26,6 +26,7 @@ from agents.runtimes.opencode.mirror import Mirror
 from agents.runtimes.opencode.server import Running
 from agents.runtimes.opencode.wording import BREAKS, FINISH, GO_ON, NOT_FINISHED, instructed, named
 from agents.runtimes.recording import Transcript, listed
+from agents.runtimes.restarts import Lost
 from agents.runtimes.watch import Watch
 
 PROVIDER_TRIES = 8

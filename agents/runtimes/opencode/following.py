@@ -5,8 +5,9 @@ from contextlib import suppress
 
 import structlog
 
-from agents.runtimes.opencode.client import Json, Lost
+from agents.runtimes.opencode.client import Json
 from agents.runtimes.opencode.server import Running
+from agents.runtimes.restarts import Lost
 
 log = structlog.get_logger(__name__)
 
@@ -23,10 +24,8 @@ async def follow(running: Running, events: "asyncio.Queue[Json | Lost]") -> None
                 await events.put({"type": AGAIN} if event.get("type") == "server.connected" else event)
         except Lost as error:
             with suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(running.ended), RECONNECT_SECONDS)
-            if running.ended.done():
-                limit = running.ended.result()
-                why = f"it used too much {limit}" if limit else f"exit code {running.process.returncode}"
-                await events.put(Lost(why))
+                await asyncio.wait_for(asyncio.shield(running.beside.ended), RECONNECT_SECONDS)
+            if running.beside.ended.done():
+                await events.put(Lost(running.beside.end()))
                 return
             log.warning("events of opencode broke off", because=str(error))

@@ -5,7 +5,7 @@ The token is added here, outside: neither the server nor what its tools start ev
 
 import asyncio
 from asyncio import StreamReader, StreamWriter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
 import h11
@@ -16,15 +16,25 @@ TIMEOUT = httpx.Timeout(30, read=330, connect=10)
 """The gateway gives up a silent provider after 300 s, and says so."""
 MOST_BODY = 32 << 20
 """Bytes of a request, which is held in memory: no prompt is so long."""
+TOLD_BYTES = 4096
+"""Of the body of an answer that says no."""
+OnAnswer = Callable[[str, int, bytes], None]
+"""Hears of each answer: the path as the sandbox knows it, the status, and the beginning of the body if it is an error.
+"""
 HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "te", "trailer", "host", "authorization"})
 """Headers of one connection, and those that are ours to set."""
+
+
+def unheard(path: str, status: int, body: bytes) -> None:
+    """For who does not care about answers."""
 
 
 class Proxy:
     """Passes requests for known paths on. `routes`: by the path as the sandbox knows it, the address that it means."""
 
-    def __init__(self, routes: Mapping[str, str], token: str) -> None:
+    def __init__(self, routes: Mapping[str, str], token: str, on_answer: OnAnswer = unheard) -> None:
         self._routes = dict(routes)
+        self._on_answer = on_answer
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {token}"}, timeout=TIMEOUT, trust_env=False, follow_redirects=False
         )
@@ -84,9 +94,16 @@ class Proxy:
             async with self._client.stream(request.method.decode(), address, content=body, headers=headers) as response:
                 kept = [(name, value) for name, value in response.headers.raw if name.lower().decode() not in HOP]
                 await _send(peer, writer, h11.Response(status_code=response.status_code, headers=[*kept, CLOSE]))
+                said = bytearray()
+                if not response.is_error:
+                    self._on_answer(path, response.status_code, b"")
                 async for piece in response.aiter_raw():
+                    said += piece[: TOLD_BYTES - len(said)] if response.is_error else b""
                     await _send(peer, writer, h11.Data(data=piece))
+                if response.is_error:
+                    self._on_answer(path, response.status_code, bytes(said))
         except httpx.ConnectError as error:
+            self._on_answer(path, 503, str(error).encode())
             await _answer(peer, writer, 503, f"The control plane cannot be reached: {error}")
             return
         await _send(peer, writer, h11.EndOfMessage())

@@ -7,12 +7,13 @@ from agents.runner.workspace import Workspace, WorkspaceError
 from agents.runtimes.capabilities import Capabilities
 from agents.runtimes.context import Context
 from agents.runtimes.delivery import Delivery, NoChanges
-from agents.runtimes.opencode.client import Lost, Rejected
+from agents.runtimes.opencode.client import Rejected
 from agents.runtimes.opencode.conversation import Conversation
 from agents.runtimes.opencode.faults import Failed
 from agents.runtimes.opencode.server import Missing, Server
 from agents.runtimes.opencode.wording import instructed
 from agents.runtimes.recording import Transcript
+from agents.runtimes.restarts import Lost, lost, through_restarts
 
 log = structlog.get_logger(__name__)
 
@@ -25,7 +26,7 @@ CAN = Capabilities(
 )
 RESTARTS = 2
 """How often a server that died is started again on its data."""
-RESTARTED = "OpenCode's server died: {}. It is started again, and the session goes on."
+NAME = "OpenCode's server"
 
 
 async def run(assignment: Assignment, context: Context) -> Outcome:
@@ -44,8 +45,13 @@ async def run(assignment: Assignment, context: Context) -> Outcome:
         return FailureOutcome(reason=FailureReason.AGENT_ERROR, message=str(error))
     delivery = Delivery(assignment, context, workspace, transcript)
     conversation = Conversation(assignment, context, transcript, delivery)
+
+    async def once() -> Outcome:
+        async with server.running() as running:
+            return await conversation.go_on(running)
+
     try:
-        return await _through_restarts(server, conversation, transcript)
+        return await through_restarts(once, RESTARTS, transcript, NAME)
     except (Failed, NoChanges, Lost, Rejected) as error:
         failure = _failure(error, conversation)
     conversation.settle(failure.message)
@@ -55,23 +61,6 @@ async def run(assignment: Assignment, context: Context) -> Outcome:
     return failure
 
 
-async def _through_restarts(server: Server, conversation: Conversation, transcript: Transcript) -> Outcome:
-    """The conversation to its end, on as many servers as it takes. Raises Lost when there were too many."""
-    for left in reversed(range(RESTARTS + 1)):
-        try:
-            async with server.running() as running:
-                return await conversation.go_on(running)
-        except Lost as error:
-            if not left:
-                raise
-            why = RESTARTED.format(error)
-            log.warning("opencode died", because=str(error))
-            transcript.begin_answer()
-            transcript.note("error", state="failed", text=why)
-            transcript.doing("starting OpenCode again")
-    raise AssertionError("unreachable")
-
-
 def _failure(error: Exception, conversation: Conversation) -> FailureOutcome:
     match error:
         case NoChanges():
@@ -79,8 +68,7 @@ def _failure(error: Exception, conversation: Conversation) -> FailureOutcome:
         case Failed():
             return FailureOutcome(reason=error.reason, message=str(error), detail=error.detail)
         case Lost():
-            message = f"OpenCode's server died {RESTARTS + 1} times, the last time so: {error}"
-            return FailureOutcome(reason=FailureReason.LOST, message=message)
+            return lost(NAME, RESTARTS, error)
     return FailureOutcome(reason=FailureReason.AGENT_ERROR, message=str(error))
 
 

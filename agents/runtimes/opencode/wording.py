@@ -1,6 +1,6 @@
 """What agents of OpenCode's are told: the words of all agents, with the names that OpenCode's tools have."""
 
-from agents.runtimes.prompts import instructions
+from agents.runtimes.prompts import instructions, renamed
 
 FINISH = "StructuredOutput"
 """OpenCode's tool for an answer that keeps to a schema."""
@@ -15,9 +15,7 @@ BREAKS = "This breaks the contract:\n{}\nMend all of it, then call `" + FINISH +
 
 def named(text: str) -> str:
     """A text with the names of OpenCode's tools in the place of ours."""
-    for ours, theirs in NAMES.items():
-        text = text.replace(ours, theirs)
-    return text
+    return renamed(text, NAMES)
 
 
 def instructed(role: str) -> str:
