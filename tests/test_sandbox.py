@@ -188,7 +188,7 @@ def test_the_kernel_itself_bounds_the_processes_where_it_can(tmp_path: Path) -> 
     crowd = "for i in $(seq 40); do sleep 2 & done; wait"
 
     async def crowded() -> tuple[list[str], bytes]:
-        async with cage(10) as entrance:
+        async with cage(10, 512) as entrance:
             process = await asyncio.create_subprocess_exec(
                 *entrance, "sh", "-c", crowd, stderr=subprocess.PIPE, start_new_session=True
             )

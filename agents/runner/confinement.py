@@ -7,11 +7,14 @@ Both make the same little world: /usr and the interpreter read-only, a minimal /
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from agents.contracts import Limits
+from agents.runner.disk import Disk
+from agents.runner.syscalls import LOADER
 
 WORKSPACE = "/workspace"
 FILE_BYTES = 1 << 30
@@ -62,6 +65,11 @@ class Places:
     def root(self) -> Path:
         return self.scratch / "root"
 
+    @cached_property
+    def disk(self) -> Disk:
+        """How much of the disk all of it takes."""
+        return Disk((self.work, self.tmp, self.shm))
+
     def prepare(self) -> None:
         """Creates what the sandbox mounts."""
         for folder in (self.work, self.tmp, self.shm, self.root):
@@ -94,7 +102,8 @@ def limited(command: str, limits: Limits) -> list[str]:
     argv = [
         *("nice", "-n", "5"),
         "prlimit",
-        "--core=0",
+        # Not 0: a program that core dumps are piped to gets them whatever the limit is, but for a limit of 1.
+        "--core=1",
         f"--cpu={limits.seconds * (os.cpu_count() or 1)}",
         f"--data={limits.memory_mb << 20}",
         f"--fsize={FILE_BYTES}",
@@ -105,12 +114,17 @@ def limited(command: str, limits: Limits) -> list[str]:
     return [*argv, "sh", "-c", command]
 
 
-def bubblewrap(command: str, places: Places, limits: Limits) -> list[str]:
-    """The command line that runs a command under bubblewrap."""
+def bubblewrap(command: str, places: Places, limits: Limits, filters: Sequence[int] = ()) -> list[str]:
+    """The command line that runs a command under bubblewrap.
+
+    `filters` are the numbers of open files with filters of system calls (see agents.runner.syscalls), one at most.
+    """
     argv = [
         *("bwrap", "--unshare-all", "--unshare-user", "--uid", "1000", "--gid", "1000"),
         *("--cap-drop", "ALL", "--die-with-parent", "--new-session", "--hostname", "sandbox"),
     ]
+    for file in filters:
+        argv += ["--seccomp", str(file)]
     for path, target in system_paths():
         argv += ["--symlink", target, path] if target else ["--ro-bind", path, path]
     for name in ETC:
@@ -128,11 +142,15 @@ def bubblewrap(command: str, places: Places, limits: Limits) -> list[str]:
     return argv + limited(command, limits)
 
 
-def unshare(command: str, places: Places, limits: Limits, mountinfo: str) -> list[str]:
+def unshare(command: str, places: Places, limits: Limits, mountinfo: str, filters: Sequence[int] = ()) -> list[str]:
     """The command line that runs a command in namespaces made by unshare, in a root of its own.
 
-    `mountinfo` is the text of /proc/self/mountinfo: a read-only remount must repeat a mount's other flags.
+    `mountinfo` is the text of /proc/self/mountinfo: a read-only remount must repeat a mount's other flags. `filters`
+    are as for bubblewrap.
     """
+    inner = limited(command, limits)
+    for file in filters:
+        inner = ["python3", "-I", "-S", "-c", LOADER, str(file), *inner]
     root = str(places.root)
     lines = ["set -e", f"mount -t tmpfs -o mode=755,size=16m tmpfs {shlex.quote(root)}"]
     for path, target in system_paths():
@@ -165,9 +183,7 @@ def unshare(command: str, places: Places, limits: Limits, mountinfo: str) -> lis
         "cd / && ip link set lo up 2>/dev/null || true",
         f"cd {WORKSPACE}",
         "set +e",
-        "setpriv --bounding-set=-all --inh-caps=-all --no-new-privs -- "
-        + shlex.join(limited(command, limits))
-        + "; exit $?",
+        "setpriv --bounding-set=-all --inh-caps=-all --no-new-privs -- " + shlex.join(inner) + "; exit $?",
     ]
     namespaces = ["unshare", "-U", "-r", "-m", "-p", "-n", "-i", "-u", "--fork", "--kill-child"]
     return [*namespaces, "sh", "-c", "\n".join(lines)]

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -17,12 +17,16 @@ from agents.contracts import Limits
 from agents.runner import confinement
 from agents.runner.cage import cage
 from agents.runner.confinement import Places
-from agents.runner.processes import descendants, kill_tree, private_bytes
+from agents.runner.disk import MOST_MB, Disk
+from agents.runner.processes import descendants, kill_tree, private_bytes, whole_bytes
+from agents.runner.syscalls import filter_file
 
 Sandbox = Literal["bubblewrap", "unshare", "none"]
-Stop = Literal["", "time", "memory", "processes"]
+Stop = Literal["", "time", "memory", "processes", "disk"]
 
 WATCH_SECONDS = 0.05
+SPARE_MB = 256
+"""The kernel's limit on memory lies above ours, too. It also counts what files are held in memory for a while."""
 WHOLE_BYTES = 50 << 20
 """Of an output that is kept as a whole."""
 OVERHEAD = {"bubblewrap": 1, "unshare": 1, "none": 0}
@@ -90,18 +94,19 @@ def detect() -> Sandbox:
         places = Places(Path(folder, "work"), Path(folder, "scratch"))
         places.prepare()
         for kind in ("bubblewrap", "unshare"):
-            argv = command_line("test -w . && test -r /proc/self/stat", kind, places, Limits())
-            if _succeeds(argv):
-                return kind
+            with filter_file() as filters:
+                argv = command_line("test -w . && test -r /proc/self/stat", kind, places, Limits(), filters)
+                if _succeeds(argv, filters):
+                    return kind
     return "none"
 
 
-def command_line(command: str, kind: Sandbox, places: Places, limits: Limits) -> list[str]:
-    """The full command line that runs a command in a sandbox of this kind."""
+def command_line(command: str, kind: Sandbox, places: Places, limits: Limits, filters: Sequence[int] = ()) -> list[str]:
+    """The full command line that runs a command in a sandbox of this kind; `filters` are files that it inherits."""
     if kind == "bubblewrap":
-        return confinement.bubblewrap(command, places, limits)
+        return confinement.bubblewrap(command, places, limits, filters)
     if kind == "unshare":
-        return confinement.unshare(command, places, limits, Path("/proc/self/mountinfo").read_text())
+        return confinement.unshare(command, places, limits, Path("/proc/self/mountinfo").read_text(), filters)
     return confinement.limited(command, limits)
 
 
@@ -113,7 +118,10 @@ async def run(
     whole: Taker | None = None,
     variables: Mapping[str, str] | None = None,
 ) -> CommandResult:
-    """Runs a command to its end or to the first limit that it breaks; nothing of it is left afterwards."""
+    """Runs a command to its end or to the first limit that it breaks; nothing of it is left afterwards.
+
+    `whole` takes all of its output, up to WHOLE_BYTES; `variables` are added to its environment.
+    """
     began = time.monotonic()
     kept = Clipped(limits.output_bytes)
     if kind == "none":
@@ -123,7 +131,7 @@ async def run(
     try:
         async with started(command, kind, places, limits, variables) as process:
             reading = asyncio.ensure_future(_read(process, kept, whole))
-            stopped = await watch(process, limits, OVERHEAD[kind])
+            stopped = await watch(process, limits, places.disk, OVERHEAD[kind])
     finally:
         if reading is not None:
             await reading
@@ -152,18 +160,19 @@ async def started(
     """
     places.prepare()
     home = "/tmp" if kind != "none" else str(places.tmp)
-    async with cage(limits.processes + confinement.SPARE_PROCESSES) as entrance:
-        process = await asyncio.create_subprocess_exec(
-            *entrance,
-            *command_line(command, kind, places, limits),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            cwd=places.work,
-            env=confinement.environment(home) | dict(variables or {}),
-            start_new_session=kind == "none",
-            pass_fds=files,
-        )
+    async with cage(limits.processes + confinement.SPARE_PROCESSES, limits.memory_mb + SPARE_MB) as entrance:
+        with filter_file() as filters:
+            process = await asyncio.create_subprocess_exec(
+                *entrance,
+                *command_line(command, kind, places, limits, filters),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd=places.work,
+                env=confinement.environment(home) | dict(variables or {}),
+                start_new_session=True,  # else it would have the terminal that this was started on
+                pass_fds=[*files, *filters],
+            )
         try:
             yield process
         finally:
@@ -185,6 +194,7 @@ STOPPED: dict[Stop, str] = {
     "time": "\n[stopped: it ran longer than {0.seconds} s]",
     "memory": "\n[stopped: it used more than {0.memory_mb} MB of memory]",
     "processes": "\n[stopped: it had more than {0.processes} processes]",
+    "disk": f"\n[stopped: the work tree and /tmp had more than {MOST_MB} MB, or it took the last of the disk]",
 }
 
 
@@ -229,7 +239,7 @@ async def _read(process: asyncio.subprocess.Process, kept: Clipped, whole: Taker
 
 
 async def watch(
-    process: asyncio.subprocess.Process, limits: Limits, overhead: int, every: float = WATCH_SECONDS
+    process: asyncio.subprocess.Process, limits: Limits, disk: Disk, overhead: int, every: float = WATCH_SECONDS
 ) -> Stop:
     """Waits until the command ends or breaks a limit; tells which. Looks once in so many seconds."""
     deadline = time.monotonic() + limits.seconds
@@ -249,14 +259,29 @@ async def watch(
                 return "memory"
             if time.monotonic() > deadline:
                 return "time"
+            if disk.is_due() and (stop := await asyncio.to_thread(_beyond, family, limits, disk)):
+                return stop
     finally:
         ending.cancel()
 
 
-def _succeeds(argv: list[str]) -> bool:
+def _beyond(family: list[int], limits: Limits, disk: Disk) -> Stop:
+    """The limit that is broken, of those at which it takes longer to look."""
+    if disk.is_over(family):
+        return "disk"
+    return "memory" if whole_bytes(family) > limits.memory_mb << 20 else ""
+
+
+def _succeeds(argv: list[str], files: Sequence[int]) -> bool:
     try:
         finished = subprocess.run(
-            argv, env=confinement.environment(), stdin=subprocess.DEVNULL, capture_output=True, timeout=20
+            argv,
+            env=confinement.environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=20,
+            start_new_session=True,
+            pass_fds=files,
         )
     except (OSError, subprocess.TimeoutExpired):
         return False

@@ -8,6 +8,7 @@ import asyncio
 import os
 import random
 import shutil
+import stat
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -204,14 +205,16 @@ def _environment(token: str) -> dict[str, str]:
 
 
 def _remove_nested_repositories(work: Path) -> None:
-    """Removes every .git that a command made in the work tree: `git add` would read its configuration."""
-    for folder, names, files in os.walk(work):
+    """Removes every .git that a command made in the work tree: `git add` would read its configuration.
+
+    By open folders, not by paths: whoever still works there could put a link in the place of a folder on the way.
+    """
+    for _, names, files, here in os.fwalk(work):
         if ".git" in names:
             names.remove(".git")
-            nested = Path(folder, ".git")
-            if nested.is_symlink():
-                nested.unlink()
+            if stat.S_ISLNK(os.lstat(".git", dir_fd=here).st_mode):
+                os.unlink(".git", dir_fd=here)
             else:
-                shutil.rmtree(nested)
+                shutil.rmtree(".git", dir_fd=here)
         if ".git" in files:
-            Path(folder, ".git").unlink()
+            os.unlink(".git", dir_fd=here)
