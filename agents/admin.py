@@ -1,13 +1,20 @@
-"""The prices of models and the books of budgets in the team's administration."""
+"""Agents, servers, the prices of models and the books of budgets in the team's administration."""
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from agents.models import Budget, ModelPrice
+from agents import placing, registry, servers
+from agents.forms import AgentForm
+from agents.models import Agent, Budget, ModelPrice, Server
+from agents.registry import Terms
+from sessions.events import acting
 from tenants.roles import Permission
 from tenants.sites import TeamAdminMixin, team_admin
 
@@ -87,3 +94,106 @@ class BudgetAdmin(TeamAdminMixin, admin.ModelAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return [field.name for field in self.model._meta.fields]
+
+
+class AgentAdminForm(forms.ModelForm):
+    """The terms of an agent, with the fields of the dashboard's form."""
+
+    class Meta:
+        model = Agent
+        fields = ("name", "roles", "runtime", "model", "capacity", "runner", "skills")
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        mine = AgentForm(initial=AgentForm.initial_of(self.instance)) if self.instance.name else AgentForm()
+        for name in set(self.fields) & set(mine.fields):
+            self.fields[name] = mine.fields[name]
+        if self.instance.name:
+            self.initial["skills"] = " ".join(self.instance.skills)
+
+    def clean(self) -> dict[str, Any]:
+        """As terms, which the registry looks at."""
+        given = super().clean() or self.cleaned_data
+        if not self.errors:
+            given["skills"] = tuple(given["skills"].replace(",", " ").split())
+            self.terms = Terms(**{"name": self.instance.name} | given)
+            registry.check(self.terms)
+        return given
+
+
+Verb = Callable[..., bool]
+
+
+def _action(verb: Verb, description: str) -> Any:
+    """An action of a list: the verb for each that was chosen."""
+
+    def act(self: Any, request: HttpRequest, chosen: QuerySet[Any]) -> None:
+        done = 0
+        with acting(f"user:{request.user.pk}"):
+            for row in chosen:
+                try:
+                    done += verb(row, because=f"by {request.user}")
+                except ValidationError as error:
+                    messages.error(request, " ".join(error.messages))
+        messages.success(request, f"{done} of {len(chosen)} changed.")
+
+    act.__name__ = description.lower().replace(" ", "_")
+    return admin.action(permissions=["change"], description=description)(act)
+
+
+@admin.register(Agent, site=team_admin)
+class AgentAdmin(TeamAdminMixin, admin.ModelAdmin):
+    """The registry, by its own verbs."""
+
+    form = AgentAdminForm
+    add_needs = change_needs = delete_needs = Permission.ENROL
+    list_display = ("name", "state", "roles", "runtime", "model", "capacity", "runner", "because")
+    list_filter = ("state",)
+    search_fields = ("name",)
+    actions = (
+        _action(registry.drain, "Drain"),
+        _action(registry.enable, "Enable"),
+        _action(registry.disable, "Disable at once"),
+    )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return ["name"] if obj else []
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        found = super().get_actions(request)
+        found.pop("delete_selected", None)  # one that is at work cannot be removed: each has a page of its own
+        return found
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_delete_permission(request, obj) and (obj is None or not placing.busy(obj))
+
+    def save_model(self, request: HttpRequest, obj: Agent, form: Any, change: bool) -> None:
+        with acting(f"user:{request.user.pk}"):
+            if change:
+                registry.change(Agent.objects.get(pk=obj.pk), form.terms)
+            else:
+                obj.pk = registry.add(form.terms).pk
+        obj.refresh_from_db()
+
+    def delete_model(self, request: HttpRequest, obj: Agent) -> None:
+        with acting(f"user:{request.user.pk}"):
+            registry.remove(obj)
+
+
+@admin.register(Server, site=team_admin)
+class ServerAdmin(TeamAdminMixin, admin.ModelAdmin):
+    """Servers, to be looked at and moved; passwords are given on the dashboard."""
+
+    change_needs = Permission.ENROL
+    list_display = ("name", "url", "version", "state", "latency_ms", "last_seen", "fault", "because")
+    list_filter = ("state",)
+    search_fields = ("name", "url")
+    exclude = ("password",)
+    actions = (
+        _action(servers.enrol, "Enrol"),
+        _action(servers.quarantine, "Back to quarantine"),
+        _action(servers.disable, "Disable"),
+    )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return [field.name for field in self.model._meta.fields if field.name != "password"]

@@ -4,213 +4,156 @@ What mDNS says is only a hint: anybody can take a name, and one host name may st
 A server is what answers our handshake at an address; the address identifies it.
 """
 
-import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from ipaddress import IPv6Address, ip_address
+from datetime import timedelta
+from ipaddress import ip_address
 from queue import Empty, SimpleQueue
 
-import httpx
 import ifaddr
 import structlog
+from django.conf import settings
 from django.db import DatabaseError, connection
-from django.db.models import Q
 from django.utils import timezone
 from zeroconf import Error as ZeroconfError
-from zeroconf import InterfaceChoice, ServiceBrowser, ServiceInfo, ServiceStateChange, Zeroconf
 
-from agents.models import Server
-from agents.states import ServerState
-from sessions.transitions import move
-from tenants.context import each_team, in_schema
+from agents import servers, sightings
+from agents.handshake import (
+    PROBE_SECONDS,
+    Health,
+    NoServer,
+    announced_rule,
+    candidate_urls,
+    given_rule,
+    shake,
+)
+from agents.neighbourhood import HTTP, WAGGLE, Gone, Hint, Name, Neighbourhood
+from agents.servers import Locked
+from agents.sightings import Found
 
 logger = structlog.get_logger(__name__)
 
-HTTP = "_http._tcp.local."
-WAGGLE = "_waggle._tcp.local."
-_OPENCODE_NAME = re.compile(r"^opencode-\d+(?: \(\d+\))?$")
-_VERSION = re.compile(r"^[0-9A-Za-z.+\-]{1,40}$")
-
-HANDSHAKE_SECONDS = 3.0
-RESOLVE_MILLISECONDS = 2000
 LOST_AFTER = 3
 """Rounds without an answer until a server counts as lost."""
+AT_ONCE, ROUNDS_AT_ONCE = 48, 24
+"""Handshakes at once, and of these with what is known already: a find never waits behind those."""
+SHARED_HOST = "opencode.local."
+"""The host name that every OpenCode server takes unless it is told another: it may mean several machines."""
 
 
 @dataclass(frozen=True)
-class Hint:
-    """What the network claims: somebody at these addresses offers something."""
+class Met:
+    """What came of an announcement: the servers behind it, and the addresses at which it was tried."""
 
-    service: str
-    name: str
-    port: int
-    addresses: tuple[str, ...]
+    name: Name
+    urls: tuple[str, ...]
+    found: tuple[Found, ...]
 
 
 @dataclass(frozen=True)
-class Found:
-    """A server that answered the handshake."""
+class Round:
+    """What came of asking everything that is known."""
 
-    name: str
-    url: str
-    version: str
-    kind: str = "opencode"
+    found: tuple[Found, ...]
+    unlocked: tuple[tuple[Locked, Health | NoServer], ...]
 
 
-def may_be_agent_server(service: str, instance: str) -> bool:
-    """Whether an instance is worth a handshake: printers and cameras announce `_http._tcp` too."""
-    return service == WAGGLE or bool(_OPENCODE_NAME.match(instance))
+def of_hint(hint: Hint, answers: Mapping[str, Health]) -> list[Found]:
+    """The servers behind one announcement, given what answered at which address. Pure.
 
-
-def candidate_urls(hint: Hint, *, loopback: bool = False) -> list[str]:
-    """Addresses at which the handshake is tried, IPv4 first.
-
-    Leaves out what no other machine can mean: unspecified, multicast and link-local addresses (cloud metadata
-    among them), and loopback unless the browser listens there.
+    Addresses of one host name are one server, if all say the same of themselves; those of the name that all OpenCode
+    servers share may be several machines, and are one server each.
     """
-    parsed = {ip_address(address.split("%", 1)[0]) for address in hint.addresses}
-    urls = []
-    for address in sorted(parsed, key=lambda each: (each.version, int(each))):
-        if address.is_unspecified or address.is_multicast or address.is_link_local:
-            continue
-        if address.is_loopback and not loopback:
-            continue
-        host = f"[{address}]" if isinstance(address, IPv6Address) else str(address)
-        urls.append(f"http://{host}:{hint.port}")
-    return urls
+    if not answers:
+        return []
+    urls = list(answers)
+    if hint.host not in ("", SHARED_HOST) and len({(one.version, one.wants_password) for one in answers.values()}) == 1:
+        return [_found(hint.name, urls[0], answers[urls[0]], also_at=tuple(urls[1:]))]
+    fourth = [url for url in urls if "[" not in url]
+    return [_found(hint.name, url, answers[url]) for url in fourth or urls]
 
 
-def handshake(name: str, url: str, client: httpx.Client) -> Found | None:
-    """Asks the address what it is; None when it is no OpenCode server or does not answer.
-
-    One small GET without redirects: a hint may point at anything in the network.
-    """
-    try:
-        answer = client.get(f"{url}/global/health", timeout=HANDSHAKE_SECONDS, follow_redirects=False)
-        health = answer.json() if answer.status_code == httpx.codes.OK else None
-    except (httpx.HTTPError, ValueError) as error:
-        logger.debug("no handshake", url=url, error=str(error))
-        return None
-    if answer.status_code == httpx.codes.UNAUTHORIZED:
-        logger.info("server asks for a password, left out", url=url)
-    if not isinstance(health, dict) or health.get("healthy") is not True:
-        return None
-    version = str(health.get("version", ""))
-    if not _VERSION.match(version):
-        return None
-    return Found(name=name[:120], url=url, version=version)
-
-
-def record(found: Iterable[Found], *, lost_before: datetime) -> None:
-    """Writes the servers that answered into every ready team; those silent since `lost_before` become lost.
-
-    A server that comes back after it was lost is quarantined again: nobody knows whether it is the same one.
-    """
-    servers = list(found)
-    for schema in each_team():
-        with in_schema(schema):
-            for server in servers:
-                _upsert(server)
-            for silent in Server.objects.filter(last_seen__lt=lost_before).exclude(state=ServerState.LOST):
-                move(
-                    silent,
-                    ServerState.LOST,
-                    because=f"no answer since {silent.last_seen:%H:%M:%S} UTC",
-                    guard=Q(last_seen__lt=lost_before),
-                )
-
-
-def _upsert(found: Found) -> None:
-    now = timezone.now()
-    row, new = Server.objects.update_or_create(
-        url=found.url,
-        defaults={"name": found.name, "version": found.version, "kind": found.kind, "last_seen": now},
+def _found(name: str, url: str, health: Health, also_at: tuple[str, ...] = ()) -> Found:
+    return Found(
+        name,
+        url,
+        health.version,
+        also_at=also_at,
+        wants_password=health.wants_password,
+        latency_ms=health.latency_ms,
     )
-    if new:
-        logger.info("server found", server=found.name, url=found.url, version=found.version)
-    if row.state == ServerState.LOST:
-        move(row, ServerState.QUARANTINED, because="answers again")
 
 
-class Neighbourhood:
-    """The announcements of the local network, kept up to date by zeroconf's own thread.
+class Look:
+    """Handshakes in threads of their own, so that one that is slow or lies delays nobody else's."""
 
-    `interfaces` are addresses of our own to listen at; none means all but loopback.
-    Raises OSError, RuntimeError or zeroconf.Error when the network cannot be listened to.
-    """
+    def __init__(self, inbox: "SimpleQueue[object]", *, loopback: bool) -> None:
+        self._inbox, self._loopback = inbox, loopback
+        self._finds = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="find")
+        self._probes = ThreadPoolExecutor(ROUNDS_AT_ONCE, thread_name_prefix="probe")
+        self._meetings = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="meet")
 
-    def __init__(self, interfaces: tuple[str, ...] = ()) -> None:
-        self.news: SimpleQueue[tuple[str, str, ServiceStateChange]] = SimpleQueue()
-        self._names: set[tuple[str, str]] = set()
-        self._zeroconf = Zeroconf(interfaces=list(interfaces) or InterfaceChoice.All)
-        self._browser = ServiceBrowser(self._zeroconf, [HTTP, WAGGLE], handlers=[self._hear])
+    def meet(self, name: Name, resolve: Callable[[Name], Hint | None]) -> None:
+        """Look who is behind an announcement; a Met comes into the inbox."""
+        self._meetings.submit(self._meet, name, resolve)
 
-    def _hear(self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
-        self.news.put((service_type, name, state_change))
-
-    def wait(self, seconds: float) -> bool:
-        """Waits for news, takes all there is, and says whether a name is new or changed."""
-        fresh = False
+    def _meet(self, name: Name, resolve: Callable[[Name], Hint | None]) -> None:
         try:
-            service, name, change = self.news.get(timeout=seconds)
-            while True:
-                if change is ServiceStateChange.Removed:
-                    self._names.discard((service, name))
-                elif may_be_agent_server(service, name.removesuffix(f".{service}")):
-                    self._names.add((service, name))
-                    fresh = True
-                service, name, change = self.news.get_nowait()
-        except Empty:
-            return fresh
+            hint = resolve(name)
+            urls = candidate_urls(hint.addresses, hint.port, loopback=self._loopback) if hint else []
+            answers = self._ask({url: announced_rule() for url in urls}, self._finds)
+            self._inbox.put(Met(name, tuple(urls), tuple(of_hint(hint, answers)) if hint else ()))
+        except Exception:  # a thread's last words: its announcement is met again in the next round
+            logger.exception("an announcement could not be looked at", name=name.instance)
 
-    def hints(self) -> Iterator[Hint]:
-        """Everything announced that could be resolved."""
-        for service, name in sorted(self._names):
-            info: ServiceInfo | None = self._zeroconf.get_service_info(service, name, RESOLVE_MILLISECONDS)
-            if info is None or info.port is None:
-                continue
-            addresses = tuple(info.parsed_scoped_addresses())
-            yield Hint(service, name.removesuffix(f".{service}"), info.port, addresses)
+    def again(self, known: Mapping[str, tuple[str, bool]], locked: Iterable[Locked]) -> None:
+        """Ask everything that is known; a Round comes into the inbox."""
+        threading.Thread(target=self._again, args=[known, list(locked)], name="round", daemon=True).start()
+
+    def _again(self, known: Mapping[str, tuple[str, bool]], locked: list[Locked]) -> None:
+        rules = {url: given_rule() if is_given else announced_rule() for url, (_, is_given) in known.items()}
+        try:
+            unlocking = [(one, self._probes.submit(servers.asked, one)) for one in locked]
+            answers = self._ask(rules, self._probes, seconds=PROBE_SECONDS)
+            found = tuple(_found(known[url][0], url, health) for url, health in answers.items())
+            self._inbox.put(Round(found, tuple((one, future.result()) for one, future in unlocking)))
+        except RuntimeError:
+            logger.debug("a round was broken off: the pool is closed")
+
+    def _ask(self, rules: Mapping[str, object], pool: ThreadPoolExecutor, **options: float) -> dict[str, Health]:
+        asking = {url: pool.submit(shake, url, rule, **options) for url, rule in rules.items()}  # type: ignore[arg-type]
+        wait(asking.values())
+        return {url: health for url, future in asking.items() if (health := _answer(url, future))}
 
     def close(self) -> None:
-        """Stops listening; zeroconf's threads and sockets are gone afterwards."""
-        self._zeroconf.close()
+        """Nothing more is asked; what is under way ends by itself."""
+        for pool in (self._meetings, self._finds, self._probes):
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
-def look_around(
-    hints: Iterable[Hint], known: Mapping[str, str], client: httpx.Client, *, loopback: bool = False
-) -> list[Found]:
-    """Shakes hands with everything announced and with the `known` servers (address to name).
-
-    Returns one entry per address that answered.
-    """
-    names = dict(known)
-    for hint in hints:
-        names |= dict.fromkeys(candidate_urls(hint, loopback=loopback), hint.name)
-    return [server for url, name in names.items() if (server := handshake(name, url, client))]
-
-
-def known_servers() -> dict[str, str]:
-    """Address and name of every server in a team's list that is not lost: announcements may be missed."""
-    known: dict[str, str] = {}
-    for schema in each_team():
-        with in_schema(schema):
-            known |= dict(Server.objects.exclude(state=ServerState.LOST).values_list("url", "name"))
-    return known
+def _answer(url: str, future: "Future[Health]") -> Health | None:
+    try:
+        return future.result()
+    except NoServer as error:
+        logger.debug("no handshake", url=url, error=str(error))
+        return None
 
 
 def watch(stop: threading.Event, *, interfaces: tuple[str, ...] = (), every: float = 30.0) -> None:
-    """Looks around every `every` seconds, and at once when something is announced, until `stop` is set.
+    """Looks at once at what is announced, and every `every` seconds at all that is known, until `stop` is set.
 
-    Without a usable network it says so once and waits for one.
+    Without a usable network it says so once, asks the servers that were given by their address, and waits for one.
     """
     loopback = any(ip_address(address).is_loopback for address in interfaces)
     silent = False
     while not stop.is_set():
+        inbox: SimpleQueue[object] = SimpleQueue()
         try:
-            neighbourhood = Neighbourhood(interfaces)
+            neighbourhood = Neighbourhood(inbox, interfaces)
+            if settings.ANNOUNCE:
+                neighbourhood.announce(settings.WAGGLE_PORT)
         except (OSError, RuntimeError, ZeroconfError) as error:
             if not silent:
                 logger.warning("no network to look for servers on, waiting for one", error=str(error))
@@ -219,39 +162,82 @@ def watch(stop: threading.Event, *, interfaces: tuple[str, ...] = (), every: flo
             continue
         silent = False
         logger.info("looking for servers", services=[HTTP, WAGGLE], every=every)
+        look = Look(inbox, loopback=loopback)
         try:
-            _watch_network(neighbourhood, stop, interfaces, every, loopback)
+            _Watch(neighbourhood, look, inbox, every).run(stop, interfaces)
         finally:
+            look.close()
             neighbourhood.close()
 
 
-def _watch_network(
-    neighbourhood: Neighbourhood,
-    stop: threading.Event,
-    interfaces: tuple[str, ...],
-    every: float,
-    loopback: bool,
-) -> None:
-    """Returns when `stop` is set or when this machine's addresses have changed."""
-    at_start = own_addresses()
-    next_round = timezone.now()
-    # Servers are asked directly: a proxy of the environment would answer for machines that are not there.
-    with httpx.Client(trust_env=False) as client:
+class _Watch:
+    """One network's announcements, until the process ends or this machine's addresses change. Writes the rows alone."""
+
+    def __init__(self, neighbourhood: Neighbourhood, look: Look, inbox: "SimpleQueue[object]", every: float) -> None:
+        self._near, self._look, self._inbox, self._every = neighbourhood, look, inbox, every
+        self._urls: dict[Name, tuple[str, ...]] = {}
+        self._leaving: set[Name] = set()
+        self._round_due = timezone.now()
+
+    def run(self, stop: threading.Event, interfaces: tuple[str, ...]) -> None:
+        """Returns when `stop` is set or when this machine's addresses have changed."""
+        at_start = own_addresses()
         while not stop.is_set():
-            fresh = neighbourhood.wait(min(every, 0.5))
-            if not fresh and timezone.now() < next_round:
-                continue
-            next_round = timezone.now() + timedelta(seconds=every)
             try:
-                found = look_around(neighbourhood.hints(), known_servers(), client, loopback=loopback)
-                record(found, lost_before=timezone.now() - LOST_AFTER * timedelta(seconds=every))
+                self._take()
+                if timezone.now() >= self._round_due:
+                    self._begin_round()
+                    if not interfaces and own_addresses() != at_start:
+                        logger.info("the network changed, listening anew")
+                        return
             except DatabaseError as error:
                 logger.error("servers not recorded, trying again", error=str(error))
+                self._round_due = min(self._round_due, timezone.now() + timedelta(seconds=1))
             finally:
                 connection.close()
-            if not interfaces and own_addresses() != at_start:
-                logger.info("the network changed, listening anew")
-                return
+
+    def _begin_round(self) -> None:
+        self._round_due = timezone.now() + timedelta(seconds=self._every)
+        self._look.again(sightings.known(), sightings.locked())
+        for name in self._near.names:
+            self._look.meet(name, self._near.resolve)
+
+    def _take(self) -> None:
+        """Waits for news for a moment, and takes one."""
+        try:
+            news = self._inbox.get(timeout=min(self._every, 0.5))
+        except Empty:
+            return
+        if isinstance(news, Met):
+            self._met(news)
+        elif isinstance(news, Round):
+            sightings.still(news.found, lost_before=timezone.now() - LOST_AFTER * timedelta(seconds=self._every))
+            for one, answer in news.unlocked:
+                sightings.told(one, answer)
+        elif isinstance(news, Gone):
+            self._near.forget(news.name)
+            if urls := self._urls.pop(news.name, ()):
+                # That may be a lie, too: it is asked.
+                self._leaving.add(news.name)
+                self._look.meet(news.name, lambda name: _at(name, urls))
+        elif isinstance(news, Name) and self._near.hear(news):
+            self._leaving.discard(news)
+            self._look.meet(news, self._near.resolve)
+
+    def _met(self, met: Met) -> None:
+        if met.name in self._leaving:
+            self._leaving.discard(met.name)
+            sightings.gone(set(met.urls) - {url for one in met.found for url in (one.url, *one.also_at)})
+        elif met.found:
+            self._urls[met.name] = met.urls
+        if met.found:
+            sightings.record(met.found)
+
+
+def _at(name: Name, urls: Iterable[str]) -> Hint:
+    """An announcement that is gone, as it was."""
+    parts = [url.removeprefix("http://").rpartition(":") for url in urls]
+    return Hint(name.service, name.instance, int(parts[0][2]), tuple(host.strip("[]") for host, _, _ in parts))
 
 
 def own_addresses() -> frozenset[str]:

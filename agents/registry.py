@@ -24,8 +24,8 @@ MOST_SKILLS, SKILL_LENGTH = 20, 40
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _NUMBERED = re.compile(r".*-\d+")
 _SKILL = re.compile(r"[\w+#]+")
-OWN = ("checks",)
-"""Names under which Waggle itself works."""
+OWN = ("checks", "new", "now")
+"""Names under which Waggle itself works, and those of pages."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def defaults() -> list[Terms]:
 
 def add(terms: Terms, *, state: str = AgentState.ACTIVE) -> Agent:
     """A new agent. Raises ValidationError."""
-    _check(terms)
+    check(terms)
     with transaction.atomic():
         if Agent.objects.count() >= MOST:
             raise ValidationError(f"A team has at most {MOST} agents. Remove one that nobody needs.")
@@ -75,7 +75,7 @@ def add(terms: Terms, *, state: str = AgentState.ACTIVE) -> Agent:
 
 def change(agent: Agent, terms: Terms) -> None:
     """Other terms, for all that is placed from now on. Raises ValidationError."""
-    _check(terms)
+    check(terms)
     with transaction.atomic():
         if Agent.objects.filter(name=terms.name).exclude(pk=agent.pk).exists():
             raise ValidationError({"name": f"There is an agent {terms.name} already. Choose another name."})
@@ -145,12 +145,15 @@ def _tell(agent: Agent, what: str) -> None:
     publish("team", "agent.changed", agent=agent.name, what=what)
 
 
-def _check(terms: Terms) -> None:
+def check(terms: Terms) -> None:
+    """Raises ValidationError, by field, where the terms make no agent."""
     faults: dict[str, str] = {}
     if not _NAME.fullmatch(terms.name) or len(terms.name) > 40:
         faults["name"] = "Use a-z, 0-9 and single dashes, a letter first, at most 40 characters: careful-developer."
     elif _NUMBERED.fullmatch(terms.name) or terms.name in OWN:
-        faults["name"] = "This could be taken for an execution's name: leave out the number at its end, and `checks`."
+        faults["name"] = (
+            "This name would be taken for something else: leave out the number at its end, or take another."
+        )
     if not terms.roles or set(terms.roles) - set(ROLES):
         faults["roles"] = f"Choose at least one of these: {', '.join(ROLES)}."
     if terms.runtime and terms.runtime not in AGENT_RUNTIMES:

@@ -58,6 +58,13 @@ LOCAL_WEBHOOKS = env_bool("WAGGLE_LOCAL_WEBHOOKS", False)
 # Hosts (host or host:port) of private networks to which webhooks may lead all the same.
 WEBHOOK_HOSTS = frozenset(env("WAGGLE_WEBHOOK_HOSTS", "").lower().replace(",", " ").split())
 
+# Whether the addresses of agent servers that members give may be private ones and this machine: right on a laptop only.
+LOCAL_SERVERS = env_bool("WAGGLE_LOCAL_SERVERS", False)
+# Hosts (host or host:port) of private networks at which such servers may be all the same.
+SERVER_HOSTS = frozenset(env("WAGGLE_SERVER_HOSTS", "").lower().replace(",", " ").split())
+# Whether the local network is told, by mDNS, where the web process listens.
+ANNOUNCE = env_bool("WAGGLE_ANNOUNCE", False)
+
 # Who may read /metrics from elsewhere; without it only this machine may.
 METRICS_TOKEN = env_secret("WAGGLE_METRICS_TOKEN", "")
 

@@ -6,7 +6,6 @@ from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
-from agents.models import Server
 from swarms import approvals
 from swarms.decisions import describe
 from swarms.models import Approval, CheckRun, Goal, Node, Plan, Project, Swarm
@@ -119,9 +118,3 @@ class NodeAdmin(ReadOnly):
 class CheckRunAdmin(ReadOnly):
     list_display = ("purpose", "swarm", "commit", "state", "because", "created_at")
     list_filter = ("purpose", "state")
-
-
-@admin.register(Server, site=team_admin)
-class ServerAdmin(ReadOnly):
-    list_display = ("name", "url", "kind", "version", "state", "last_seen")
-    list_filter = ("state", "kind")

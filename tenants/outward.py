@@ -40,10 +40,13 @@ class Answer:
 
 
 class Way:
-    """To one address, for some requests; looked up with the first of them. Threads may share it. Close it."""
+    """To one address, for some requests; looked up with the first of them. Threads may share it. Close it.
 
-    def __init__(self, url: str, rule: Rule) -> None:
-        self.url, self._rule = url, rule
+    No request lasts longer than `seconds`, or ANSWER_SECONDS.
+    """
+
+    def __init__(self, url: str, rule: Rule, *, seconds: float | None = None) -> None:
+        self.url, self._rule, self._seconds = url, rule, seconds or ANSWER_SECONDS
         self._pool: httpcore.ConnectionPool | None = None
         self._lock = threading.Lock()
 
@@ -54,18 +57,25 @@ class Way:
 
     def post(self, content: bytes, headers: Mapping[bytes | str, bytes | str]) -> Answer:
         """Send this and say what came back, whatever its status. Raises NoAnswer, NotAllowed."""
+        return self._ask("POST", content, headers)
+
+    def get(self, headers: Mapping[bytes | str, bytes | str]) -> Answer:
+        """Ask, and say what came back, whatever its status. Raises NoAnswer, NotAllowed."""
+        return self._ask("GET", None, headers)
+
+    def _ask(self, method: str, content: bytes | None, headers: Mapping[bytes | str, bytes | str]) -> Answer:
         began = time.monotonic()
         pool = self._held()
-        times = {"connect": CONNECT_SECONDS, "read": ANSWER_SECONDS, "write": ANSWER_SECONDS, "pool": ANSWER_SECONDS}
+        times = dict.fromkeys(("read", "write", "pool"), self._seconds) | {"connect": CONNECT_SECONDS}
         extensions: dict[str, Any] = {"timeout": times}
         try:
-            _clock.until = began + ANSWER_SECONDS
-            with pool.stream("POST", self.url, headers=headers, content=content, extensions=extensions) as answer:
+            _clock.until = began + self._seconds
+            with pool.stream(method, self.url, headers=headers, content=content, extensions=extensions) as answer:
                 body = _beginning(answer)
                 told = {name.lower(): value for name, value in answer.headers}
                 return Answer(answer.status, time.monotonic() - began, _text(body), _seconds(told.get(b"retry-after")))
         except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError) as error:
-            raise NoAnswer(_why(error)) from error
+            raise NoAnswer(_why(error, self._seconds)) from error
 
     def _held(self) -> httpcore.ConnectionPool:
         with self._lock:
@@ -98,9 +108,9 @@ def _seconds(text: bytes | None) -> float | None:
     return float(text) if text and text.isdigit() and len(text) < 10 else None
 
 
-def _why(error: Exception) -> str:
+def _why(error: Exception, seconds: float) -> str:
     if isinstance(error, httpcore.TimeoutException):
-        return f"no answer within {ANSWER_SECONDS:.0f} s"
+        return f"no answer within {seconds:.0f} s"
     said = str(error) or type(error).__name__
     if isinstance(error, httpcore.ConnectError):
         return f"no connection: {said}"

@@ -75,7 +75,12 @@ def resolved(host: str, port: int) -> list[Address]:
 
 def is_public(address: Address) -> bool:
     """Whether everybody can reach this address; one that only wraps another is what it wraps."""
-    return all(one.is_global and not one.is_multicast for one in (address, *_wrapped(address)))
+    return all(one.is_global and not one.is_multicast for one in meant(address))
+
+
+def meant(address: Address) -> tuple[Address, ...]:
+    """An address, and what it leads to if it only wraps another."""
+    return (address, *_wrapped(address))
 
 
 def _wrapped(address: Address) -> Iterator[IPv4Address]:

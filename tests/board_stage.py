@@ -8,7 +8,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from agents.models import Budget, ModelCall, ModelPrice, Server
+from agents.models import Agent, Budget, ModelCall, ModelPrice, Server
 from sessions.events import publish
 from swarms import planned
 from swarms.digests import digest
@@ -56,7 +56,9 @@ class Stage:
         ModelPrice.objects.create(model=slug, input_microusd=150_000, cached_microusd=0, output_microusd=600_000)
         self.artifact = artifact(self.live.session, slug)
         self.webhook = webhook(self.swarm.topic, slug, by)
-        Server.objects.create(name="box", url=f"http://{slug}:4096", last_seen=timezone.now())
+        seen = {"last_seen": timezone.now(), "fault": NASTY, "because": NASTY}
+        self.server = Server.objects.create(name=f"box {NASTY}", url=f"http://{slug}:4096", **seen)
+        self.agent = Agent.objects.create(name="anna", roles=["writer"], skills=["css"], model=NASTY, because=NASTY)
 
     def _swarm(self, number: int, state: str) -> Swarm:
         goal = Goal.objects.create(
@@ -281,7 +283,11 @@ class Stage:
             "approval": f"/approvals/{self.approval.pk}/",
             "agents": "/agents/",
             "agents-now": "/agents/now/",
+            "agent": f"/agents/{self.agent.name}/",
+            "agent-new": "/agents/new/?role=developer",
             "servers": "/servers/",
+            "servers-now": "/servers/now/",
+            "server": f"/servers/{self.server.pk}/",
             "session": session,
             "session-parts": f"{session}parts/",
             "session-figures": f"{session}figures/",

@@ -1,5 +1,6 @@
-"""Discovery: real announcements over loopback, a real HTTP server that answers like OpenCode, real rows."""
+"""Discovery: real announcements over loopback, real HTTP servers that answer like OpenCode, or lie, and real rows."""
 
+import base64
 import json
 import os
 import signal
@@ -9,98 +10,151 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import StringIO
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
-import httpx
 import pytest
 from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 from zeroconf import ServiceInfo, Zeroconf
 
-from agents.discovery import (
-    HTTP,
-    WAGGLE,
-    Found,
-    Hint,
-    candidate_urls,
-    handshake,
-    look_around,
-    may_be_agent_server,
-    record,
-)
+from agents import servers, sightings
+from agents.discovery import SHARED_HOST, of_hint
+from agents.handshake import Health, NoServer, announced_rule, candidate_urls, shake
 from agents.models import Server
+from agents.neighbourhood import HTTP, WAGGLE, Gone, Hint, Name, Neighbourhood, may_be_agent_server
+from agents.sightings import Found
 from agents.states import ServerState
 from sessions.models import Event
-from tenants.context import in_schema
+from tenants.context import each_team, in_schema
 from tenants.models import Team
+from tests.conftest import user_of
 
 ROOT = Path(__file__).resolve().parent.parent
 HEALTHY = {"healthy": True, "version": "1.18.33"}
 LONG_AGO = timezone.now() - timedelta(days=1)
+PASSWORD = "correct horse battery"
 
 
 @contextmanager
-def server(answer: Any, status: int = 200, headers: dict[str, str] | None = None) -> Iterator[tuple[str, list[str]]]:
-    """An HTTP server with one answer for every path; gives its address and the paths that were asked."""
+def server(
+    answer: Any,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    password: str = "",
+    drip: float = 0,
+) -> Iterator[tuple[str, list[str]]]:
+    """An HTTP server with one answer for every path; gives its address and the paths that were asked.
+
+    With a password it answers 401 without; with `drip` it sends a byte in so many seconds.
+    """
     asked: list[str] = []
 
     class OneAnswer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
-            self.send_response(status)
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(answer if isinstance(answer, bytes) else json.dumps(answer).encode())
+            wanted = f"Basic {base64.b64encode(f'opencode:{password}'.encode()).decode()}"
+            refused = bool(password) and self.headers.get("Authorization") != wanted
+            body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            try:
+                self.send_response(401 if refused else status)
+                for name, value in (headers or {}).items():
+                    self.send_header(name, value)
+                self.end_headers()
+                for byte in [b""] if refused else [bytes([one]) for one in body] if drip else [body]:
+                    self.wfile.write(byte)
+                    time.sleep(drip)
+            except OSError:
+                """Whoever asked has hung up."""
 
         def log_message(self, format: str, *args: object) -> None:
             """Quiet."""
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), OneAnswer)
-    thread = threading.Thread(target=http.serve_forever, daemon=True)
+    http = ThreadingHTTPServer((host, port), OneAnswer)
+    http.daemon_threads = True
+    http.block_on_close = False
+    thread = threading.Thread(target=http.serve_forever, args=[0.05], daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{http.server_port}", asked
+        yield f"http://{host}:{http.server_port}", asked
     finally:
         http.shutdown()
         http.server_close()
         thread.join()
 
 
-@contextmanager
-def announced(instance: str, port: int, service: str = HTTP) -> Iterator[None]:
-    """The instance is announced by mDNS on loopback."""
-    voice = Zeroconf(interfaces=["127.0.0.1"])
-    info = ServiceInfo(
-        service,
-        f"{instance}.{service}",
-        addresses=[socket.inet_aton("127.0.0.1")],
-        port=port,
-        server=f"{instance}.local.",
-        properties={"path": "/"},
-    )
-    voice.register_service(info, allow_name_change=True)
-    try:
-        yield
-    finally:
-        voice.close()
+class Voice:
+    """Who announces by mDNS on loopback, as many names as one likes."""
+
+    def __init__(self) -> None:
+        self._zeroconf = Zeroconf(interfaces=["127.0.0.1"])
+
+    def announce(
+        self, instance: str, port: int, service: str = HTTP, *, at: tuple[str, ...] = ("127.0.0.1",), host: str = ""
+    ) -> ServiceInfo:
+        """Something is there."""
+        info = ServiceInfo(
+            service,
+            f"{instance}.{service}",
+            addresses=[socket.inet_aton(address) for address in at],
+            port=port,
+            server=host or f"{instance}.local.",
+            properties={"path": "/"},
+        )
+        self._zeroconf.register_service(info, allow_name_change=True)
+        return info
+
+    def say_goodbye(self, info: ServiceInfo) -> None:
+        """It is not there any more, or so it is said."""
+        self._zeroconf.unregister_service(info)
+
+    def close(self) -> None:
+        """All of it is gone."""
+        self._zeroconf.close()
 
 
 @pytest.fixture
-def client() -> Iterator[httpx.Client]:
-    with httpx.Client(trust_env=False) as client:
-        yield client
+def voice() -> Iterator[Voice]:
+    made = Voice()
+    yield made
+    made.close()
 
 
-def test_a_healthy_opencode_server_is_recognised_by_its_answer(client: httpx.Client) -> None:
-    with server(HEALTHY) as (url, asked):
-        assert handshake("opencode-4096", url, client) == Found("opencode-4096", url, "1.18.33")
-    assert asked == ["/global/health"]
+@contextmanager
+def announced(instance: str, port: int, service: str = HTTP) -> Iterator[None]:
+    """The instance is announced by mDNS on loopback."""
+    made = Voice()
+    made.announce(instance, port, service)
+    try:
+        yield
+    finally:
+        made.close()
+
+
+def port_of(url: str) -> int:
+    return int(url.rsplit(":", 1)[1])
+
+
+def asked(url: str, **more: Any) -> Health:
+    return shake(url, announced_rule(), **more)
+
+
+def test_a_healthy_opencode_server_is_recognised_by_its_answer() -> None:
+    with server(HEALTHY) as (url, paths):
+        found = asked(url)
+    assert (found.version, found.wants_password) == ("1.18.33", False)
+    assert paths == ["/global/health"]
 
 
 @pytest.mark.parametrize(
@@ -110,27 +164,50 @@ def test_a_healthy_opencode_server_is_recognised_by_its_answer(client: httpx.Cli
         pytest.param({"healthy": False, "version": "1.18.33"}, 200, id="unhealthy"),
         pytest.param({"healthy": True}, 200, id="no version"),
         pytest.param({"healthy": True, "version": "<script>"}, 200, id="a version that is none"),
+        pytest.param({"healthy": True, "version": "1.1\n"}, 200, id="a version with a line"),
         pytest.param(["healthy"], 200, id="a list"),
-        pytest.param({"error": "password"}, 401, id="a password wanted"),
+        pytest.param({"error": "forbidden"}, 403, id="forbidden"),
         pytest.param(HEALTHY, 500, id="an error"),
+        pytest.param(json.dumps(HEALTHY | {"more": "x" * 5_000_000}).encode(), 200, id="a huge answer"),
     ],
 )
-def test_whatever_else_answers_is_no_server(answer: Any, status: int, client: httpx.Client) -> None:
-    with server(answer, status) as (url, asked):
-        assert handshake("opencode-4096", url, client) is None
-    assert asked
+def test_whatever_else_answers_is_no_server(answer: Any, status: int) -> None:
+    with server(answer, status) as (url, paths), pytest.raises(NoServer):
+        asked(url)
+    assert paths
 
 
-def test_a_redirect_is_not_followed(client: httpx.Client) -> None:
-    with server(HEALTHY) as (inside, asked), server({}, 302, {"Location": f"{inside}/global/health"}) as (url, _):
-        assert handshake("opencode-4096", url, client) is None
-    assert asked == []
+def test_one_that_wants_a_password_is_found_and_says_nothing_without_it() -> None:
+    with server(HEALTHY, password=PASSWORD) as (url, _):
+        assert asked(url).wants_password
+        assert asked(url).version == ""
+        assert asked(url, password=PASSWORD).version == "1.18.33"
+        with pytest.raises(NoServer, match="refuses the password"):
+            asked(url, password="guess")
 
 
-def test_nobody_at_the_address_is_no_server(client: httpx.Client) -> None:
+def test_a_redirect_is_not_followed() -> None:
+    with ExitStack() as stack:
+        inside, paths = stack.enter_context(server(HEALTHY))
+        url, _ = stack.enter_context(server({}, 302, {"Location": f"{inside}/global/health"}))
+        with pytest.raises(NoServer, match="HTTP 302"):
+            asked(url)
+    assert paths == []
+
+
+def test_an_answer_that_drips_in_is_given_up_in_time() -> None:
+    with server(HEALTHY, drip=0.2) as (url, _):
+        began = time.monotonic()
+        with pytest.raises(NoServer, match="no answer within 1 s"):
+            asked(url, seconds=1)
+    assert time.monotonic() - began < 30, "each byte alone came in time"
+
+
+def test_nobody_at_the_address_is_no_server() -> None:
     with server(HEALTHY) as (url, _):
         pass
-    assert handshake("opencode-4096", url, client) is None
+    with pytest.raises(NoServer):
+        asked(url)
 
 
 @pytest.mark.parametrize(
@@ -138,45 +215,71 @@ def test_nobody_at_the_address_is_no_server(client: httpx.Client) -> None:
     [
         (HTTP, "opencode-4096", True),
         (HTTP, "opencode-4096 (2)", True),
+        (HTTP, "opencode-4096-2", True),
         (HTTP, "Office printer", False),
         (HTTP, "opencode", False),
+        (HTTP, "opencode-1<b>", False),
         (WAGGLE, "workshop", True),
+        (WAGGLE, "waggle-8000", False),
     ],
 )
 def test_only_likely_announcements_are_asked(service: str, instance: str, expected: bool) -> None:
     assert may_be_agent_server(service, instance) is expected
 
 
-def test_each_address_of_a_shared_host_name_is_a_candidate_and_useless_ones_are_not() -> None:
-    addresses = ("10.0.0.9", "10.0.0.7", "fe80::1%eth0", "169.254.169.254", "127.0.0.1", "0.0.0.0", "fd00::5")
-    hint = Hint(HTTP, "opencode-4096", 4096, addresses)
+def test_addresses_that_no_other_machine_can_mean_are_left_alone_however_they_are_written() -> None:
+    addresses = ["10.0.0.9", "10.0.0.7", "fe80::1%eth0", "169.254.169.254", "127.0.0.1", "0.0.0.0", "fd00::5"]
+    addresses += ["::ffff:169.254.169.254", "::ffff:127.0.0.1", "64:ff9b::a9fe:a9fe", "224.0.0.251", "::1", "::"]
     found = ["http://10.0.0.7:4096", "http://10.0.0.9:4096", "http://[fd00::5]:4096"]
-    assert candidate_urls(hint) == found
-    assert candidate_urls(hint, loopback=True)[-2] == "http://127.0.0.1:4096"
+    assert candidate_urls(addresses, 4096) == found
+    assert "http://127.0.0.1:4096" in candidate_urls(addresses, 4096, loopback=True)
+    assert candidate_urls(["10.0.0.7"], 22) == []
+    assert len(candidate_urls([f"10.0.0.{n}" for n in range(99)], 4096)) == 8
 
 
-def test_two_announcements_of_one_address_are_one_server(client: httpx.Client) -> None:
-    with server(HEALTHY) as (url, asked):
-        port = int(url.rsplit(":", 1)[1])
-        hints = [Hint(HTTP, name, port, ("127.0.0.1",)) for name in ("opencode-1", "opencode-2")]
-        found = look_around(hints, {url: "opencode-0"}, client, loopback=True)
-    assert [(each.url, each.name) for each in found] == [(url, "opencode-2")]
-    assert len(asked) == 1
+def test_addresses_of_one_host_are_one_server_and_of_the_shared_name_one_each() -> None:
+    at = {
+        "http://10.0.0.7:4096": Health("1"),
+        "http://10.0.1.7:4096": Health("1"),
+        "http://[fd00::7]:4096": Health("1"),
+    }
+    hint = Hint(HTTP, "opencode-4096", 4096, (), host="agent-7.local.")
+    [one] = of_hint(hint, at)
+    assert (one.url, one.also_at) == ("http://10.0.0.7:4096", ("http://10.0.1.7:4096", "http://[fd00::7]:4096"))
+    shared = of_hint(Hint(HTTP, "opencode-4096", 4096, (), host=SHARED_HOST), at)
+    assert [each.url for each in shared] == ["http://10.0.0.7:4096", "http://10.0.1.7:4096"]
+    differ = of_hint(hint, at | {"http://10.0.1.7:4096": Health("2")})
+    assert len(differ) == 2, "one server has one version"
 
 
-def test_a_found_server_is_listed_quarantined_for_every_team(acme: Team, globex: Team) -> None:
-    record([Found("opencode-1", "http://10.0.0.7:4096", "1.18.33")], lost_before=LONG_AGO)
+def test_a_found_server_is_listed_quarantined_for_every_team_and_told_once(acme: Team, globex: Team) -> None:
+    for _ in range(2):
+        sightings.record([Found("opencode-1", "http://10.0.0.7:4096", "1.18.33")])
     for each in (acme, globex):
         with in_schema(each.schema_name):
             (row,) = Server.objects.all()
             assert (row.name, row.state, row.version) == ("opencode-1", ServerState.QUARANTINED, "1.18.33")
+            (told,) = Event.objects.filter(kind="server.changed")
+            assert (told.payload["what"], told.payload["url"]) == ("found", row.url)
+
+
+def test_two_hosts_with_one_name_are_two_servers_and_one_at_two_addresses_is_one(team: Team) -> None:
+    two = [Found("opencode-1", f"http://10.0.0.{n}:4096", "1") for n in (7, 8)]
+    sightings.record([*two, Found("opencode-2", "http://10.0.0.9:1", "1", also_at=("http://10.0.1.9:1",))])
+    sightings.record([Found("opencode-2", "http://10.0.1.9:1", "1")])
+    listed = list(Server.objects.order_by("url").values_list("name", "url"))
+    assert listed == [
+        ("opencode-1", "http://10.0.0.7:4096"),
+        ("opencode-1", "http://10.0.0.8:4096"),
+        ("opencode-2", "http://10.0.0.9:1"),
+    ]
 
 
 def test_an_enrolled_server_stays_trusted_when_it_is_seen_again(team: Team) -> None:
     Server.objects.create(
         name="opencode-1", url="http://10.0.0.7:4096", version="1.18.30", state=ServerState.TRUSTED, last_seen=LONG_AGO
     )
-    record([Found("opencode-1", "http://10.0.0.7:4096", "1.18.33")], lost_before=LONG_AGO)
+    sightings.record([Found("opencode-1", "http://10.0.0.7:4096", "1.18.33")])
     (row,) = Server.objects.all()
     assert (row.state, row.version) == (ServerState.TRUSTED, "1.18.33")
     assert row.last_seen > LONG_AGO
@@ -185,12 +288,138 @@ def test_an_enrolled_server_stays_trusted_when_it_is_seen_again(team: Team) -> N
 def test_a_silent_server_is_lost_and_quarantined_again_when_it_answers(team: Team) -> None:
     found = Found("opencode-1", "http://10.0.0.7:4096", "1.18.33")
     Server.objects.create(name=found.name, url=found.url, state=ServerState.TRUSTED, last_seen=LONG_AGO)
-    record([], lost_before=timezone.now())
+    sightings.still([], lost_before=timezone.now())
     assert Server.objects.get().state == ServerState.LOST
-    record([found], lost_before=LONG_AGO)
+    sightings.record([found])
     assert Server.objects.get().state == ServerState.QUARANTINED
     moves = Event.objects.filter(kind="server.moved").order_by("seq").values_list("payload", flat=True)
     assert [(move["before"], move["after"]) for move in moves] == [("trusted", "lost"), ("lost", "quarantined")]
+    assert [each.kind for each in servers.history(Server.objects.get())] == ["server.moved", "server.moved"]
+
+
+def test_a_server_that_one_team_was_given_is_listed_for_no_other(acme: Team, globex: Team) -> None:
+    with in_schema(acme.schema_name):
+        Server.objects.create(name="mine", url="http://10.0.0.7:1", is_given=True, last_seen=LONG_AGO)
+    assert sightings.known()["http://10.0.0.7:1"] == ("mine", True)
+    sightings.still([Found("mine", "http://10.0.0.7:1", "2")], lost_before=LONG_AGO - timedelta(days=1))
+    with in_schema(acme.schema_name):
+        assert Server.objects.get().version == "2"
+    with in_schema(globex.schema_name):
+        assert not Server.objects.exists()
+
+
+def test_names_out_of_the_network_are_cut_to_what_shows_and_a_flood_of_them_ends(team: Team, monkeypatch: Any) -> None:
+    monkeypatch.setattr(sightings, "MOST", 3)
+    nasty = "opencode-1\u202e\n" + "x" * 200
+    sightings.record([Found(nasty, f"http://10.0.0.{n}:1", "1") for n in range(9)])
+    assert Server.objects.count() == 3
+    assert {len(row.name) for row in Server.objects.all()} == {120}
+    assert all(row.name.isprintable() for row in Server.objects.all())
+
+
+@pytest.fixture
+def local(settings: Any) -> None:
+    """A laptop: servers may be on this machine."""
+    settings.LOCAL_SERVERS = True
+
+
+def test_a_server_is_enrolled_with_its_password_which_nobody_reads_again(team: Team, local: None) -> None:
+    with server(HEALTHY, password=PASSWORD) as (url, _):
+        row = servers.add(url, "gpu")
+        assert (row.state, row.wants_password, row.version) == (ServerState.QUARANTINED, True, "")
+        with pytest.raises(ValidationError, match="only with its password"):
+            servers.enrol(row, because="test")
+        with pytest.raises(ValidationError, match="refuses the password"):
+            servers.enrol(row, because="test", password="guess")
+        assert servers.enrol(row, because="test", password=PASSWORD)
+        row.refresh_from_db()
+        assert (row.state, row.version, row.username) == (ServerState.TRUSTED, "1.18.33", "opencode")
+        assert PASSWORD not in row.password
+        (one,) = sightings.locked()
+        sightings.told(one, servers.asked(one))
+    sightings.told(one, servers.asked(one, seconds=1))
+    row.refresh_from_db()
+    assert row.fault.startswith("no connection")
+    servers.quarantine(row, because="test")
+    row.refresh_from_db()
+    assert (row.state, row.password, row.username) == (ServerState.QUARANTINED, "", "")
+
+
+def test_one_that_wanted_a_password_and_answers_anybody_is_another_one(team: Team, local: None) -> None:
+    with server(HEALTHY, password=PASSWORD) as (url, _):
+        row = servers.add(url)
+        servers.enrol(row, because="test", password=PASSWORD)
+    sightings.still([Found("", url, "1.18.33")], lost_before=LONG_AGO)
+    row.refresh_from_db()
+    assert (row.state, row.password) == (ServerState.QUARANTINED, "")
+
+
+def test_a_disabled_server_is_not_asked_and_not_found_anew(team: Team) -> None:
+    found = Found("opencode-1", "http://10.0.0.7:4096", "1")
+    sightings.record([found])
+    row = Server.objects.get()
+    with pytest.raises(ValidationError, match="disable it instead"):
+        servers.remove(row)
+    for schema in each_team():
+        with in_schema(schema):
+            servers.disable(Server.objects.get(), because="test")
+    assert sightings.known() == {}
+    row.refresh_from_db()
+    sightings.record([found])
+    assert [each.state for each in Server.objects.all()] == [ServerState.DISABLED]
+    sightings.still([], lost_before=timezone.now())
+    row.refresh_from_db()
+    assert row.state == ServerState.DISABLED
+    servers.remove(row)
+    assert not Server.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://169.254.169.254",
+        "https://127.0.0.1:4096",
+        "https://[::ffff:10.0.0.1]:4096",
+        "https://localhost:4096",
+        "http://example.com:4096",
+        "https://user:secret@example.com",
+        "ftp://example.com",
+        "https://example.com/path",
+        "opencode",
+    ],
+)
+def test_addresses_that_a_member_must_not_give_are_refused_before_anybody_is_asked(
+    url: str, team: Team, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.LOCAL_SERVERS, settings.SERVER_HOSTS = False, frozenset()
+    monkeypatch.setattr("agents.handshake.Way.get", lambda *words: pytest.fail("it was asked"))
+    with pytest.raises(ValidationError):
+        servers.add(url)
+    assert not Server.objects.exists()
+
+
+def test_servers_are_managed_by_command(team: Team, local: None) -> None:
+    def run(*words: str) -> str:
+        out = StringIO()
+        call_command("servers", *words, "--team", "acme", stdout=out)
+        return out.getvalue()
+
+    with server(HEALTHY) as (url, _):
+        run("add", url, "--name", "gpu")
+        run("enrol", url)
+        assert Server.objects.get().state == ServerState.TRUSTED
+        assert "1.18.33" in run("probe", url)
+        assert url in run("list")
+        run("quarantine", url)
+        run("disable", url)
+        assert Server.objects.get().state == ServerState.DISABLED
+        run("enable", url)
+        run("remove", url)
+    assert not Server.objects.exists()
+    with pytest.raises(CommandError, match="no server"):
+        run("enrol", url)
+    with pytest.raises(CommandError, match="No OpenCode server is there"):
+        run("add", url)
 
 
 def environment() -> dict[str, str]:
@@ -229,19 +458,88 @@ def discover(*options: str) -> Iterator[subprocess.Popen[str]]:
             process.stderr.close()
 
 
+def wait_until(seen: Any, process: subprocess.Popen[str]) -> None:
+    """Until it is so; the test's timeout is the limit."""
+    while not seen():
+        if process.poll() is not None:
+            pytest.fail(f"discover ended by itself: {process.stderr.read() if process.stderr else ''}")
+        time.sleep(0.05)
+
+
 def test_the_command_lists_a_server_notices_its_end_and_stops_cleanly(committed_team: Team) -> None:
     with discover("--interface", "127.0.0.1", "--every", "0.5") as process:
-        with server(HEALTHY) as (url, _), server(b"paper", 404) as (printer, asked):
-            port, paper = (int(each.rsplit(":", 1)[1]) for each in (url, printer))
+        with server(HEALTHY) as (url, _), server(b"paper", 404) as (printer, paths):
+            port, paper = (port_of(each) for each in (url, printer))
             with announced(f"opencode-{port}", port), announced("Office printer", paper):
                 row = wait_for_state(ServerState.QUARANTINED, process)
         assert (row.url, row.name, row.version) == (url, f"opencode-{port}", "1.18.33")
-        assert asked == []
+        assert paths == []
         wait_for_state(ServerState.LOST, process)
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate()
     assert process.returncode == 0, errors
     assert any(json.loads(line)["event"] == "server found" for line in errors.splitlines())
+
+
+def test_an_honest_server_is_found_among_liars_and_one_that_says_goodbye_is_lost_at_once(
+    committed_team: Team, voice: Voice
+) -> None:
+    """Three machines, and whoever else can speak on the network: slow, huge, redirecting, wrong and vanished ones."""
+    with ExitStack() as stack, discover("--interface", "127.0.0.1", "--every", "20") as process:
+        inside, paths = stack.enter_context(server(HEALTHY, host="127.0.0.9"))
+        liars = [
+            stack.enter_context(server(HEALTHY, drip=0.5)),
+            stack.enter_context(server(b"x" * 3_000_000)),
+            stack.enter_context(server({}, 307, {"Location": f"{inside}/global/health"})),
+            stack.enter_context(server({"healthy": True, "version": "<b>1</b>"})),
+        ]
+        for url, _ in liars:
+            voice.announce(f"opencode-{port_of(url)}", port_of(url))
+        voice.announce("opencode-9999", 9999, at=("169.254.169.254", "127.0.0.1"))
+        one, _ = stack.enter_context(server(HEALTHY, host="127.0.0.2"))
+        with server({"healthy": True, "version": "1.18.34"}, host="127.0.0.3", port=port_of(one)) as (two, _):
+            # Two machines with one name and one port: mDNS itself gives the second another name.
+            name = f"opencode-{port_of(one)}"
+            voice.announce(name, port_of(one), at=("127.0.0.2",), host="agent-2.local.")
+            second = Voice()
+            stack.callback(second.close)
+            other = second.announce(name, port_of(two), at=("127.0.0.3",), host="agent-3.local.")
+            ours = Server.objects.filter(url__in=[one, two]).order_by("url")
+            wait_until(lambda: ours.count() == 2, process)
+            assert list(ours.values_list("url", "version")) == [(one, "1.18.33"), (two, "1.18.34")]
+            second.say_goodbye(other)
+            time.sleep(1)
+            assert set(ours.values_list("state", flat=True)) == {"quarantined"}, "it said goodbye, and still answers"
+            second.announce(name, port_of(two), at=("127.0.0.3",), host="agent-3.local.")
+            time.sleep(1)
+        second.close()
+        wait_until(lambda: Server.objects.filter(url=two, state=ServerState.LOST).exists(), process)
+        assert "took its announcement back" in Server.objects.get(url=two).because
+        assert Server.objects.get(url=one).state == ServerState.QUARANTINED
+        assert paths == [], "a redirect was followed"
+        assert not Server.objects.filter(url__in=[url for url, _ in liars]).exists()
+
+
+def test_waggle_announces_where_it_is_and_nothing_else() -> None:
+    heard: SimpleQueue[object] = SimpleQueue()
+    near, other = Neighbourhood(heard, ("127.0.0.1",)), Zeroconf(interfaces=["127.0.0.1"])
+    try:
+        near.announce(8123)
+        info = other.get_service_info(WAGGLE, f"waggle-8123.{WAGGLE}", 5000)
+        assert info is not None
+        assert (info.port, info.properties, info.parsed_addresses()) == (8123, {b"path": b"/"}, ["127.0.0.1"])
+        with server(HEALTHY) as (url, _):
+            name = Name(HTTP, f"opencode-{port_of(url)}")
+            with announced(name.instance, port_of(url)):
+                news = [heard.get(timeout=20)]
+                while news[-1] != name:
+                    news.append(heard.get(timeout=20))
+            while news[-1] != Gone(name):
+                news.append(heard.get(timeout=20))
+        assert not any(each.service == WAGGLE for each in news if isinstance(each, Name)), "it heard itself"
+    finally:
+        other.close()
+        near.close()
 
 
 def test_the_command_waits_without_a_network_and_says_so_once(committed_team: Team) -> None:
@@ -256,3 +554,30 @@ def test_the_command_waits_without_a_network_and_says_so_once(committed_team: Te
     assert first["event"] == "no network to look for servers on, waiting for one"
     assert rest == ""
     assert process.returncode == 0
+
+
+def test_the_page_adds_enrols_and_forgets_a_server_and_never_shows_its_password(
+    team: Team, local: None, client_for: Any
+) -> None:
+    client = client_for(user_of("alice", "acme"), team)
+    assert "Nothing announced itself" in client.get("/servers/").text
+    with server(HEALTHY, password=PASSWORD) as (url, _):
+        assert client.post("/servers/add/", {"url": "http://nobody.invalid", "name": ""}).status_code == 422
+        page = client.post("/servers/add/", {"url": url, "name": "<b>gpu</b>"}).headers["Location"]
+        assert "<b>gpu</b>" not in client.get(page).text
+        client.post(f"{page}enrol/", {"username": "", "password": PASSWORD})
+        row = Server.objects.get()
+        assert (row.state, row.version) == (ServerState.TRUSTED, "1.18.33")
+        said = client.get(page).text
+        assert ("kept, for the user opencode" in said, PASSWORD in said, row.password in said) == (True, False, False)
+        admin = client.get(f"/admin/agents/server/{row.pk}/change/").text
+        assert (row.url in admin, row.password in admin) == (True, False)
+        client.post(f"{page}password/", {"username": "", "password": "guess"})
+        assert "refuses the password" in client.get(page).text
+        client.post(f"{page}quarantine/")
+    row.refresh_from_db()
+    assert (row.state, row.password) == (ServerState.QUARANTINED, "")
+    assert client.post(f"{page}probe/", follow=True).text.count("no connection")
+    client.post(f"{page}disable/")
+    client.post(f"{page}remove/")
+    assert not Server.objects.exists()

@@ -95,6 +95,18 @@ def test_every_page_of_the_dashboard_is_on_the_stage(stage: Stage) -> None:
         "webhook-again",
         "webhook-again-all",
         "webhook-remove",
+        "agent-change",
+        "agent-drain",
+        "agent-enable",
+        "agent-disable",
+        "agent-remove",
+        "server-add",
+        "server-enrol",
+        "server-password",
+        "server-quarantine",
+        "server-disable",
+        "server-probe",
+        "server-remove",
     }
     assert names - posts == set(stage.pages)
 
@@ -129,6 +141,19 @@ POSTS = {
     "/settings/webhooks/{webhook}/test/": Permission.CONNECT,
     "/settings/webhooks/{webhook}/again/all/": Permission.CONNECT,
     "/settings/webhooks/{webhook}/remove/": Permission.CONNECT,
+    "/agents/new/": Permission.ENROL,
+    "/agents/anna/change/": Permission.ENROL,
+    "/agents/anna/drain/": Permission.ENROL,
+    "/agents/anna/enable/": Permission.ENROL,
+    "/agents/anna/disable/": Permission.ENROL,
+    "/agents/anna/remove/": Permission.ENROL,
+    "/servers/add/": Permission.ENROL,
+    "/servers/{server}/enrol/": Permission.ENROL,
+    "/servers/{server}/password/": Permission.ENROL,
+    "/servers/{server}/quarantine/": Permission.ENROL,
+    "/servers/{server}/disable/": Permission.ENROL,
+    "/servers/{server}/probe/": Permission.ENROL,
+    "/servers/{server}/remove/": Permission.ENROL,
 }
 
 
@@ -143,7 +168,7 @@ def test_what_changes_something_needs_its_permission(
     address: str,
 ) -> None:
     names = {"approval": stage.approval.pk, "archive": stage.archive.pk, "webhook": stage.webhook.pk}
-    names["artifact"] = stage.artifact.pk
+    names |= {"artifact": stage.artifact.pk, "server": stage.server.pk}
     answer = client_for(member(role), team).post(address.format(**names))
     assert (answer.status_code == 403) is not may(role, POSTS[address])
     assert answer.status_code in (302, 403, 422)

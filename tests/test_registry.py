@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, transaction
 
-from agents import registry
+from agents import executions, registry
 from agents.contracts import PlanNode, PlanProposal
 from agents.models import Agent, Execution
 from agents.registry import Terms
@@ -18,6 +18,7 @@ from sessions.models import Event
 from swarms import dispatch
 from swarms.models import Node, Swarm
 from tenants.models import Team
+from tests.conftest import user_of
 from tests.milestones import adopted
 from tests.turn_stage import make_runner
 
@@ -32,7 +33,12 @@ def swarm(team: Team, broker: object) -> Swarm:
 def begun() -> Execution:
     make_runner()
     dispatch.dispatch()
-    return Execution.objects.get(state__in=LIVE)
+    return at_work()
+
+
+def at_work() -> Execution:
+    """The one execution of an agent."""
+    return Execution.objects.exclude(kind="check").get(state__in=LIVE)
 
 
 def test_a_fresh_team_has_an_agent_for_each_role_and_a_registered_one_takes_its_place(team: Team) -> None:
@@ -91,8 +97,6 @@ def test_a_draining_agent_finishes_what_it_has_and_is_disabled_then(
     assert anna.state == "draining"
     with pytest.raises(ValidationError, match="is at work"):
         registry.remove(anna)
-    from agents import executions
-
     with django_capture_on_commit_callbacks(execute=True):
         executions.end(execution.pk, "failed", reason="", because="test")
     anna.refresh_from_db()
@@ -117,7 +121,7 @@ def test_a_disabled_agent_loses_its_work_to_another(swarm: Swarm) -> None:
     assert (taken.state, taken.reason) == ("lost", "released")
     assert Node.objects.get().state == "ready"
     dispatch.dispatch()
-    assert Execution.objects.get(state__in=LIVE).agent == "zoe-1"
+    assert at_work().agent == "zoe-1"
 
 
 def test_an_agent_at_work_keeps_its_name_and_may_change_all_else(swarm: Swarm) -> None:
@@ -165,3 +169,60 @@ def test_the_command_does_all_that_the_page_does(team: Team) -> None:
 def test_the_command_says_what_is_wrong(team: Team, words: list[str], said: str) -> None:
     with pytest.raises(CommandError, match=said):
         agents(*words)
+
+
+def test_the_page_adds_changes_drains_enables_disables_and_removes(team: Team, client_for: Any) -> None:
+    client = client_for(user_of("alice", "acme"), team)
+    form = {
+        "name": "anna",
+        "roles": ["developer"],
+        "runtime": "",
+        "model": "",
+        "capacity": "",
+        "runner": "",
+        "skills": "",
+    }
+    assert client.post("/agents/new/", form | {"name": "Anna!"}).status_code == 422
+    assert client.post("/agents/new/", form).headers["Location"] == "/agents/anna/"
+    refused = client.post("/agents/anna/change/", form | {"skills": "two-words"})
+    assert (refused.status_code, "A skill is one word" in refused.text) == (422, True)
+    client.post("/agents/anna/change/", form | {"capacity": "3", "skills": "css, docs"})
+    anna = Agent.objects.get()
+    assert (anna.capacity, anna.skills) == (3, ["css", "docs"])
+    for verb, state in (("drain", "disabled"), ("enable", "active"), ("disable", "disabled")):
+        client.post(f"/agents/anna/{verb}/")
+        anna.refresh_from_db()
+        assert anna.state == state
+    page = client.get("/agents/anna/").text
+    assert "active → disabled" in page
+    assert client.get("/agents/").text.count("by default, since no agent has this role") == 3
+    client.post("/agents/anna/remove/")
+    assert not Agent.objects.exists()
+
+
+def test_the_administration_uses_the_verbs_of_the_registry(team: Team, client_for: Any) -> None:
+    client = client_for(user_of("alice", "acme"), team)
+    form = {"name": "anna", "roles": ["developer"], "runtime": "opencode", "model": "", "capacity": "2", "runner": ""}
+    refused = client.post("/admin/agents/agent/add/", form | {"name": "Anna!", "skills": ""})
+    assert (refused.status_code, "Use a-z" in refused.text) == (200, True)
+    assert client.post("/admin/agents/agent/add/", form | {"skills": "css"}).status_code == 302
+    anna = Agent.objects.get()
+    assert (anna.runtime, anna.capacity, anna.skills) == ("opencode", 2, ["css"])
+    client.post(f"/admin/agents/agent/{anna.pk}/change/", form | {"runtime": "", "skills": "css docs"})
+    client.post("/admin/agents/agent/", {"action": "disable_at_once", "_selected_action": [str(anna.pk)]})
+    anna.refresh_from_db()
+    assert (anna.name, anna.runtime, anna.skills, anna.state) == ("anna", "", ["css", "docs"], "disabled")
+    told = Event.objects.filter(kind__startswith="agent.").order_by("seq").values_list("kind", "actor")
+    alice = f"user:{user_of('alice', 'acme').pk}"
+    assert list(told) == [("agent.changed", alice), ("agent.changed", alice), ("agent.moved", alice)]
+    assert client.post(f"/admin/agents/agent/{anna.pk}/delete/", {"post": "yes"}).status_code == 302
+    assert not Agent.objects.exists()
+
+
+def test_viewers_see_agents_and_change_none(team: Team, client_for: Any) -> None:
+    registry.add(Terms("anna", ["developer"]))
+    client = client_for(user_of("vera", "acme"), team)
+    assert "<form" not in client.get("/agents/anna/").text.partition("<main")[2]
+    assert client.post("/agents/anna/disable/").status_code == 403
+    assert client.get("/admin/agents/agent/add/").status_code == 403
+    assert Agent.objects.get().state == "active"

@@ -65,9 +65,10 @@ def control(site: Site, environ: Mapping[str, str]) -> dict[str, str]:
         for name, value in environ.items()
         if name.startswith(CONTROL_PREFIXES) and not name.startswith(RUNNER_PREFIX) and value
     }
-    # On one's own machine, a folder is a fine source of a project, and a program of one's own a fine receiver of
-    # webhooks; a server's settings say no by default.
-    found = {"WAGGLE_LOCAL_SOURCES": "1", "WAGGLE_LOCAL_WEBHOOKS": "1"} | kept | common(site, environ)
+    # On one's own machine, a folder is a fine source of a project, a program of one's own a fine receiver of webhooks,
+    # and a server of one's own a fine server; a server's settings say no by default.
+    local = dict.fromkeys(("WAGGLE_LOCAL_SOURCES", "WAGGLE_LOCAL_WEBHOOKS", "WAGGLE_LOCAL_SERVERS"), "1")
+    found = local | kept | common(site, environ)
     found |= {
         "DJANGO_SETTINGS_MODULE": environ.get("DJANGO_SETTINGS_MODULE") or "config.settings",
         "DATABASE_URL": site.database_url,

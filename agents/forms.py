@@ -1,0 +1,107 @@
+"""What people fill in about agents and servers."""
+
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.core.exceptions import ValidationError
+
+from agents import registry
+from agents.contracts import AGENT_RUNTIMES
+from agents.models import Agent
+from agents.placing import ROLES
+from agents.registry import Terms
+
+
+class Refusable(forms.Form):
+    """A form whose verb may say no."""
+
+    def refuse(self, error: ValidationError) -> None:
+        """Say at its field what the platform does not take."""
+        faults = error.message_dict if hasattr(error, "error_dict") else {None: error.messages}
+        for field, texts in faults.items():
+            for text in texts:
+                self.add_error(field, text)
+
+
+class AgentForm(Refusable):
+    """The terms of an agent."""
+
+    name = forms.CharField(
+        label="Name", max_length=40, help_text="Its work is shown under this name: careful-developer."
+    )
+    roles = forms.MultipleChoiceField(
+        label="Roles", choices=[(role, role.capitalize()) for role in ROLES], widget=forms.CheckboxSelectMultiple
+    )
+    runtime = forms.ChoiceField(label="Runtime", required=False, help_text="What drives it.")
+    model = forms.CharField(label="Model", max_length=120, required=False, widget=forms.TextInput())
+    capacity = forms.IntegerField(
+        label="Room",
+        required=False,
+        min_value=1,
+        max_value=registry.MOST_AT_ONCE,
+        help_text="How many pieces of work it does at once. Empty: as many as the runners have room for.",
+    )
+    runner = forms.ChoiceField(label="Runner", required=False, help_text="Where it works.")
+    skills = forms.CharField(
+        label="Skills",
+        max_length=1000,
+        required=False,
+        help_text="Words, with spaces or commas between: css docs. Work that names one goes to it first.",
+    )
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        runtimes = [("", f"As the platform says: {settings.RUNTIME}"), *((name, name) for name in AGENT_RUNTIMES)]
+        self.fields["runtime"].choices = runtimes  # type: ignore[attr-defined]
+        here = registry.runners()
+        kept = self.initial.get("runner") or self.data.get("runner")
+        gone = [kept] if kept and kept not in here else []
+        runners = [("", "Any"), *((name, name) for name in here), *((name, f"{name} (gone)") for name in gone)]
+        self.fields["runner"].choices = runners  # type: ignore[attr-defined]
+        model = settings.MODEL_NAME or "none is set"
+        self.fields["model"].help_text = (
+            "In a rehearsal everybody asks the rehearsal."
+            if settings.MODEL_REHEARSAL
+            else f"As the provider calls it. Empty: the platform's, {model}."
+        )
+
+    @staticmethod
+    def initial_of(agent: Agent) -> dict[str, Any]:
+        """An agent as the form shows it."""
+        names = ("name", "roles", "runtime", "model", "capacity", "runner")
+        return {name: getattr(agent, name) for name in names} | {"skills": " ".join(agent.skills)}
+
+    def terms(self) -> Terms:
+        """What was filled in."""
+        given = self.cleaned_data
+        skills = tuple(given["skills"].replace(",", " ").split())
+        return Terms(
+            given["name"], given["roles"], given["runtime"], given["model"], given["capacity"], given["runner"], skills
+        )
+
+
+class ServerForm(Refusable):
+    """A server by its address."""
+
+    url = forms.CharField(
+        label="Address",
+        max_length=300,
+        widget=forms.URLInput(attrs={"spellcheck": "false", "placeholder": "https://gpu1.example:4096"}),
+        help_text="Where opencode serve listens, without a path.",
+    )
+    name = forms.CharField(label="Name", max_length=120, required=False, help_text="Empty: its address.")
+
+
+class PasswordForm(Refusable):
+    """The credentials of a server. They are written, and never shown."""
+
+    username = forms.CharField(label="User name", max_length=80, required=False, help_text="Empty: opencode.")
+    password = forms.CharField(
+        label="Password",
+        max_length=500,
+        required=False,
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text="OPENCODE_SERVER_PASSWORD of the server. Kept encrypted; nobody can read it here again.",
+    )

@@ -1,0 +1,115 @@
+"""Asking an address whether an agent server is there: one small GET, bounded, without redirects, to what was looked up.
+
+Whatever answers may lie: nothing of it is kept but a version of a known form.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+
+from django.conf import settings
+
+from tenants.outward import NoAnswer, Way
+from tenants.reachable import NotAllowed, Rule, check, meant
+
+FIND_SECONDS, ASK_SECONDS, PROBE_SECONDS = 2.0, 5.0, 15.0
+"""The longest that a handshake may take: the first, one for which a member waits, one with a server that is known (a
+busy one answers late)."""
+MOST_ADDRESSES = 8
+LOWEST_PORT = 1024
+"""Announcements of lower ports are left alone: these are other services."""
+USERNAME = "opencode"
+_VERSION = re.compile(r"[0-9A-Za-z.+\-]{1,40}")
+_PATH = "/global/health"
+
+
+@dataclass(frozen=True)
+class Health:
+    """What answered."""
+
+    version: str = ""
+    wants_password: bool = False
+    latency_ms: int = 0
+
+
+class NoServer(Exception):
+    """No agent server is there; the text says what is instead."""
+
+
+def announced_rule() -> Rule:
+    """For addresses out of announcements, which `candidate_urls` has let through: literal ones, of this network."""
+    return Rule(True, frozenset(), "")
+
+
+def given_rule() -> Rule:
+    """For addresses that members give."""
+    return Rule(settings.LOCAL_SERVERS, settings.SERVER_HOSTS, "WAGGLE_SERVER_HOSTS")
+
+
+def checked(url: str) -> str:
+    """The address of a server as a member gives it, without a path. Raises NotAllowed, with the remedy."""
+    root = url.strip().rstrip("/")
+    check(root, given_rule())
+    if root.count("/") > 2 or len(root) > 300:
+        raise NotAllowed("Give the server's own address, without a path: https://gpu1.example:4096")
+    return root
+
+
+def candidate_urls(addresses: Iterable[str], port: int, *, loopback: bool = False) -> list[str]:
+    """Where an announcement may lead, IPv4 first.
+
+    Leaves out what no other machine can mean, also when another form of address wraps it: unspecified, multicast and
+    link-local addresses (cloud metadata among them), and loopback unless the browser listens there.
+    """
+    if port < LOWEST_PORT:
+        return []
+    parsed = {ip_address(address.split("%", 1)[0]) for address in addresses}
+    urls = []
+    for address in sorted(parsed, key=lambda each: (each.version, int(each))):
+        inner = meant(address)
+        if any(each.is_unspecified or each.is_multicast or each.is_link_local for each in inner):
+            continue
+        if not loopback and any(each.is_loopback for each in inner):
+            continue
+        host = f"[{address}]" if isinstance(address, IPv6Address) else str(address)
+        urls.append(f"http://{host}:{port}")
+    return urls[:MOST_ADDRESSES]
+
+
+def shake(url: str, rule: Rule, *, seconds: float = FIND_SECONDS, username: str = "", password: str = "") -> Health:
+    """Ask the address what it is. Raises NoServer."""
+    headers: dict[bytes | str, bytes | str] = {"Accept": "application/json", "User-Agent": "waggle"}
+    if password:
+        pair = f"{username or USERNAME}:{password}".encode()
+        headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+    way = Way(f"{url}{_PATH}", rule, seconds=seconds)
+    try:
+        answer = way.get(headers)
+    except (NoAnswer, NotAllowed) as error:
+        raise NoServer(str(error)) from error
+    finally:
+        way.close()
+    latency = round(answer.seconds * 1000)
+    if answer.status == 401:
+        if password:
+            raise NoServer("it refuses the password")
+        return Health(wants_password=True, latency_ms=latency)
+    if answer.status != 200:
+        raise NoServer(f"it answers HTTP {answer.status}, as no OpenCode server does")
+    return Health(_version(answer.excerpt), latency_ms=latency)
+
+
+def _version(text: str) -> str:
+    try:
+        health = json.loads(text)
+    except ValueError as error:
+        raise NoServer("it answers, and is no OpenCode server") from error
+    if not isinstance(health, dict) or health.get("healthy") is not True:
+        raise NoServer("it does not say that it is healthy")
+    version = str(health.get("version", ""))
+    if not _VERSION.fullmatch(version):
+        raise NoServer("it does not say which version it is")
+    return version
