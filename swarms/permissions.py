@@ -68,7 +68,7 @@ def _judge(execution: Execution, swarm: Swarm, asked: PermissionAsked, of_call: 
         str(execution.assignment.get("role", "")),
         asked.tool,
         asked.arguments,
-        sandboxed=execution.runner.sandbox != "none" or settings.MODEL_REHEARSAL,
+        sandboxed=execution.runner.sandbox in ("bubblewrap", "unshare") or settings.MODEL_REHEARSAL,
         digest=of_call,
     )
     return judge(rulebook.of_swarm(swarm), call)

@@ -15,7 +15,8 @@ from agents.contracts import Limits
 from agents.runner import sandbox
 from agents.runner.cage import cage
 from agents.runner.confinement import Places, mounts_of
-from agents.runner.sandbox import Clipped, CommandResult, Confined, SandboxMissing, command_line
+from agents.runner.sandbox import Clipped, CommandResult, Confined, Sandbox, SandboxMissing, command_line
+from agents.runner.settings import read
 
 Walled = Literal["bubblewrap", "unshare"]
 
@@ -231,6 +232,25 @@ def test_without_a_sandbox_nothing_runs_but_the_rehearsal(tmp_path: Path) -> Non
     assert (tmp_path / "work/ran").exists()
     assert result.output.endswith("here]\nok\n")
     assert result.output.startswith("[not sandboxed")
+
+
+def test_an_operator_may_let_commands_run_without_a_sandbox(tmp_path: Path) -> None:
+    places = Places(tmp_path / "work", tmp_path / "scratch")
+    confined = Confined("unconfined", places, Limits())
+    result = asyncio.run(confined.run("pwd"))
+
+    assert not confined.is_walled
+    assert result.output == f"{sandbox.UNCONFINED}{places.work}\n"
+
+
+@pytest.mark.parametrize(("found", "asked", "told"), [("none", "1", "unconfined"), ("none", "0", "none")])
+def test_a_runner_says_whether_it_is_unconfined(
+    found: Sandbox, asked: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"WAGGLE_URL": "http://127.0.0.1:1", "WAGGLE_RUNNER_TOKEN": "wg_x", "WAGGLE_RUNNER_UNCONFINED": asked}
+
+    assert sandbox.allowed(found, unconfined=read(given).unconfined) == told
+    assert sandbox.allowed("bubblewrap", unconfined=True) == "bubblewrap"
 
 
 def test_without_a_sandbox_limits_still_hold(tmp_path: Path) -> None:

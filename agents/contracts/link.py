@@ -16,7 +16,7 @@ class Hello(Frozen):
     boot: UUID
     version: str
     capacity: int = Field(ge=1, le=1000)
-    sandbox: Literal["bubblewrap", "unshare", "none"]
+    sandbox: Literal["bubblewrap", "unshare", "unconfined", "none"]
     holding: tuple[UUID, ...] = ()
     """Executions that this process still carries out (after a reconnect)."""
     leaving: bool = False

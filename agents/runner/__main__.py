@@ -12,7 +12,7 @@ import structlog
 
 from agents.runner.cage import clear
 from agents.runner.link import Link
-from agents.runner.sandbox import detect
+from agents.runner.sandbox import allowed, detect
 from agents.runner.settings import RunnerSettings, SettingsError, read
 from tenants.logs import configure
 
@@ -68,12 +68,14 @@ async def _serve(settings: RunnerSettings) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop)
     clear()
-    sandbox = detect()
+    sandbox = allowed(detect(), unconfined=settings.unconfined)
     link = Link(settings, sandbox)
     link.kept.recover()
     log.info("runner starts", name=settings.name, capacity=settings.capacity, sandbox=sandbox)
     if sandbox == "none":
         log.warning("no sandbox works here: only the rehearsal may run commands; install bubblewrap")
+    elif sandbox == "unconfined":
+        log.warning("NO SANDBOX: what agents run may do all that this runner may (WAGGLE_RUNNER_UNCONFINED)")
     warming = asyncio.create_task(link.pool.warm())
     linking = asyncio.create_task(link.run())
     stopping = asyncio.create_task(stopped.wait())

@@ -21,7 +21,9 @@ from agents.runner.disk import MOST_MB, Disk
 from agents.runner.processes import descendants, kill_tree, private_bytes, whole_bytes
 from agents.runner.syscalls import filter_file
 
-Sandbox = Literal["bubblewrap", "unshare", "none"]
+Sandbox = Literal["bubblewrap", "unshare", "unconfined", "none"]
+"""What locks commands in. `unconfined`: nothing works here, and the operator lets them run all the same; `none`:
+nothing works, and only the commands of the rehearsal run."""
 Stop = Literal["", "time", "memory", "processes", "disk"]
 
 WATCH_SECONDS = 0.05
@@ -29,7 +31,8 @@ SPARE_MB = 256
 """The kernel's limit on memory lies above ours, too. It also counts what files are held in memory for a while."""
 WHOLE_BYTES = 50 << 20
 """Of an output that is kept as a whole."""
-OVERHEAD = {"bubblewrap": 1, "unshare": 1, "none": 0}
+WALLED: frozenset[Sandbox] = frozenset({"bubblewrap", "unshare"})
+OVERHEAD: dict[Sandbox, int] = {"bubblewrap": 1, "unshare": 1, "unconfined": 0, "none": 0}
 """Processes of the sandbox itself that do not count as the command's."""
 UNCONFINED = "[not sandboxed: neither bubblewrap nor unshare works here]\n"
 
@@ -47,7 +50,8 @@ class SandboxMissing(Exception):
     def __init__(self) -> None:
         super().__init__(
             "No sandbox works on this machine, so commands cannot run. Install bubblewrap "
-            "(apt-get install bubblewrap) where unprivileged user namespaces are allowed."
+            "(apt-get install bubblewrap) where unprivileged user namespaces are allowed; or, on a machine that has "
+            "nothing to lose, set WAGGLE_RUNNER_UNCONFINED=1 for the runner."
         )
 
 
@@ -76,13 +80,22 @@ class Confined:
     trusted_model: bool = False
     """The model is the rehearsal: where no sandbox works, its commands may run without one."""
 
+    @property
+    def is_walled(self) -> bool:
+        """Whether commands see a little world of their own: WORKSPACE, /tmp."""
+        return self.kind in WALLED
+
+    def allow(self) -> None:
+        """Raises SandboxMissing where commands may not run."""
+        if self.kind == "none" and not self.trusted_model:
+            raise SandboxMissing
+
     async def run(self, command: str, seconds: int | None = None, whole: Taker | None = None) -> CommandResult:
         """Runs a shell command at the root of the work tree, for at most `seconds` (or the limit).
 
         `whole` takes all of its output, up to WHOLE_BYTES. Raises SandboxMissing where it may not run.
         """
-        if self.kind == "none" and not self.trusted_model:
-            raise SandboxMissing
+        self.allow()
         limits = self.limits.model_copy(update={"seconds": seconds or self.limits.seconds})
         return await run(command, self.kind, self.places, limits, whole)
 
@@ -99,6 +112,11 @@ def detect() -> Sandbox:
                 if _succeeds(argv, filters):
                     return kind
     return "none"
+
+
+def allowed(found: Sandbox, *, unconfined: bool) -> Sandbox:
+    """What a runner uses, given what works and whether its operator lets commands run without a sandbox. Pure."""
+    return "unconfined" if found == "none" and unconfined else found
 
 
 def command_line(command: str, kind: Sandbox, places: Places, limits: Limits, filters: Sequence[int] = ()) -> list[str]:
@@ -124,7 +142,7 @@ async def run(
     """
     began = time.monotonic()
     kept = Clipped(limits.output_bytes)
-    if kind == "none":
+    if kind not in WALLED:
         kept.add(UNCONFINED.encode())
     reading: asyncio.Future[None] | None = None
     stopped: Stop = ""
@@ -159,7 +177,7 @@ async def started(
     `variables` are added to its environment, and it has the open `files`, under their numbers.
     """
     places.prepare()
-    home = "/tmp" if kind != "none" else str(places.tmp)
+    home = "/tmp" if kind in WALLED else str(places.tmp)
     async with cage(limits.processes + confinement.SPARE_PROCESSES, limits.memory_mb + SPARE_MB) as entrance:
         with filter_file() as filters:
             process = await asyncio.create_subprocess_exec(
@@ -183,7 +201,7 @@ async def started(
 def end(pid: int, kind: Sandbox) -> None:
     """Ends a command at once. The first process of a sandbox takes all others with it, however many."""
     with suppress(ProcessLookupError):
-        if kind == "none":
+        if kind not in WALLED:
             kill_tree(pid)
             os.killpg(pid, signal.SIGKILL)
         else:

@@ -26,6 +26,8 @@ class RunnerSettings:
     keep_mb: int = 2048
     """Of work that is on no branch."""
     keep_days: float = 14
+    unconfined: bool = False
+    """Where no sandbox works, commands run without one."""
 
     @property
     def link_url(self) -> str:
@@ -52,6 +54,7 @@ def read(environment: Mapping[str, str]) -> RunnerSettings:
         drain_seconds=_number(environment, "WAGGLE_RUNNER_DRAIN_SECONDS", 30, most=86_400),
         keep_mb=_number(environment, "WAGGLE_RUNNER_KEEP_MB", 2048, most=1 << 20),
         keep_days=_number(environment, "WAGGLE_RUNNER_KEEP_DAYS", 14, most=3650),
+        unconfined=bool(_number(environment, "WAGGLE_RUNNER_UNCONFINED", 0, most=1)),
     )
 
 

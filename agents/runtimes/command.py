@@ -21,7 +21,7 @@ from agents.contracts import Assignment, FailureOutcome, FailureReason, Limits, 
 from agents.runner import sandbox
 from agents.runner.confinement import system_paths
 from agents.runner.reports import Faults
-from agents.runner.sandbox import CommandResult, Confined, SandboxMissing
+from agents.runner.sandbox import CommandResult, Confined
 from agents.runtimes.answers import ANSWERS, Answer, Summary, faults_of
 from agents.runtimes.asking import after_interrupt
 from agents.runtimes.capabilities import Capabilities
@@ -154,8 +154,7 @@ class Program:
 
     async def run(self, text: str) -> CommandResult:
         """Runs it once, to its end, told this much. Raises SandboxMissing."""
-        if self.confined.kind == "none" and not self.confined.trusted_model:
-            raise SandboxMissing
+        self.confined.allow()
         self._clear()
         transcript = self.transcript
         transcript.doing(f"running {self.command}")
@@ -209,7 +208,8 @@ class Program:
         command = self.command
         for number, path in enumerate(dict.fromkeys(_files_outside(command))):
             shown[path] = f"/opt/command/{number}/{path.name}"
-        seen = {path: str(path) if kind == "none" else target for path, target in shown.items()}
+        is_walled = self.confined.is_walled
+        seen = {path: target if is_walled else str(path) for path, target in shown.items()}
         for path in shown:
             command = command.replace(str(path), seen[path])
         briefing, schema_path, socket, bridging = list(seen.values())[:4]
@@ -217,7 +217,7 @@ class Program:
         variables = {
             "WAGGLE_BRIEFING": briefing,
             "WAGGLE_SCHEMA": schema_path,
-            "WAGGLE_ANSWER": str(places.tmp / ANSWER) if kind == "none" else f"/tmp/{ANSWER}",
+            "WAGGLE_ANSWER": f"/tmp/{ANSWER}" if is_walled else str(places.tmp / ANSWER),
             "WAGGLE_KIND": self.assignment.kind,
             "WAGGLE_ROLE": self.assignment.role,
             # The proxy sets the true key.
@@ -226,7 +226,7 @@ class Program:
             "WAGGLE_MODEL": self.assignment.model.name if self.assignment.model else "",
             "WAGGLE_MCP": f"http://127.0.0.1:{port}{MCP_PATH}",
         }
-        work = str(places.work) if kind == "none" else "/workspace"
+        work = "/workspace" if is_walled else str(places.work)
         inner = ["sh", "-c", f"exec < {shlex.quote(briefing)}\n{command}"]
         outer = shlex.join(["python3", "-I", bridging, "-1", "0", socket, str(port), work, *inner])
         async with AsyncExitStack() as stack:

@@ -13,7 +13,7 @@ from socket import create_server
 
 from agents.contracts import Assignment, Limits
 from agents.runner.confinement import WORKSPACE
-from agents.runner.sandbox import OVERHEAD, Clipped, Confined, SandboxMissing, Stop, started, watch
+from agents.runner.sandbox import OVERHEAD, WALLED, Clipped, Confined, Stop, started, watch
 from agents.runtimes.opencode import bridge
 from agents.runtimes.opencode.configuration import routes
 from agents.runtimes.opencode.proxy import OnAnswer, Proxy, unheard
@@ -50,8 +50,7 @@ class Companion:
     ) -> None:
         """`shown`: files and folders of this machine that it may read, each with the path under which it sees them.
         `on_answer` hears what the control plane answers to it. Raises SandboxMissing."""
-        if confined.kind == "none" and not confined.trusted_model:
-            raise SandboxMissing
+        confined.allow()
         self._assignment = assignment
         self._on_answer = on_answer
         self.kind = confined.kind
@@ -68,16 +67,16 @@ class Companion:
     @property
     def directory(self) -> str:
         """The workspace, as the program sees it."""
-        return WORKSPACE if self.kind != "none" else str(self.places.work)
+        return WORKSPACE if self.kind in WALLED else str(self.places.work)
 
     @property
     def home(self) -> str:
         """A folder of its own that lasts as long as the attempt, as the program sees it."""
-        return "/tmp" if self.kind != "none" else str(self.places.tmp)
+        return "/tmp" if self.kind in WALLED else str(self.places.tmp)
 
     def seen(self, path: Path) -> str:
         """The path under which the program sees something that is shown to it."""
-        return self._seen[path] if self.kind != "none" else str(path)
+        return self._seen[path] if self.kind in WALLED else str(path)
 
     @asynccontextmanager
     async def reachable(self) -> AsyncIterator[str]:
