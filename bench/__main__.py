@@ -14,7 +14,7 @@ from bench import results, table
 from bench.figures import Figure
 from config.env import PROJECT_ROOT
 
-AREAS = ("engine", "live")
+AREAS = ("engine", "live", "fleet")
 
 
 def main(words: Sequence[str]) -> int:

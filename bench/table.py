@@ -8,7 +8,7 @@ from bench.peers import PEERS, Times
 from config.env import PROJECT_ROOT
 
 DOCUMENT = PROJECT_ROOT / "docs" / "performance.md"
-AREAS = {"figures": "engine.", "live": "live."}
+AREAS = {"figures": "engine.", "live": "live.", "fleet": "fleet."}
 """What a part of the document shows, by the beginning of its cases."""
 DAGS = ("chain100", "fan200", "layered500")
 

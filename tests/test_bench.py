@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from bench import engine, live, results, shapes, table
+from bench import engine, fleet, live, results, shapes, table
 from bench.figures import Figure, Reach, quantile, ratio, tail, typical
 
 
@@ -125,7 +125,7 @@ def test_the_document_has_marks_for_the_tables() -> None:
     assert all(f"<!-- {part} -->\n" in text and f"<!-- end of {part} -->" in text for part in (*table.AREAS, "peers"))
 
 
-@pytest.mark.parametrize("area", [engine, live])
+@pytest.mark.parametrize("area", [engine, fleet, live])
 def test_every_case_is_a_module_and_in_the_document(area: ModuleType) -> None:
     assert area.__file__ is not None
     folder = Path(area.__file__).parent

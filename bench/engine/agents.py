@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import connection
 
-from bench import fleet, swarm
+from bench import staff, swarm
 from bench.figures import Figures, tail
 from bench.stage import Stage, wait_for, workers
 from swarms import approvals
@@ -35,8 +35,8 @@ def measure(at: Stage) -> Figures:
     """
     of = swarm.team("bench")
     workers(at)
-    fleet.start(at, capacity=4)
-    project = fleet.project(at, of, approve_plan=True)
+    staff.start(at, capacity=4)
+    project = staff.project(at, of, approve_plan=True)
     took = [[_first_word(of, project)] for _ in range(SAMPLES)]
     begun = [[float(row[0])] for row in _rows(of, _BEGUN)]
     return {
@@ -48,10 +48,10 @@ def measure(at: Stage) -> Figures:
 
 
 def _first_word(of: Team, project: Project) -> float:
-    made = fleet.submit(of, project, swarm.agents(1, title="answer at once"))
+    made = staff.submit(of, project, swarm.agents(1, title="answer at once"))
     time.sleep(1)
     with in_schema(of.schema_name):
-        approvals.approve(Approval.objects.get(swarm=made, kind="plan", state="pending"), by=fleet.owner_of(of))
+        approvals.approve(Approval.objects.get(swarm=made, kind="plan", state="pending"), by=staff.owner_of(of))
     words: dict[str, Any] = {"swarm": made.pk, "topic": made.topic}
     wait_for(lambda: bool(_rows(of, _FIRST_WORD, words)), "no agent says a word", every=0.1)
     seconds = float(_rows(of, _FIRST_WORD, words)[0][0])

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from bench import fleet, swarm
+from bench import staff, swarm
 from bench.figures import Figures, typical
 from bench.model import SLOW, SLOW_SECONDS
 from bench.stage import Stage, wait_for, workers
@@ -21,15 +21,15 @@ def measure(at: Stage) -> Figures:
     """
     of = swarm.team("bench")
     workers(at)
-    fleet.start(at, capacity=WIDTH + 1)  # one more, for the checks before anything
-    project = fleet.project(at, of)
+    staff.start(at, capacity=WIDTH + 1)  # one more, for the checks before anything
+    project = staff.project(at, of)
     edges = [
         (layer * WIDTH + parent, (layer + 1) * WIDTH + child)
         for layer in range(LAYERS - 1)
         for parent in range(WIDTH)
         for child in range(WIDTH)
     ]
-    made = fleet.submit(of, project, swarm.agents(LAYERS * WIDTH, edges, title=SLOW))
+    made = staff.submit(of, project, swarm.agents(LAYERS * WIDTH, edges, title=SLOW))
     wait_for(partial(swarm.is_done, of, made.pk), "the agents do not end", seconds=300, every=0.5)
     with in_schema(of.schema_name):
         began = Swarm.objects.get(pk=made.pk).created_at.timestamp()

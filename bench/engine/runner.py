@@ -3,7 +3,7 @@
 from functools import partial
 
 from agents.contracts import Check
-from bench import fleet, shapes, swarm
+from bench import shapes, staff, swarm
 from bench.figures import Figures, typical
 from bench.model import QUICK, WRITES
 from bench.stage import Stage, wait_for, workers
@@ -23,8 +23,8 @@ def measure(at: Stage) -> Figures:
     """
     of = swarm.team("bench")
     workers(at)
-    fleet.start(at, capacity=4)
-    project = fleet.project(at, of, checks=(Check(name="nothing", command="true"),))
+    staff.start(at, capacity=4)
+    project = staff.project(at, of, checks=(Check(name="nothing", command="true"),))
     reviews = [_chain(of, project, LENGTH, "reviewer", QUICK) for _ in range(CHAINS)]
     works = [_chain(of, project, WORK_LENGTH, "developer", WRITES) for _ in range(CHAINS)]
     return {
@@ -34,7 +34,7 @@ def measure(at: Stage) -> Figures:
 
 
 def _chain(of: Team, project: Project, length: int, role: str, title: str) -> float:
-    made = fleet.submit(of, project, swarm.agents(*shapes.chain(length), role=role, title=title))
+    made = staff.submit(of, project, swarm.agents(*shapes.chain(length), role=role, title=title))
     wait_for(partial(swarm.is_done, of, made.pk), "a chain of agents does not end", seconds=300, every=0.2)
     took = swarm.wall(of, made.pk) * 1000 / length
     swarm.end(of, made.pk)

@@ -16,8 +16,8 @@ from tenants.context import PUBLIC, in_schema
 from tenants.models import Runner, Team, User
 
 
-def start(at: Stage, *, capacity: int) -> None:
-    """The scripted model, a web process and one runner, linked."""
+def start(at: Stage, *, capacity: int, **variables: str) -> None:
+    """The scripted model, a web process and one runner, linked. `variables` are added to the runner's environment."""
     port = at.environment["WAGGLE_PORT"]
     model = at.environment["WAGGLE_MODEL_BASE_URL"].rpartition(":")[2].split("/")[0]
     uvicorn = ("-m", "uvicorn", "--host", "127.0.0.1")
@@ -35,6 +35,7 @@ def start(at: Stage, *, capacity: int) -> None:
         WAGGLE_RUNNER_DIR=str(at.folder / "runner"),
         WAGGLE_RUNNER_NAME="bench",
         WAGGLE_RUNNER_CAPACITY=str(capacity),
+        **variables,
     )
     with in_schema(PUBLIC):
         wait_for(lambda: Runner.objects.filter(name="bench").exclude(channel="").exists(), "the runner does not come")
