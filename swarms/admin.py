@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from swarms import approvals
 from swarms.decisions import describe
-from swarms.models import Approval, CheckRun, Goal, Node, Plan, Project, Swarm
+from swarms.models import Approval, CheckRun, Goal, Node, Plan, Project, Swarm, ToolRule
 from tenants.access import TeamRequest
 from tenants.roles import Permission
 from tenants.sites import TeamAdminMixin, team_admin
@@ -59,7 +59,7 @@ class ApprovalAdmin(ReadOnly):
     ) -> HttpResponse:
         """Show exactly what is decided; a POST decides."""
         approval = self.get_object(request, object_id)
-        decides = "_approve" in request.POST or "_reject" in request.POST
+        decides = any(f"_{verdict}" in request.POST for verdict in ("approve", "swarm", "always", "reject"))
         if approval is not None and request.method == "POST" and decides:
             return self._decide(cast(TeamRequest, request), approval)
         context = describe(approval) if approval else {}
@@ -67,9 +67,12 @@ class ApprovalAdmin(ReadOnly):
 
     def _decide(self, request: TeamRequest, approval: Approval) -> HttpResponse:
         because = request.POST.get("because", "").strip()
-        verb = approvals.approve if "_approve" in request.POST else approvals.reject
+        life = next((life for life in ("swarm", "always") if f"_{life}" in request.POST), "once")
         try:
-            verb(approval, by=request.user, because=because)
+            if "_reject" in request.POST:
+                approvals.reject(approval, by=request.user, because=because)
+            else:
+                approvals.approve(approval, by=request.user, because=because, life=life)
         except approvals.NotDecidable as error:
             self.message_user(request, str(error), messages.ERROR)
         else:
@@ -112,6 +115,14 @@ class PlanAdmin(ReadOnly):
 class NodeAdmin(ReadOnly):
     list_display = ("key", "title", "swarm", "role", "state", "attempts_made", "because")
     list_filter = ("state", "role", "swarm__project")
+
+
+@admin.register(ToolRule, site=team_admin)
+class ToolRuleAdmin(ReadOnly):
+    list_display = ("__str__", "arguments", "role", "project", "swarm", "life", "made_by", "made_at", "revoked_at")
+    list_filter = ("verdict", "life", "project", "tool")
+    list_select_related = ("project", "swarm__project", "made_by")
+    ordering = ("position",)
 
 
 @admin.register(CheckRun, site=team_admin)

@@ -4,7 +4,8 @@ from typing import Any
 
 from agents.contracts import PlanProposal
 from swarms import amend, board, diffs, picture, plan_rows
-from swarms.models import Approval
+from swarms.models import Approval, ToolRule
+from swarms.policy.rules import telling
 from swarms.states import ApprovalState
 from swarms.workspace import repos
 from swarms.workspace.git import GitError
@@ -21,6 +22,10 @@ def describe(approval: Approval) -> dict[str, Any]:
             # As it is now; once it is decided, now is then.
             wanted = PlanProposal.model_validate(document)
             context["rewritten"] = amend.rewritten(plan_rows.present(approval.swarm), wanted)
+    if approval.kind == "tool":
+        key = approval.subject["rule"]["key"]
+        asked = ToolRule.objects.select_related("made_by", "project", "swarm").filter(pk=key).first() if key else None
+        context |= {"asked_by": asked, "again": telling(approval.subject["arguments"])}
     if approval.kind == "rollback" and approval.subject.get("commit"):
         context |= _landing_diff(approval)
     if approval.kind == "landing":

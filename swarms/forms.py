@@ -166,7 +166,8 @@ class ArchiveForm(forms.Form):
 class DecisionForm(forms.Form):
     """The answer to an approval."""
 
-    verdict = forms.ChoiceField(choices=[("approve", "Approve"), ("reject", "Reject")])
+    verdict = forms.ChoiceField(choices=[(word, word) for word in ("approve", "swarm", "always", "reject")])
+    """swarm and always: of the use of a tool, which is approved for longer than once."""
     because = forms.CharField(
         label="Reason",
         required=False,

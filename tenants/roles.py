@@ -46,7 +46,7 @@ _WORDS = {
     Permission.INVITE: "invite and remove members and change roles below owner",
     Permission.SPEND: "set budgets and the prices of models",
     Permission.CONNECT: "send events of the team on to webhooks",
-    Permission.POLICY: "make and revoke the rules for agents' tools",
+    Permission.POLICY: "make and revoke rules for the tools of agents",
     Permission.ADMINISTER: "rename the team and hand out ownership",
 }
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from swarms.api import artifacts, decisions, git, goals, replay, runner, swarms
+from swarms.api import artifacts, decisions, git, goals, replay, rules, runner, swarms
 
 _SWARM = "api/v1/swarms/<uuid:swarm>/"
 
@@ -15,6 +15,10 @@ urlpatterns = [
     path("api/v1/projects/<slug:slug>/goals", goals.state),
     path("api/v1/projects/<slug:slug>/swarms/<int:number>", swarms.numbered),
     path("api/v1/swarms", swarms.swarms),
+    path("api/v1/rules", rules.rules),
+    path("api/v1/rules/add", rules.add),
+    path("api/v1/rules/try", rules.attempt),
+    path("api/v1/rules/<uuid:rule>/<slug:verb>", rules.act),
     path("api/v1/decisions", decisions.decisions),
     path(_SWARM.rstrip("/"), swarms.swarm),
     path(f"{_SWARM}nodes", swarms.nodes),

@@ -58,8 +58,10 @@ def decide(request: TeamRequest, pk: UUID) -> HttpResponse:
         return back(request, page)
     because = form.cleaned_data["because"].strip()
     try:
-        if form.cleaned_data["verdict"] == "approve":
-            verbs.approve(found, by=request.user, because=because)
+        verdict = form.cleaned_data["verdict"]
+        if verdict != "reject":
+            life = "once" if verdict == "approve" else verdict
+            verbs.approve(found, by=request.user, because=because, life=life)
             messages.success(request, f"Approved: {found.title}")
         else:
             verbs.reject(found, by=request.user, because=because)
