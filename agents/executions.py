@@ -13,7 +13,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from agents import budgets, placing
+from agents import budgets, placing, prices, routes
 from agents.contracts import Assignment, FailureOutcome, FailureReason, Outcome
 from agents.leases import DUES, extend, lease, limit, token_subject
 from agents.leases import heartbeat as heartbeat
@@ -71,7 +71,7 @@ def open_execution(
         agent=agent,
         session=session,
         assignment=assignment | {"title": title, "runtime": (chosen and chosen.runtime) or settings.RUNTIME},
-        placed=chosen.facts if chosen else {},
+        placed=(chosen.facts if chosen else {}) | routes.terms(chosen.model if chosen else ""),
         lease_until=timezone.now() + lease(),
         stall_seconds=stall_seconds,
         budgets=sorted(draws_on),
@@ -93,8 +93,13 @@ def assignment_of(execution: Execution, *, team: Team, token: str) -> Assignment
     if repository := stored.get("repository"):
         stored["repository"] = repository | {"url": f"{root}/git/{repository['url']}.git"}
     model = None
-    if execution.kind != "check" or settings.MODEL_REHEARSAL:  # checks of a rehearsal may run without a sandbox
-        model = {"base_url": f"{root}/model/v1", "name": execution.model, "rehearsal": settings.MODEL_REHEARSAL}
+    if execution.kind != "check" or execution.is_rehearsal:  # checks of a rehearsal may run without a sandbox
+        model = {
+            "base_url": f"{root}/model/v1",
+            "name": execution.model,
+            "window": prices.window_of(execution.model),
+            "rehearsal": execution.is_rehearsal,
+        }
     return Assignment.model_validate(
         stored
         | {

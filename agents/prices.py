@@ -2,8 +2,10 @@
 
 from decimal import ROUND_HALF_UP
 
+from django.conf import settings
 from genai_prices import Usage as PricedUsage
 from genai_prices import calc_price
+from genai_prices.data_snapshot import get_snapshot
 
 from agents.contracts import Usage
 from agents.models import ModelPrice
@@ -29,6 +31,21 @@ def cost_microusd(model: str, usage: Usage, *, base_url: str) -> int | None:
     except (LookupError, ValueError):
         return None
     return int((price.total_price * MILLION).to_integral_value(ROUND_HALF_UP))
+
+
+def window(model: str, *, base_url: str) -> int | None:
+    """How many tokens a model takes at once, by the same list; None when that does not say."""
+    try:
+        _, found = get_snapshot().find_provider_model(model, None, None, base_url)
+    except LookupError:
+        return None
+    return found.context_window
+
+
+def window_of(model: str) -> int | None:
+    """How many tokens a model takes at once: as the operator says of the one that is set, else by the list."""
+    said = settings.MODEL_WINDOW if model == settings.MODEL_NAME else 0
+    return said or window(model, base_url=settings.MODEL_BASE_URL)
 
 
 def own_cost(price: ModelPrice, usage: Usage) -> int:

@@ -72,6 +72,7 @@ METRICS_TOKEN = env_secret("WAGGLE_METRICS_TOKEN", "")
 MODEL_BASE_URL = env_url("WAGGLE_MODEL_BASE_URL", ["http", "https"], "https://api.example/v1", "").rstrip("/")
 MODEL_API_KEY = env_secret("WAGGLE_MODEL_API_KEY", "")
 MODEL_NAME = env("WAGGLE_MODEL_NAME", "")
+MODEL_WINDOW = env_int("WAGGLE_MODEL_WINDOW", 0)
 MODEL_REHEARSAL = env_bool("WAGGLE_MODEL_REHEARSAL", False)
 
 # Whose agents work: ours, or OpenCode's.

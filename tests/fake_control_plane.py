@@ -59,7 +59,8 @@ FILES = {
     "docs/use.md": "Use it.\n",
 }
 Script = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
-"""From the messages of a request to the deltas of the answer, in OpenAI's form; a number is an HTTP status."""
+"""From the messages of a request to the deltas of the answer, in OpenAI's form. Beside these: `pause` for so many
+seconds, `abort` to break off, and as the only one `status`, with which an error's `code` is answered."""
 
 _from_runner: TypeAdapter[FromRunner] = TypeAdapter(FromRunner)
 
@@ -299,9 +300,14 @@ class FakeControlPlane:
 
     async def _model(self, request: dict[str, Any], send: Any) -> None:
         self.requests.append(request)
+        deltas = self.script(request["messages"])
+        if deltas and "status" in deltas[0]:
+            error = {"error": {"message": "no", "code": deltas[0]["code"]}}
+            await _answer(send, deltas[0]["status"], json.dumps(error).encode())
+            return
         await send(_start(200, "text/event-stream"))
         calls = 0
-        for delta in self.script(request["messages"]):
+        for delta in deltas:
             for one in delta.get("tool_calls", ()):
                 one["index"], calls = calls, calls + 1
             if pause := delta.get("pause"):

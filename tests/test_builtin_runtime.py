@@ -182,7 +182,8 @@ def test_a_briefing_reaches_the_model_as_the_first_user_message(plane: FakeContr
     messages = plane.requests[0]["messages"]
     assert next(m for m in messages if m["role"] == "user")["content"] == "# Node `greet`: Greet politely"
     assert {tool["function"]["name"] for tool in plane.requests[0]["tools"]} == {
-        "list_files", "read_file", "search", "write_file", "edit_file", "run_command", "ask_person", "final_result",
+        "list_files", "read_file", "search", "write_file", "edit_file", "run_command", "update_plan",
+        "ask_person", "final_result",
     }  # fmt: skip
 
 
@@ -249,7 +250,7 @@ def test_a_coordinator_and_a_reviewer_have_no_tool_that_writes(plane: FakeContro
 
     assert (outcome.verdict, outcome.findings[0].line) == ("approve", 2)
     names = {tool["function"]["name"] for tool in plane.requests[0]["tools"]}
-    assert names == {"list_files", "read_file", "search", "run_command", "ask_person", "final_result"}
+    assert names == {"list_files", "read_file", "search", "run_command", "update_plan", "ask_person", "final_result"}
 
 
 def test_tools_stay_in_the_workspace(plane: FakeControlPlane, tmp_path: Path) -> None:

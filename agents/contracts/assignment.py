@@ -43,6 +43,8 @@ class ModelAccess(Frozen):
 
     base_url: str
     name: str
+    window: int | None = None
+    """Tokens that it takes at once; None: nobody knows."""
     rehearsal: bool = False
     """The answers are a recording: safe to run where no sandbox works."""
 

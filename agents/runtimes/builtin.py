@@ -16,6 +16,7 @@ from agents.runner.workspace import Workspace
 from agents.runtimes.answers import Answer, Review, Summary
 from agents.runtimes.asking import NO_ANSWER, ask_people
 from agents.runtimes.capabilities import Capabilities
+from agents.runtimes.compaction import WINDOW, Compaction
 from agents.runtimes.context import Context
 from agents.runtimes.conversation import MODEL_CALLS, Conversation
 from agents.runtimes.delivery import LAST_WORDS, ROUNDS, Delivery, NoChanges, NotKept
@@ -24,7 +25,7 @@ from agents.runtimes.inbox import as_heard
 from agents.runtimes.policy import Policy
 from agents.runtimes.prompts import instructions
 from agents.runtimes.recording import Transcript, listed
-from agents.runtimes.tools import READING, WRITING, Desk, Function, ask_person, run_command
+from agents.runtimes.tools import READING, WRITING, Desk, Function, ask_person, run_command, update_plan
 from agents.runtimes.watch import Watch
 
 CAN = Capabilities(
@@ -105,6 +106,7 @@ async def run(assignment: Assignment, context: Context) -> Outcome:
                 transcript=transcript,
                 watch=Watch(context.told),
                 inbox=context.told.inbox,
+                compaction=Compaction(access.window or WINDOW),
             ).run()
     except (ModelAPIError, UnexpectedModelBehavior, UsageLimitExceeded, NoChanges) as error:
         return _failure(error, work)
@@ -133,8 +135,8 @@ def _agent(answer: type[Answer], *functions: Function) -> Agent[Desk, Any]:
 
 AGENTS: dict[str, Agent[Desk, Any]] = {
     "plan": _agent(PlanProposal, *READING, ask_person),
-    "work": _agent(Summary, *READING, *WRITING, run_command, ask_person),
-    "review": _agent(Review, *READING, run_command, ask_person),
+    "work": _agent(Summary, *READING, *WRITING, run_command, update_plan, ask_person),
+    "review": _agent(Review, *READING, run_command, update_plan, ask_person),
 }
 """Built once: children are forked with them."""
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import structlog
 from pydantic_ai import Agent, UsageLimits
-from pydantic_ai.exceptions import ModelConnectionError, RunCancelled
+from pydantic_ai.exceptions import ModelConnectionError, ModelHTTPError, RunCancelled
 from pydantic_ai.messages import ModelMessage, ModelRequest
 from pydantic_ai.models import Model
 from pydantic_ai.run import AgentRun
 from pydantic_ai.usage import RunUsage
 
 from agents.runtimes.asking import after_interrupt
+from agents.runtimes.compaction import Compaction, is_too_long, size
 from agents.runtimes.inbox import Inbox, as_heard
 from agents.runtimes.recording import Transcript
 from agents.runtimes.tools import Desk
@@ -24,6 +25,15 @@ log = structlog.get_logger(__name__)
 
 MODEL_CALLS = 60
 RECONNECTS = 5
+SHORTENED = "The model's window is nearly full ({} of {} tokens): all but the last steps is summed up."
+
+
+class _Full(Exception):
+    """The next request would leave too little room in the model's window."""
+
+    def __init__(self, messages: list[ModelMessage]) -> None:
+        super().__init__()
+        self.messages = messages
 
 
 @dataclass
@@ -38,6 +48,7 @@ class Conversation:
     transcript: Transcript
     watch: Watch
     inbox: Inbox
+    compaction: Compaction
 
     async def run(self) -> None:
         """Until the agent has delivered. A stream that breaks off is asked for again from the last request."""
@@ -45,12 +56,23 @@ class Conversation:
         prompt: str | None = self.briefing
         usage = RunUsage()
         breaks = 0
+        is_full = False
         while True:
             try:
+                if is_full:
+                    history = await self._shortened(history, usage)
                 async with self._begin(prompt, history, usage) as agent_run:
                     try:
-                        await self._follow(agent_run)
+                        await self._follow(agent_run, check=not is_full)
                         return
+                    except ModelHTTPError as error:
+                        history = _to_last_request(agent_run.all_messages())
+                        if is_full or not is_too_long(error):
+                            raise
+                        self.compaction.learn(history)
+                        if len(self.compaction.rest(history)) < 2:
+                            raise
+                        raise _Full(history) from error
                     except ModelConnectionError as error:
                         history = _to_last_request(agent_run.all_messages())
                         breaks += 1
@@ -58,8 +80,11 @@ class Conversation:
                             raise
                         self._broke_off(error)
                         prompt = None
+                is_full = False
+            except _Full as full:
+                history, prompt, is_full = full.messages, None, True
             except RunCancelled as stopped:
-                history = stopped.all_messages()
+                history, is_full = stopped.all_messages(), False
                 heard = await after_interrupt(self.transcript, self.inbox)
                 prompt = heard if history else f"{self.briefing}\n\n{heard}"
 
@@ -89,11 +114,15 @@ class Conversation:
         await self.inbox.interrupted()
         agent_run.cancel()
 
-    async def _follow(self, agent_run: AgentRun[Desk, Any]) -> None:
-        """Drives a run and records each event as it streams."""
+    async def _follow(self, agent_run: AgentRun[Desk, Any], *, check: bool) -> None:
+        """Drives a run and records each event as it streams. Raises _Full; of the first request only with `check`."""
         transcript = self.transcript
         async for node in agent_run:
             if Agent.is_model_request_node(node):
+                messages = [*agent_run.all_messages(), node.request]
+                if check and self.compaction.is_due(messages):
+                    raise _Full(messages)
+                check = True
                 self._tell_news(agent_run)
                 transcript.begin_answer()
                 async with node.stream(agent_run.ctx) as answer:
@@ -115,6 +144,29 @@ class Conversation:
             agent_run.enqueue(for_agent)
         if heard := as_heard(self.inbox.take()):
             agent_run.enqueue(heard)
+
+    async def _shortened(self, messages: list[ModelMessage], usage: RunUsage) -> list[ModelMessage]:
+        """The talk with a summary, by the model, in the place of all but its last steps."""
+        transcript = self.transcript
+        transcript.begin_answer()
+        transcript.note("step", text=SHORTENED.format(size(messages), self.compaction.window))
+        transcript.doing("summing up what it did so far")
+        breaks = 0
+        while True:
+            try:
+                answer = await self.compaction.summary(self.model, self.compaction.rest(messages))
+                break
+            except ModelConnectionError as error:
+                breaks += 1
+                if breaks > RECONNECTS:
+                    raise
+                self._broke_off(error)
+        usage.requests += 1
+        usage.incr(answer.usage)
+        summary = answer.text or "(The model gave no summary.)"
+        transcript.note("text", text=summary)
+        transcript.end_answer(answer)
+        return self.compaction.shortened(messages, self.briefing, summary, self.desk.plan.shown())
 
     def _broke_off(self, error: ModelConnectionError) -> None:
         log.warning("the model's answer broke off", error=str(error))

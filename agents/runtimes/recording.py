@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from pydantic import TypeAdapter, ValidationError
 from pydantic_ai.messages import (
     AgentStreamEvent,
     ModelResponse,
@@ -24,7 +25,10 @@ from pydantic_ai.messages import (
 
 from agents.contracts import Delta, Doing, MessageRecord, PartKind, PartRecord, Usage
 from agents.runner.reports import Reports
+from agents.runtimes.todo import Plan, Step
 from tenants.ids import uuid7
+
+_STEPS: TypeAdapter[list[Step]] = TypeAdapter(list[Step])
 
 OUTPUT_CHARS = 65_536
 KEEP_SECONDS, KEEP_CHARS = 1.0, 20_000
@@ -148,7 +152,8 @@ class Transcript:
         if not text:
             return
         if (part := self._parts.get(index)) is None:
-            self._parts[index] = self.note(kind, state="open", text=text)
+            part = self._parts[index] = self.note(kind, state="open", text=text)
+            self._kept_at[part.id] = time.monotonic()
             return
         self._parts[index] = self.more(part, text)
 
@@ -194,9 +199,19 @@ def describe(call: ToolCallPart) -> str:
             return f"editing {path}"
         case "run_command":
             return f"running {given.get('command', '')}"
+        case "update_plan":
+            return planned(given.get("steps"))
         case "ask_person":
             return f"asking {given.get('question', '')}"
     return ""
+
+
+def planned(steps: object) -> str:
+    """How far a list of things to do is; empty when it is none."""
+    try:
+        return Plan(_STEPS.validate_python(steps)).in_short()
+    except ValidationError:
+        return ""
 
 
 def clip(text: str) -> str:

@@ -14,7 +14,9 @@ from pydantic_ai import RunContext
 from pydantic_ai.exceptions import ToolFailed
 
 from agents.runner.sandbox import Confined
+from agents.runtimes.editing import fault_of
 from agents.runtimes.output import Growing
+from agents.runtimes.todo import Plan, Step
 
 MAX_LISTED = 1000
 MAX_FILE_BYTES = 1_000_000
@@ -36,6 +38,7 @@ class Desk:
     """Why a tool may not be used in this way; empty: it may. Waits for a person where one must decide."""
     show: Callable[[str, str], None]
     """Takes what a call, named by its id, has printed so far."""
+    plan: Plan = field(default_factory=Plan)
     one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def permit(self, tool: str, **arguments: Any) -> None:
@@ -202,10 +205,8 @@ async def edit_file(ctx: Ctx, path: str, old: str, new: str) -> str:
     async with ctx.deps.one_at_a_time:
         real = ctx.deps.file(path)
         text = _text(real, path)
-        count = text.count(old) if old else 0
-        if count != 1:
-            found = "does not occur" if count == 0 else f"occurs {count} times"
-            raise ToolFailed(f"The old text {found} in {path}; read the file and give a piece that is there once.")
+        if fault := fault_of(text, old):
+            raise ToolFailed(f"{path}: {fault}")
         _save(real, path, text.replace(old, new))
     return f"Edited {path}."
 
@@ -225,6 +226,17 @@ async def run_command(ctx: Ctx, command: str) -> str:
         finally:
             growing.close()
     return f"exit code {result.exit_code} after {result.seconds:.1f} s\n{result.output}".rstrip()
+
+
+async def update_plan(ctx: Ctx, steps: list[Step]) -> str:
+    """Keeps your list of what is to do, whole, each time it changes. Use it for work of more than a few steps: people
+    see it, and it stays with you when your talk becomes too long.
+
+    Args:
+        steps: All steps in order, done ones too; one of them in progress.
+    """
+    ctx.deps.plan.steps = steps
+    return ctx.deps.plan.in_short()
 
 
 async def ask_person(ctx: Ctx, question: str, options: list[str] | None = None) -> str:
