@@ -12,6 +12,7 @@ from sessions.models import Event
 from sessions.renderers import Swap
 from swarms import picture, regions
 from swarms.board import Card
+from swarms.boxes import box
 from swarms.feed import lines
 from swarms.models import Swarm
 
@@ -115,8 +116,7 @@ def _drawn(swarm: Swarm, before: picture.Graph, graph: picture.Graph) -> list[Sw
         found.append(Swap(f"{topic}/summary", html))
     for old, vertex in zip(before.vertices, graph.vertices, strict=True):
         if vertex != old:
-            html = render_to_string("swarms/_vertex.html", {"swarm": swarm, "v": vertex, "base": base})
-            found.append(Swap(f"{topic}/vertex/{vertex.card.key}", html))
+            found.append(Swap(f"{topic}/vertex/{vertex.card.key}", box(vertex, base, topic)))
     for (_, mark), (curve, now) in zip(before.curves, graph.curves, strict=True):
         if mark != now:
             html = render_to_string("swarms/_edge.html", {"swarm": swarm, "curve": curve, "mark": now})

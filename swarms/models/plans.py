@@ -56,6 +56,11 @@ class Plan(models.Model):
         return self.swarm.topic
 
 
+def part_of(kind: str, role: str) -> str:
+    """What part a node plays, for people: its role, or what else it is."""
+    return role or {"noop": "milestone", "plan": "nested plan", "revert": "revert"}.get(kind, kind)
+
+
 class Node(models.Model):
     """A vertex of the plan."""
 
@@ -136,7 +141,7 @@ class Node(models.Model):
     @property
     def part(self) -> str:
         """What part it plays, for people: its role, or what else it is."""
-        return self.role or {"noop": "milestone", "plan": "nested plan", "revert": "revert"}.get(self.kind, self.kind)
+        return part_of(self.kind, self.role)
 
     @property
     def is_ended(self) -> bool:

@@ -5,13 +5,14 @@ Events never change, so a scene that was made once is right for ever; what is ke
 
 import threading
 from collections import OrderedDict
+from itertools import groupby
 
 from swarms.replay.fold import fold
 from swarms.replay.scene import EMPTY, Scene
 from swarms.replay.stories import Story
 from tenants.context import current_schema
 
-EVERY = 1000
+EVERY = 250
 """A scene is kept at each so many events."""
 ROOM = 500_000
 """Nodes that all kept scenes may hold together; those that nobody asked for longest go first."""
@@ -60,11 +61,9 @@ def scene_at(story: Story, at: int, kept: Checkpoints = _checkpoints) -> Scene:
     """The scene at an event, in the team's schema. `at` is at most the story's last number."""
     schema = current_schema()
     scene = kept.nearest(schema, story.key, at)
-    while scene.seq < at:
-        until = min(at, scene.seq + EVERY - scene.seq % EVERY)
-        before, scene = scene.seq, fold(story.told(scene.seq, until), scene)
-        if scene.seq == before:
-            break
-        if scene.seq == until and until % EVERY == 0:
+    # Read in one go, and folded piece by piece: a scene is kept at the end of each whole one.
+    for _, told in groupby(story.told(scene.seq, at), key=lambda event: (event.seq - 1) // EVERY):
+        scene = fold(told, scene)
+        if scene.seq % EVERY == 0:
             kept.keep(schema, story.key, scene)
     return scene

@@ -11,9 +11,10 @@ from django.utils.safestring import mark_safe
 
 from swarms import picture, words
 from swarms.board import Card, Meters, planned
+from swarms.boxes import box
 from swarms.layout import Curve, Drawing
 from swarms.looks import Look, look
-from swarms.models import Node
+from swarms.models.plans import part_of
 from swarms.replay.checkpoints import scene_at
 from swarms.replay.says import line, say
 from swarms.replay.scene import NodeSeen, Scene, Told
@@ -57,7 +58,7 @@ def at(story: Story, seq: int, last: int, nodes: str = "") -> dict[str, Any]:
         "passed": _passed(scene, event.at) if event else 0.0,
         "meters": meters(scene),
         "graph": graph,
-        "vertices": mark_safe("".join(_vertex(vertex, base) for vertex in graph.vertices)) if graph else "",
+        "vertices": mark_safe("".join(box(vertex, base) for vertex in graph.vertices)) if graph else "",
         "edges": mark_safe("".join(_edge(*curve) for curve in graph.curves)) if graph else "",
         "works": sorted(scene.works.values(), key=lambda work: work.agent),
         "asks": list(scene.asks.values()),
@@ -70,12 +71,6 @@ def _drawing(shape: tuple[tuple[str, tuple[str, ...]], ...]) -> Drawing | None:
     """Where nodes are: that takes longer than all else, and from event to event it is mostly the same."""
     blank = look("node", "planned")
     return picture.drawn([Card(key, key, "", blank, parents) for key, parents in shape])
-
-
-@lru_cache(maxsize=4096)
-def _vertex(vertex: picture.Vertex, base: str) -> str:
-    """A box of the graph: from event to event nearly all of them are as before."""
-    return render_to_string("swarms/_vertex.html", {"v": vertex, "base": base})
 
 
 @lru_cache(maxsize=4096)
@@ -98,7 +93,7 @@ def _card(scene: Scene, node: NodeSeen, keys: set[str]) -> Card:
     return Card(
         key=node.key,
         title=node.title,
-        role=Node(kind=node.kind, role=node.role).part,
+        role=part_of(node.kind, node.role),
         look=_look(scene, node),
         parents=tuple(key for key in node.parents if key in keys),
         agent=scene.agent_of(node),

@@ -10,12 +10,16 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from swarms import budgets, purses
+from swarms.boxes import box
 from swarms.looks import look
 from swarms.models import Node, Project, Swarm
 from swarms.reasons import Rule, rule_of
 from swarms.words import plain as without_code
 
 register = template.Library()
+
+
+register.simple_tag(box)
 
 
 @register.simple_tag
