@@ -4,7 +4,9 @@ What mDNS says is only a hint: anybody can take a name, and one host name may st
 A server is what answers our handshake at an address; the address identifies it.
 """
 
+import math
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -39,6 +41,8 @@ LOST_AFTER = 3
 """Rounds without an answer until a server counts as lost."""
 AT_ONCE, ROUNDS_AT_ONCE = 48, 24
 """Handshakes at once, and of these with what is known already: a find never waits behind those."""
+AGAIN = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+"""Seconds after which an announcement behind which nobody answered is looked at again; then with each round."""
 SHARED_HOST = "opencode.local."
 """The host name that every OpenCode server takes unless it is told another: it may mean several machines."""
 
@@ -176,6 +180,8 @@ class _Watch:
     def __init__(self, neighbourhood: Neighbourhood, look: Look, inbox: "SimpleQueue[object]", every: float) -> None:
         self._near, self._look, self._inbox, self._every = neighbourhood, look, inbox, every
         self._urls: dict[Name, tuple[str, ...]] = {}
+        self._later: dict[Name, tuple[float, int]] = {}
+        """Announcements behind which nobody answered yet: when to look again, and how often that was done."""
         self._leaving: set[Name] = set()
         self._round_due = timezone.now()
 
@@ -204,8 +210,12 @@ class _Watch:
 
     def _take(self) -> None:
         """Waits for news for a moment, and takes one."""
+        now = time.monotonic()
+        for name in [name for name, (due, _) in self._later.items() if due <= now]:
+            self._later[name] = (math.inf, self._later[name][1])
+            self._look.meet(name, self._near.resolve)
         try:
-            news = self._inbox.get(timeout=min(self._every, 0.5))
+            news = self._inbox.get(timeout=min(self._every, 0.2))
         except Empty:
             return
         if isinstance(news, Met):
@@ -216,6 +226,7 @@ class _Watch:
                 sightings.told(one, answer)
         elif isinstance(news, Gone):
             self._near.forget(news.name)
+            self._later.pop(news.name, None)
             if urls := self._urls.pop(news.name, ()):
                 # That may be a lie, too: it is asked.
                 self._leaving.add(news.name)
@@ -230,6 +241,12 @@ class _Watch:
             sightings.gone(set(met.urls) - {url for one in met.found for url in (one.url, *one.also_at)})
         elif met.found:
             self._urls[met.name] = met.urls
+            self._later.pop(met.name, None)
+        elif met.name in self._near.names and met.name not in self._urls:
+            # A server may announce itself before it listens, and a name may be told before its address.
+            _, times = self._later.get(met.name, (0, 0))
+            if times < len(AGAIN):
+                self._later[met.name] = (time.monotonic() + AGAIN[times], times + 1)
         if met.found:
             sightings.record(met.found)
 

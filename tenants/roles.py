@@ -42,7 +42,7 @@ _WORDS = {
     Permission.EXPORT: "take swarms out as files",
     Permission.IMPORT: "bring in swarms that came as files, and delete those",
     Permission.APPROVE: "decide approvals",
-    Permission.ENROL: "trust servers found on the network and add runners",
+    Permission.ENROL: "set up agents, trust servers and add runners",
     Permission.INVITE: "invite and remove members and change roles below owner",
     Permission.SPEND: "set budgets and the prices of models",
     Permission.CONNECT: "send events of the team on to webhooks",

@@ -520,6 +520,15 @@ def test_an_honest_server_is_found_among_liars_and_one_that_says_goodbye_is_lost
         assert not Server.objects.filter(url__in=[url for url, _ in liars]).exists()
 
 
+def until_heard(heard: "SimpleQueue[object]", wanted: object) -> Iterator[object]:
+    """What comes, up to what is wanted: others may speak on this network, too."""
+    while True:
+        news = heard.get(timeout=20)
+        yield news
+        if news == wanted:
+            return
+
+
 def test_waggle_announces_where_it_is_and_nothing_else() -> None:
     heard: SimpleQueue[object] = SimpleQueue()
     near, other = Neighbourhood(heard, ("127.0.0.1",)), Zeroconf(interfaces=["127.0.0.1"])
@@ -531,12 +540,9 @@ def test_waggle_announces_where_it_is_and_nothing_else() -> None:
         with server(HEALTHY) as (url, _):
             name = Name(HTTP, f"opencode-{port_of(url)}")
             with announced(name.instance, port_of(url)):
-                news = [heard.get(timeout=20)]
-                while news[-1] != name:
-                    news.append(heard.get(timeout=20))
-            while news[-1] != Gone(name):
-                news.append(heard.get(timeout=20))
-        assert not any(each.service == WAGGLE for each in news if isinstance(each, Name)), "it heard itself"
+                news = list(until_heard(heard, name))
+            news += until_heard(heard, Gone(name))
+        assert WAGGLE not in {each.service for each in news if isinstance(each, Name)}, "it heard itself"
     finally:
         other.close()
         near.close()
@@ -581,3 +587,21 @@ def test_the_page_adds_enrols_and_forgets_a_server_and_never_shows_its_password(
     client.post(f"{page}disable/")
     client.post(f"{page}remove/")
     assert not Server.objects.exists()
+
+
+def test_a_server_that_listens_only_after_it_was_announced_is_found_all_the_same(
+    committed_team: Team, voice: Voice
+) -> None:
+    with server(HEALTHY, host="127.0.0.4") as (url, _):
+        pass  # its port is free again
+    with discover("--interface", "127.0.0.1", "--every", "300") as process:
+        wait_until(lambda: "looking for servers" in line_of(process), process)
+        voice.announce(f"opencode-{port_of(url)}", port_of(url), at=("127.0.0.4",))
+        time.sleep(0.3)
+        with server(HEALTHY, host="127.0.0.4", port=port_of(url)):
+            wait_until(lambda: Server.objects.filter(url=url).exists(), process)
+
+
+def line_of(process: subprocess.Popen[str]) -> str:
+    assert process.stderr is not None
+    return process.stderr.readline()
