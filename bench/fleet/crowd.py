@@ -18,7 +18,7 @@ AGENTS = 20
 LEASE, HEARTBEAT = 30.0, 10.0
 LOOK_SECONDS = 0.25
 _OLDEST = """
-SELECT count(*), coalesce(max(extract(epoch FROM %(lease)s - (lease_until - clock_timestamp()))), 0)
+SELECT count(*), coalesce(max(%(lease)s - extract(epoch FROM lease_until - clock_timestamp())), 0)
 FROM agents_execution WHERE swarm = %(swarm)s AND state = 'running'
 """
 
