@@ -133,11 +133,13 @@ END
 def test_what_is_said_while_it_ends_makes_it_run_again(
     plane: FakeControlPlane, tmp_path: Path, programmed: Programmed
 ) -> None:
-    programmed("echo; sleep 1; cat > told")
+    programmed("if [ ! -e told ]; then touch held; until [ -e go ]; do sleep 0.05; done; rm go held; fi; cat > told")
+    work = tmp_path / "run" / "work"
 
     async def talk(inbox: Inbox) -> None:
-        await seen(lambda: plane.parts("tool"))
+        await seen((work / "held").exists)
         inbox.put(steer(text="And b.txt, please."))
+        (work / "go").touch()
 
     outcome, taken = carry_out(plane.assignment(runtime="command"), tmp_path / "run", talk)
 

@@ -9,30 +9,28 @@ import os
 import shlex
 import shutil
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from socket import create_server
 
 from pydantic import ValidationError
 from pydantic_ai.exceptions import ToolFailed
 
-from agents.contracts import Assignment, FailureOutcome, FailureReason, Limits, Outcome
+from agents.contracts import Assignment, FailureOutcome, FailureReason, Outcome
 from agents.runner import sandbox
 from agents.runner.confinement import system_paths
 from agents.runner.reports import Faults
-from agents.runner.sandbox import CommandResult, Confined
+from agents.runner.sandbox import CommandResult, Confined, SandboxMissing
 from agents.runtimes.answers import ANSWERS, Answer, Summary, faults_of
 from agents.runtimes.asking import after_interrupt
 from agents.runtimes.capabilities import Capabilities
+from agents.runtimes.companion import Companion, free_ports
 from agents.runtimes.context import Context
 from agents.runtimes.delivery import LAST_WORDS, ROUNDS, Delivery, NoChanges, NotKept
 from agents.runtimes.inbox import as_heard
-from agents.runtimes.opencode import bridge
-from agents.runtimes.opencode.configuration import MCP_PATH, MODEL_PATH, routes
-from agents.runtimes.opencode.proxy import Proxy
+from agents.runtimes.opencode.configuration import MCP_PATH, MODEL_PATH
 from agents.runtimes.output import Growing
-from agents.runtimes.prompts import instructions
+from agents.runtimes.prompts import instructions, renamed
 from agents.runtimes.recording import Transcript, clip, listed, now
 from agents.runtimes.tools import bytes_of
 
@@ -43,8 +41,6 @@ CAN = Capabilities(
     crash="ends with a reason",
     streams_commands=True,
 )
-MEMORY_MB, PROCESSES = 4096, 256
-"""Of the program and all that it starts, together."""
 ANSWER = "waggle-answer.json"
 ANSWER_BYTES = 1_000_000
 SUMMARY_CHARS = 500
@@ -167,7 +163,7 @@ class Program:
         growing = Growing(show)
         try:
             result = await self._confined(text, growing)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, SandboxMissing):
             growing.close()
             transcript.put(part, state="failed", output="It was stopped.", ended_at=now())
             raise
@@ -195,29 +191,25 @@ class Program:
             raise Wrong(listed(faults_of(error))) from error
 
     async def _confined(self, text: str, growing: Growing) -> CommandResult:
-        """Runs it between two folders of ours: what it is told, and the socket of the proxy that adds the token."""
-        places, kind = self.confined.places, self.confined.kind
-        ours = places.scratch / "command"
+        """Runs it beside a folder of ours with what it is told. Raises SandboxMissing."""
+        ours = self.confined.places.scratch / "command"
         shutil.rmtree(ours, ignore_errors=True)
         ours.mkdir(mode=0o700, parents=True)
-        (ours / "briefing.md").write_text(text)
-        schema = ANSWERS[self.assignment.kind].model_json_schema()
-        (ours / "answer.schema.json").write_text(json.dumps(schema, indent=1))
-        shown = {ours / name: f"/opt/waggle/{name}" for name in ("briefing.md", "answer.schema.json", "plane.sock")}
-        shown[Path(bridge.__file__).resolve()] = "/opt/waggle/bridge.py"
+        briefing, schema = ours / "briefing.md", ours / "answer.schema.json"
+        briefing.write_text(text)
+        schema.write_text(json.dumps(ANSWERS[self.assignment.kind].model_json_schema(), indent=1))
+        named = dict.fromkeys(_files_outside(self.command))
+        shown = {path: f"/opt/command/{number}/{path.name}" for number, path in enumerate(named)}
+        shown |= {path: f"/opt/waggle/{path.name}" for path in (briefing, schema)}
+        companion = Companion(self.assignment, self.confined, shown)
         command = self.command
-        for number, path in enumerate(dict.fromkeys(_files_outside(command))):
-            shown[path] = f"/opt/command/{number}/{path.name}"
-        is_walled = self.confined.is_walled
-        seen = {path: target if is_walled else str(path) for path, target in shown.items()}
-        for path in shown:
-            command = command.replace(str(path), seen[path])
-        briefing, schema_path, socket, bridging = list(seen.values())[:4]
-        port = _free_port()
+        for path in named:
+            command = command.replace(str(path), companion.seen(path))
+        port, _ = free_ports()
         variables = {
-            "WAGGLE_BRIEFING": briefing,
-            "WAGGLE_SCHEMA": schema_path,
-            "WAGGLE_ANSWER": f"/tmp/{ANSWER}" if is_walled else str(places.tmp / ANSWER),
+            "WAGGLE_BRIEFING": companion.seen(briefing),
+            "WAGGLE_SCHEMA": companion.seen(schema),
+            "WAGGLE_ANSWER": f"{companion.home}/{ANSWER}",
             "WAGGLE_KIND": self.assignment.kind,
             "WAGGLE_ROLE": self.assignment.role,
             # The proxy sets the true key.
@@ -226,27 +218,10 @@ class Program:
             "WAGGLE_MODEL": self.assignment.model.name if self.assignment.model else "",
             "WAGGLE_MCP": f"http://127.0.0.1:{port}{MCP_PATH}",
         }
-        work = "/workspace" if is_walled else str(places.work)
-        inner = ["sh", "-c", f"exec < {shlex.quote(briefing)}\n{command}"]
-        outer = shlex.join(["python3", "-I", bridging, "-1", "0", socket, str(port), work, *inner])
-        async with AsyncExitStack() as stack:
-            folder = os.open(ours, os.O_PATH | os.O_DIRECTORY)
-            stack.callback(os.close, folder)
-            proxy = Proxy(routes(self.assignment), self.assignment.token)
-            # Names of sockets must be short.
-            await stack.enter_async_context(proxy.listening(f"/proc/self/fd/{folder}/plane.sock"))
-            around = replace(places, shown=tuple(shown.items()))
-            return await sandbox.run(outer, kind, around, self._limits(), growing, variables)
-
-    def _limits(self) -> Limits:
-        asked = self.assignment.limits
-        return asked.model_copy(
-            update={
-                "seconds": max(int(self.assignment.time_limit), 1) + 60,  # the runner's limit is the one that counts
-                "memory_mb": max(asked.memory_mb, MEMORY_MB),
-                "processes": max(asked.processes, PROCESSES),
-            }
-        )
+        told = f"exec < {shlex.quote(companion.seen(briefing))}\n{command}"
+        line = companion.line(["sh", "-c", told], port)
+        async with companion.reachable():
+            return await sandbox.run(line, companion.kind, companion.places, companion.limits(), growing, variables)
 
     def _clear(self) -> None:
         """Removes the answer of an earlier run, whatever it is."""
@@ -272,18 +247,9 @@ def _files_outside(command: str) -> Iterator[Path]:
 
 def _instructed(role: str) -> str:
     """The standing instructions of a role, in this runtime's words."""
-    text = instructions(role)
-    for ours, theirs in WORDING.items():
-        text = text.replace(ours, theirs)
-    return text + FINISH
+    return renamed(instructions(role), WORDING) + FINISH
 
 
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:SUMMARY_CHARS] if lines else ""
-
-
-def _free_port() -> int:
-    """In a sandbox all are free; outside of one it matters."""
-    with create_server(("127.0.0.1", 0)) as one:
-        return int(one.getsockname()[1])

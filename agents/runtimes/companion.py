@@ -94,6 +94,11 @@ class Companion:
         finally:
             os.close(folder)
 
+    def line(self, command: Sequence[str], plane: int, listener: tuple[int, int] = NO_LISTENER) -> str:
+        """The shell command that starts the program in its sandbox; see `running`."""
+        bridging = ["python3", "-I", self._bridge, *map(str, listener), self._plane, str(plane), self.directory]
+        return shlex.join([*bridging, *command])
+
     @asynccontextmanager
     async def running(
         self,
@@ -108,14 +113,13 @@ class Companion:
         `listener`: an open socket, and the port at which the program serves who connects to it. `pipes`: what it
         reads as its standard input, and where its standard output goes.
         """
-        bridging = ["python3", "-I", self._bridge, *map(str, listener), self._plane, str(plane), self.directory]
-        line = shlex.join([*bridging, *command])
+        line = self.line(command, plane, listener)
         files = [listener[0]] if listener[0] >= 0 else []
         if pipes is not None:
             # Not by their numbers: shells take single digits only.
             line += f" </proc/self/fd/{pipes[0]} 2>&1 >/proc/self/fd/{pipes[1]}"
             files += pipes
-        limits = self._limits()
+        limits = self.limits()
         async with AsyncExitStack() as stack:
             process = await stack.enter_async_context(
                 started(line, self.kind, self.places, limits, variables, files=files)
@@ -129,7 +133,8 @@ class Companion:
                 stack.callback(task.cancel)
             yield Beside(process, ended, said)
 
-    def _limits(self) -> Limits:
+    def limits(self) -> Limits:
+        """Of the program and all that it starts, together."""
         asked = self._assignment.limits
         return Limits(
             seconds=max(int(self._assignment.time_limit), 1) + 60,  # the runner's limit is the one that counts
