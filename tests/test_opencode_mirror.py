@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from agents.contracts import Delta, Doing, FailureReason, MessageRecord, PartRecord, Record
-from agents.runtimes.opencode.asking import subject
+from agents.runtimes.opencode.asking import asked_of
 from agents.runtimes.opencode.client import messages_of
 from agents.runtimes.opencode.configuration import permission
 from agents.runtimes.opencode.faults import failed
@@ -117,9 +117,10 @@ def test_errors_of_a_model_have_the_same_names_as_with_our_own_agents() -> None:
 
 
 def test_who_may_do_what_without_asking() -> None:
-    worker, reviewer, coordinator = (permission(kind) for kind in ("work", "review", "plan"))
-    assert (worker["edit"], worker["bash"]) == ("allow", "allow")
-    assert (reviewer["edit"], reviewer["bash"]) == ("deny", "allow")
+    worker, reviewer, coordinator = (permission(kind, ("read", "search")) for kind in ("work", "review", "plan"))
+    assert {worker.get(tool, worker["*"]) for tool in ("edit", "bash", "task", "list", "glob")} == {"ask"}
+    assert (worker["read"], worker["grep"]) == ("allow", "allow")
+    assert (reviewer["edit"], reviewer["bash"]) == ("deny", "ask")
     assert (coordinator["edit"], coordinator["bash"]) == ("deny", "deny")
     for rules in (worker, reviewer, coordinator):
         assert rules["external_directory"] == rules["webfetch"] == "deny"
@@ -127,10 +128,25 @@ def test_who_may_do_what_without_asking() -> None:
         assert rules["waggle_*"] == "allow"
 
 
-def test_a_request_names_what_it_is_about() -> None:
-    assert subject({"permission": "bash", "patterns": ["ls"], "metadata": {"command": "ls -l"}}) == "ls -l"
-    assert subject({"permission": "edit", "patterns": ["*"], "metadata": {"filepath": "a.py", "diff": ""}}) == "a.py"
-    assert subject({"permission": "tracker_find", "patterns": ["*"], "metadata": {}}) == "*"
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (("bash", ["ls", "rm *"], {"command": "ls; rm x"}), ("shell", {"command": "ls; rm x"})),
+        (("bash", ["ls", "rm x"], {}), ("shell", {"command": ["ls", "rm x"]})),
+        (("edit", ["a.py"], {"filepath": "/workspace/a.py", "diff": "+x"}), ("edit", {"path": "a.py", "diff": "+x"})),
+        (("edit", ["workspace/a.py"], {"filepath": "/workspace/a.py"}), ("edit", {"path": "a.py"})),
+        (("edit", ["workspace/../etc/x"], {}), ("edit", {"path": "workspace/../etc/x"})),
+        (("edit", ["a.py", "b.py"], {}), ("edit", {"path": ["a.py", "b.py"]})),
+        (("edit", ["a.py"], {"filepath": "/etc/passwd"}), ("edit", {"path": ["/etc/passwd", "a.py"]})),
+        (("webfetch", ["http://x"], {"url": "http://x"}), ("web", {"url": "http://x", "patterns": ["http://x"]})),
+        (("tracker_find", ["*"], {}), ("tracker_find", {"patterns": ["*"]})),
+        (("doom_loop", [], {}), ("stuck", {})),
+    ],
+)
+def test_a_request_is_told_as_rules_know_it(asked: tuple[Any, ...], expected: tuple[str, dict[str, Any]]) -> None:
+    permission, patterns, metadata = asked
+    request = {"permission": permission, "patterns": patterns, "metadata": metadata}
+    assert asked_of(request, "/workspace") == expected
 
 
 def test_ids_sort_by_time_and_are_never_the_same() -> None:

@@ -11,10 +11,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from agents.contracts import Assignment, FailureOutcome, FailureReason, ReviewOutcome, WorkOutcome
+from agents.contracts import Assignment, FailureOutcome, FailureReason, PermissionGiven, ReviewOutcome, WorkOutcome
 from agents.contracts.link import Order, Steer
 from agents.runtimes.inbox import Inbox
-from agents.runtimes.opencode import configuration, runtime
+from agents.runtimes.opencode import runtime
 from agents.runtimes.opencode.install import NotInstalled, install
 from config.env import PROJECT_ROOT
 from tests.fake_control_plane import FakeControlPlane, call, serving, steps, until
@@ -140,34 +140,34 @@ def test_a_reviewer_reads_and_runs_but_has_no_tool_to_write(plane: FakeControlPl
     assert not {"write", "edit", "task", "webfetch"} & offered
 
 
-def test_people_are_asked_for_permission_and_by_the_agent_and_their_answers_count(
-    plane: FakeControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_rules_decide_what_the_agent_may_do_and_people_answer_its_questions(
+    plane: FakeControlPlane, tmp_path: Path
 ) -> None:
-    monkeypatch.setitem(configuration.WRITING, "bash", "ask")
     question = {"question": "Which name?", "header": "Name", "options": [{"label": "b", "description": "b"}]}
     plane.script = steps(
-        [call("bash", command="touch yes.txt", description="x")],
+        [call("bash", command="touch yes.txt; true", description="x")],
         [call("bash", command="touch no.txt", description="x")],
-        [call("question", questions=[question])],
+        [call("write", filePath="greet.py", content=POLITE)],
+        [call("read", filePath="greet.py"), call("question", questions=[question])],
         DONE,
     )
-    answers = ["allow once", "Not that one.", "c.txt"]
+    no = PermissionGiven(verdict="deny", why="Not that one.")
+    plane.judge = lambda asked: no if "no.txt" in str(asked.arguments) else PermissionGiven(verdict="allow")
 
     async def talk(inbox: Inbox) -> None:
-        for number, answer in enumerate(answers, 1):
-            await seen(lambda number=number: len(plane.parts("question")) == number)
-            inbox.put(steer("answer", answer, question=plane.parts("question")[-1].id))
+        await seen(lambda: plane.parts("question"))
+        inbox.put(steer("answer", "c.txt", question=plane.parts("question")[-1].id))
 
     outcome, taken = carry_out(work(plane), tmp_path / "run", talk)
 
     assert isinstance(outcome, WorkOutcome), outcome
-    assert outcome.files == ("yes.txt",)
-    assert len(taken) == 3
-    asked = plane.parts("question")
-    assert [part.text for part in asked] == [
-        "May it use `bash` on `touch yes.txt`?", "May it use `bash` on `touch no.txt`?", "Which name?",
+    assert outcome.files == ("greet.py", "yes.txt")
+    assert len(taken) == 1
+    assert [(one.tool, one.arguments.get("command") or one.arguments["path"]) for one in plane.asked] == [
+        ("shell", "touch yes.txt; true"), ("shell", "touch no.txt"), ("edit", "greet.py"),
     ]  # fmt: skip
-    assert asked[0].input == {"options": ["allow once", "allow always", "deny"]}
+    assert "Good day" in plane.asked[2].arguments["diff"]
+    assert [part.text for part in plane.parts("question")] == ["Which name?"]
     told = said_to_model(plane.requests[-1])
     assert "Not that one." in told
     assert "c.txt" in told

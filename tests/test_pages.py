@@ -85,6 +85,10 @@ def test_every_page_of_the_dashboard_is_on_the_stage(stage: Stage) -> None:
         "archive-delete",
         "artifact",  # no page: tests/test_artifacts.py
         "artifact-remove",
+        "project-exposure",
+        "rule-up",
+        "rule-down",
+        "rule-revoke",
         "webhook-new",
         "webhook-change",
         "webhook-rotate",

@@ -1,7 +1,7 @@
-"""What OpenCode wants to know from people: permissions and questions, as questions of the transcript."""
+"""What OpenCode wants to know: permissions, of the team's rules, and questions, of people."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import structlog
@@ -10,21 +10,39 @@ from agents.opencode.shapes import mapping, words
 from agents.runtimes.asking import NO_ANSWER, ask_people
 from agents.runtimes.inbox import Inbox
 from agents.runtimes.opencode.client import Client, Json, Rejected
-from agents.runtimes.permission import seek
+from agents.runtimes.policy import in_workspace
 from agents.runtimes.recording import Transcript
 from agents.runtimes.restarts import Lost
 
 log = structlog.get_logger(__name__)
 
-REPLIES = {"once": "once", "always": "always", "no": "reject"}
-"""OpenCode's words by ours."""
+TOOLS = {
+    "read": "read",
+    "list": "list",
+    "glob": "list",
+    "grep": "search",
+    "edit": "edit",
+    "bash": "shell",
+    "task": "delegate",
+    "webfetch": "web",
+    "websearch": "web",
+    "codesearch": "web",
+    "todoread": "todo",
+    "todowrite": "todo",
+    "question": "ask",
+    "doom_loop": "stuck",
+}
+"""The tools as rules know them, by OpenCode's names of permissions; others keep their own."""
+Refusal = Callable[..., Awaitable[str]]
+"""Why a tool may not be used with these arguments; empty: it may. See agents.runtimes.policy."""
 
 
 class Requests:
-    """The requests of one server that wait for people; each is put to them once."""
+    """The requests of one server; each is put to the rules, or to people, once."""
 
-    def __init__(self, client: Client, transcript: Transcript, inbox: Inbox) -> None:
+    def __init__(self, client: Client, transcript: Transcript, inbox: Inbox, refusal: Refusal) -> None:
         self._client = client
+        self._refusal = refusal
         self._transcript = transcript
         self._inbox = inbox
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -50,8 +68,10 @@ class Requests:
         self._tasks[key] = asyncio.create_task(work)
 
     async def _permit(self, request: Json) -> None:
-        permit = await seek(self._transcript, self._inbox, words(request.get("permission")), subject(request))
-        await self._tell(self._client.permit(words(request.get("id")), REPLIES[permit.verdict], permit.why))
+        key = words(request.get("id"))
+        why = await self._refusal(*asked_of(request, self._client.directory), call=key)
+        # Never its "always": the next call is asked about anew, since rules may be revoked.
+        await self._tell(self._client.permit(key, "reject" if why else "once", why))
 
     async def _answer(self, request: Json) -> None:
         answers = []
@@ -74,8 +94,23 @@ class Requests:
             log.warning("an answer was not taken", because=str(error))
 
 
-def subject(request: Json) -> str:
-    """On what the agent wants to use a tool."""
+def _place(path: str, directory: str) -> str:
+    """A path as rules see it. Outside a repository OpenCode names paths from the root, without a slash."""
+    whole = path if path.startswith("/") else f"/{path}"
+    found = in_workspace(whole, directory)
+    return path if found == whole else found
+
+
+def asked_of(request: Json, directory: str) -> tuple[str, dict[str, Any]]:
+    """The tool and the arguments of a request, as rules know them; `directory` is the workspace."""
+    tool = TOOLS.get(words(request.get("permission")), words(request.get("permission")))
     about = mapping(request.get("metadata"))
     patterns = [words(pattern) for pattern in request.get("patterns") or ()]
-    return words(about.get("command") or about.get("filepath")) or ", ".join(patterns)
+    if tool == "shell":
+        return tool, {"command": words(about.get("command")) or patterns}
+    if tool in ("read", "list", "search", "edit"):
+        named = [words(about["filepath"])] if about.get("filepath") else []
+        paths = list(dict.fromkeys(_place(path, directory) for path in (*named, *patterns)))
+        diff = {"diff": words(about["diff"])} if about.get("diff") else {}
+        return tool, {"path": paths[0] if len(paths) == 1 else paths} | diff
+    return tool, about | ({"patterns": patterns} if patterns else {})

@@ -29,6 +29,7 @@ class Client:
     """One server and one directory on it, reached through a Unix socket."""
 
     def __init__(self, socket: str, password: str, directory: str) -> None:
+        self.directory = directory
         self._http = httpx.AsyncClient(
             base_url="http://opencode",
             transport=httpx.AsyncHTTPTransport(uds=socket),

@@ -1,7 +1,7 @@
 """What a server of ours is told at its start: by its environment alone, so that nobody's files are touched. Pure."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from agents.contracts import Assignment
@@ -19,19 +19,19 @@ CONTEXT_TOKENS, OUTPUT_TOKENS = 128_000, 16_384
 """
 
 ALLOW, ASK, DENY = "allow", "ask", "deny"
-READING = {name: ALLOW for name in ("read", "list", "glob", "grep", "todoread", "todowrite", "skill", "question")}
-WRITING = {"edit": ALLOW, "bash": ALLOW, "task": ALLOW}
+READING = {"read": "read", "list": "list", "glob": "list", "grep": "search"}
+"""The tools as rules know them, by OpenCode's names: no need to ask where the assignment says so."""
+OWN = {name: ALLOW for name in ("todoread", "todowrite", "skill", "question", f"{MCP}_*")}
+"""What stays with the agent and the platform."""
 AWAY = {name: DENY for name in ("external_directory", "webfetch", "websearch", "codesearch")}
 """There is no network, and nothing of the machine to see."""
 
 
-def permission(kind: str) -> dict[str, str]:
-    """What the agent of an assignment may do without asking. The last rule that fits counts."""
-    rules = {"*": ASK} | READING | {f"{MCP}_*": ALLOW, "doom_loop": ASK}
-    if kind == "work":
-        rules |= WRITING
-    else:
-        rules |= {"edit": DENY, "task": DENY, "bash": ALLOW if kind == "review" else DENY}
+def permission(kind: str, unasked: Collection[str]) -> dict[str, str]:
+    """What the agent of an assignment may do without asking the team's rules. The last rule that fits counts."""
+    rules = {"*": ASK} | OWN | {name: ALLOW if tool in unasked else ASK for name, tool in READING.items()}
+    if kind != "work":
+        rules |= {"edit": DENY, "task": DENY, "bash": ASK if kind == "review" else DENY}
     return rules | AWAY
 
 
@@ -71,7 +71,7 @@ def configuration(assignment: Assignment, plane: str) -> dict[str, Any]:
                 "models": {name: model},
             }
         },
-        "permission": permission(assignment.kind),
+        "permission": permission(assignment.kind, assignment.unasked),
     }
     if assignment.mcp:
         found["mcp"] = {MCP: {"type": "remote", "url": f"{plane}{MCP_PATH}", "oauth": False, "enabled": True}}

@@ -25,6 +25,7 @@ from agents.runtimes.opencode.ids import new_id
 from agents.runtimes.opencode.mirror import Mirror
 from agents.runtimes.opencode.server import Running
 from agents.runtimes.opencode.wording import BREAKS, FINISH, GO_ON, NOT_FINISHED, instructed, named
+from agents.runtimes.policy import Policy
 from agents.runtimes.recording import Transcript, listed
 from agents.runtimes.restarts import Lost
 from agents.runtimes.watch import Watch
@@ -84,7 +85,8 @@ class Conversation:
     async def _following(self, running: Running) -> AsyncIterator[tuple["asyncio.Queue[Json | Lost]", Requests]]:
         """The events of a server, once its stream has begun, and the requests of its agent to people."""
         events: asyncio.Queue[Json | Lost] = asyncio.Queue()
-        requests = Requests(running.client, self._transcript, self._inbox)
+        refusal = Policy(self._context.reports, self._transcript).refusal
+        requests = Requests(running.client, self._transcript, self._inbox, refusal)
         following = asyncio.create_task(follow(running, events))
         try:
             first = await events.get()
