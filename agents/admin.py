@@ -10,9 +10,9 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from agents import placing, registry, servers
+from agents import credentials, placing, registry, servers
 from agents.forms import AgentForm
-from agents.models import Agent, Budget, ModelPrice, Server
+from agents.models import Agent, Budget, ModelPrice, Provider, Server
 from agents.registry import Terms
 from sessions.events import acting
 from tenants.roles import Permission
@@ -197,3 +197,23 @@ class ServerAdmin(TeamAdminMixin, admin.ModelAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return [field.name for field in self.model._meta.fields if field.name != "password"]
+
+
+@admin.register(Provider, site=team_admin)
+class ProviderAdmin(TeamAdminMixin, admin.ModelAdmin):
+    """Providers, to be looked at and revoked; keys are given on the dashboard or by a command."""
+
+    change_needs = Permission.KEYS
+    list_display = ("name", "base_url", "serves", "key_end", "set_by", "set_at", "revoked_by", "revoked_at")
+    exclude = ("key",)
+    actions = ("revoke",)
+
+    @admin.action(description="Revoke the key")
+    def revoke(self, request: HttpRequest, chosen: Any) -> None:
+        """Of each."""
+        for provider in chosen:
+            with acting(f"user:{request.user.pk}"):
+                credentials.revoke(provider, by=str(request.user))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return [field.name for field in self.model._meta.fields if field.name != "key"]

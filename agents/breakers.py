@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from urllib.parse import urlsplit
 
 import structlog
 from channels.db import database_sync_to_async
@@ -20,6 +19,7 @@ from django.db import Error as DatabaseError
 from prometheus_client import Counter, Gauge
 
 from agents.circuit import LUA, Circuit, Lamp, Seen, Told, Verdict, seen
+from agents.routes import Route, is_rehearsal, model_for, route_for
 from agents.shared import Script, Shared
 from sessions.events import publish
 from tenants.context import in_schema
@@ -151,25 +151,27 @@ def key(name: str) -> str:
 
 
 def scope(name: str) -> str:
-    """`model` (an endpoint, everybody's) or `key` (one team's credential)."""
+    """`model` (an endpoint, everybody's), `own` (one of a team's provider) or `key` (one team's credential)."""
     return name.partition(":")[0]
 
 
-def model_name(model: str = "") -> str:
-    """The breaker of a model's endpoint; of the platform's, unless another is named."""
-    return f"model:{_host()}/{model or settings.MODEL_NAME}"
+def model_name(route: Route) -> str:
+    """The breaker of a model's endpoint: everybody's for the platform's provider, a provider's of a team its own.
+
+    What a team calls its provider may be anything, and must not shut what others use.
+    """
+    if route.id is not None:
+        return f"own:{route.host}/{route.model}:{route.id}"
+    return f"model:{route.host}/{route.model}"
 
 
-def key_name(schema: str) -> str:
-    """The breaker of a team's key at the model's provider."""
-    return f"key:{_host()}:{schema}"
+def key_name(schema: str, route: Route) -> str:
+    """The breaker of a team's key at the model's provider; each of its own keys has one."""
+    own = f":{route.id}" if route.id is not None else ""
+    return f"key:{route.host}:{schema}{own}"
 
 
-def _host() -> str:
-    return urlsplit(settings.MODEL_BASE_URL).netloc.rpartition("@")[2]
-
-
-def of_model(schema: str, model: str = "") -> tuple[Breaker, Breaker]:
+def of_route(schema: str, route: Route) -> tuple[Breaker, Breaker]:
     """What a model call of this team must pass: its key's breaker, then the endpoint's."""
 
     async def tell(move: Move) -> None:
@@ -177,7 +179,7 @@ def of_model(schema: str, model: str = "") -> tuple[Breaker, Breaker]:
         _telling.add(task)
         task.add_done_callback(_telling.discard)
 
-    return Breaker(key_name(schema), shared(), tell), Breaker(model_name(model), shared(), tell)
+    return Breaker(key_name(schema, route), shared(), tell), Breaker(model_name(route), shared(), tell)
 
 
 def announcing() -> list[asyncio.Task[None]]:
@@ -187,12 +189,13 @@ def announcing() -> list[asyncio.Task[None]]:
 
 def closed_until(schema: str, model: str = "") -> Shut | None:
     """The breaker that stops this team's calls of a model for longest; None: they go. At most LOOK_SECONDS old."""
-    if not settings.MODEL_BASE_URL:
-        return None
     now = time.monotonic()
     at, known = _looked.get((schema, model), (0.0, None))
     if not at or now - at > LOOK_SECONDS:
-        found = [shut for breaker in of_model(schema, model) if (shut := breaker.shut())]
+        with in_schema(schema):
+            route = route_for(model_for(model), rehearsal=is_rehearsal())
+        passed = of_route(schema, route) if route else ()
+        found = [shut for breaker in passed if (shut := breaker.shut())]
         known = max(found, key=lambda shut: shut.wait, default=None)
         _looked[(schema, model)] = (now, known)
     return known
@@ -238,13 +241,17 @@ class Line:
 
 
 def lines(schema: str, models: Iterable[str] = ()) -> list[Line]:
-    """The breakers that concern a team: its key's, the platform's model's, and those of other models of its agents."""
-    if not settings.MODEL_BASE_URL:
-        return []
-    mine, _ = of_model(schema)
-    asked = dict.fromkeys([settings.MODEL_NAME, *models])
-    found = [_line(of_model(schema, model)[1], f"Model {model} at {_host()}") for model in asked]
-    return [*found, _line(mine, f"This team's key at {_host()}")]
+    """The breakers that concern a team: those of its default model and other models of its agents, and of the keys."""
+    with in_schema(schema):
+        rehearsal = is_rehearsal()
+        routes = dict.fromkeys(route_for(model_for(model), rehearsal=rehearsal) for model in ("", *models))
+    found, keys = [], dict[str, Line]()
+    for route in filter(None, routes):
+        mine, endpoint = of_route(schema, route)
+        at = f"{route.provider}, {route.host}" if route.provider else route.host
+        found.append(_line(endpoint, f"Model {route.model} at {at}"))
+        keys[mine.name] = _line(mine, f"This team's key at {at}")
+    return [*found, *keys.values()]
 
 
 def forget() -> None:

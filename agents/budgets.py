@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from statistics import median
 from uuid import UUID
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.db.models import Sum
 
+from agents import routes
 from agents.models import Budget, Execution, HeldCall, ModelCall
 from agents.states import LIVE, ExecutionState
 
@@ -91,7 +91,7 @@ class Aside:
 
 def estimate(role: str) -> int:
     """What an execution of this role will probably cost: the median of the last ones. Rehearsal costs nothing."""
-    if settings.MODEL_REHEARSAL:
+    if routes.is_rehearsal():
         return 0
     done = Execution.objects.filter(state=ExecutionState.DONE, assignment__role=role).order_by("-created_at")
     costs = list(done.values_list("spent_microusd", flat=True)[:LOOKED_BACK])

@@ -93,6 +93,51 @@ class ServerForm(Refusable):
     name = forms.CharField(label="Name", max_length=120, required=False, help_text="Empty: its address.")
 
 
+def _key(help_text: str) -> forms.CharField:
+    return forms.CharField(
+        label="Key",
+        max_length=500,
+        widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
+        help_text=help_text,
+    )
+
+
+def _serves() -> forms.CharField:
+    return forms.CharField(
+        label="Models",
+        max_length=6000,
+        widget=forms.TextInput(attrs={"spellcheck": "false", "autocapitalize": "none"}),
+        help_text="As the provider calls them, with spaces between. The first is what agents without a model of their "
+        "own ask.",
+    )
+
+
+class KeyForm(Refusable):
+    """Another key of a provider."""
+
+    key = _key("It takes the place of the old one at once, and is never shown again.")
+
+
+class ModelsForm(Refusable):
+    """What a provider is asked for."""
+
+    serves = _serves()
+
+
+class ProviderForm(Refusable):
+    """A provider of models, with the team's key."""
+
+    name = forms.CharField(label="Name", max_length=60, help_text="What you call it.")
+    base_url = forms.CharField(
+        label="Address",
+        max_length=300,
+        widget=forms.URLInput(attrs={"spellcheck": "false", "placeholder": "https://api.example/v1"}),
+        help_text="Of its OpenAI-compatible API, without chat/completions.",
+    )
+    serves = _serves()
+    key = _key("Kept encrypted, read by the model gateway alone, and never shown again.")
+
+
 class PasswordForm(Refusable):
     """The credentials of a server. They are written, and never shown."""
 

@@ -18,12 +18,14 @@ from django.db import Error as DatabaseError
 
 from agents import spending
 from agents.metering import CLIENT_GONE, NOT_REACHED, Caller, Meter, keep
-from agents.models import Budget, Execution
+from agents.models import Budget, Execution, Provider
 from agents.provider import Call, Receive, Refused, Scope, Send, ask, openai_error
+from agents.routes import Route, key_of, route_for
 from tenants import tokens
 from tenants.context import PUBLIC, in_schema
 from tenants.faults import crash_point
 from tenants.middleware import find_team
+from tenants.secrets import CannotUnseal
 from tenants.states import TeamState
 
 logger = structlog.get_logger(__name__)
@@ -46,7 +48,7 @@ async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != _METHODS[path["call"]]:
             raise Refused(405, "method_not_allowed", f"Use {_METHODS[path['call']]}.")
         caller = await _admit(path["team"], _secret(scope))
-        _refuse_without_model()
+        route = _route(caller)
         body = await _read(receive) if scope["method"] == "POST" else b""
         call = Call(
             scope["method"],
@@ -54,7 +56,8 @@ async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
             prepared(body, caller.asked) if scope["method"] == "POST" else None,
             schema=caller.schema,
             execution=caller.execution,
-            model=caller.asked,
+            route=route,
+            key=caller.key,
             repeat=_header(scope, b"x-stainless-retry-count") not in ("", "0"),
         )
         held = await _hold(caller, call.body) if caller.is_budgeted and call.body else 0
@@ -102,6 +105,9 @@ def _admit_here(slug: str, secret: str) -> Caller:
         if execution is None or not execution.is_live or execution.cancel_at is not None:
             raise _unauthorized()
         is_budgeted = Budget.objects.filter(subject__in=execution.budgets).exists()
+        rehearsal = execution.is_rehearsal
+        route = route_for(execution.model, rehearsal=rehearsal)
+        key = _key(route) if route else ""
     return Caller(
         schema=team.schema_name,
         execution=execution.pk,
@@ -110,8 +116,22 @@ def _admit_here(slug: str, secret: str) -> Caller:
         agent=execution.agent,
         trace=execution.trace,
         is_budgeted=is_budgeted,
-        model=execution.model,
+        route=route,
+        key=key,
+        rehearsal=rehearsal,
     )
+
+
+def _key(route: Route) -> str:
+    try:
+        return key_of(route)
+    except Provider.DoesNotExist:
+        text = f"The key of {route.provider} has just been revoked. Try again."
+        raise Refused(503, "no_model", text, asked=False) from None
+    except CannotUnseal as error:
+        logger.error("a provider's key cannot be read", provider=route.provider, error=str(error))
+        text = f"The key of {route.provider} cannot be read. Put it in again on the page of providers."
+        raise Refused(503, "no_model", text, asked=False) from error
 
 
 _admit = database_sync_to_async(admit, thread_sensitive=False)
@@ -132,13 +152,15 @@ def _header(scope: Scope, name: bytes) -> str:
     return str(headers.get(name, b"").decode("latin-1"))
 
 
-def _refuse_without_model() -> None:
-    for value, variable in (
-        (settings.MODEL_BASE_URL, "WAGGLE_MODEL_BASE_URL"),
-        (settings.MODEL_NAME, "WAGGLE_MODEL_NAME"),
-    ):
-        if not value:
-            raise Refused(503, "no_model", f"No model is set. Set {variable} for the web process.")
+def _route(caller: Caller) -> Route:
+    if caller.route is not None:
+        return caller.route
+    missing = "WAGGLE_MODEL_NAME" if settings.MODEL_BASE_URL else "WAGGLE_MODEL_BASE_URL"
+    if settings.MODEL_REHEARSAL and not caller.rehearsal:
+        text = "No provider of this team has the model of this agent, and the platform has only the rehearsal."
+    else:
+        text = f"No model is set. Set {missing} for the web process, or add a provider on the page of providers."
+    raise Refused(503, "no_model", text)
 
 
 async def _read(receive: Receive) -> bytes:
@@ -197,7 +219,8 @@ async def _note(caller: Caller, meter: Meter, status: int, seconds: float, held:
         "execution": str(caller.execution),
         "trace": caller.trace,
         "model": meter.model or caller.asked,
-        "rehearsal": settings.MODEL_REHEARSAL,
+        "provider": caller.route.provider if caller.route else "",
+        "rehearsal": caller.rehearsal,
         "status": status,
         "input_tokens": meter.usage.input_tokens,
         "output_tokens": meter.usage.output_tokens,

@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
-
-from agents import prices
+from agents import prices, routes
 from agents.contracts import MessageRecord, PartRecord, Usage
 from agents.models import Execution
 from sessions import transcript
@@ -15,17 +13,17 @@ from sessions.models import Message
 
 def take(execution: Execution, records: Sequence[Any]) -> int:
     """Add records to the execution's transcript, see sessions.transcript.record. Returns how many were taken."""
-    return transcript.record(execution.session, _priced(records, execution.model))
+    return transcript.record(execution.session, _priced(records, execution))
 
 
-def _priced(records: Sequence[Any], asked: str) -> Sequence[Any]:
+def _priced(records: Sequence[Any], execution: Execution) -> Sequence[Any]:
     """What a model call cost is for the control plane to say: nothing that a runner claims counts."""
     steps = [record for record in records if isinstance(record, PartRecord) and record.usage is not None]
     if not steps:
         return records
     models = _models(records, {step.message for step in steps})
     return [
-        record.model_copy(update={"usage": _with_cost(record.usage, models.get(record.message, ""), asked)})
+        record.model_copy(update={"usage": _with_cost(record.usage, models.get(record.message, ""), execution)})
         if isinstance(record, PartRecord) and record.usage is not None
         else record
         for record in records
@@ -40,8 +38,9 @@ def _models(records: Sequence[Any], messages: set[UUID]) -> dict[UUID, str]:
     return known
 
 
-def _with_cost(usage: Usage, model: str, asked: str) -> Usage:
+def _with_cost(usage: Usage, model: str, execution: Execution) -> Usage:
     cost = None
-    if not settings.MODEL_REHEARSAL:
-        cost = prices.cost(model or asked, usage, asked=asked, base_url=settings.MODEL_BASE_URL)
+    if not execution.is_rehearsal:
+        asked = execution.model
+        cost = prices.cost(model or asked, usage, asked=asked, base_url=routes.base_url(execution))
     return usage.model_copy(update={"cost_microusd": cost})

@@ -15,6 +15,7 @@ from agents import budgets, prices
 from agents.contracts import Usage
 from agents.models import HeldCall, ModelCall
 from agents.ports import settlement
+from agents.routes import Route
 from sessions.events import acting, publish
 from tenants.context import in_schema
 from tenants.trace import begin_trace
@@ -45,13 +46,21 @@ class Caller:
     trace: str
     is_budgeted: bool = False
     """Something that it is for has a budget."""
-    model: str = ""
-    """The model of its agent; empty: the platform's."""
+    route: Route | None = None
+    """Where its calls go; None: nowhere."""
+    key: str = field(default="", repr=False)
+    """The provider's."""
+    rehearsal: bool = False
 
     @property
     def asked(self) -> str:
         """The model that is asked for it."""
-        return self.model or str(settings.MODEL_NAME)
+        return self.route.model if self.route else str(settings.MODEL_NAME)
+
+    @property
+    def base_url(self) -> str:
+        """Where its model is, by which prices are known."""
+        return self.route.base_url if self.route else str(settings.MODEL_BASE_URL)
 
 
 @dataclass
@@ -129,13 +138,14 @@ def keep(caller: Caller, meter: Meter, *, status: int, seconds: float, held: int
     begin_trace(caller.trace)
     with in_schema(caller.schema):
         model = meter.model or caller.asked
-        cost = _cost(model, caller.asked, meter.usage, status, held)
+        cost = _cost(caller, model, meter.usage, status, held)
         with transaction.atomic(), acting(f"agent:{caller.agent}"):
             execution = budgets.locked(caller.execution)
             call = ModelCall.objects.create(
                 execution=execution,
                 model=model,
-                rehearsal=settings.MODEL_REHEARSAL,
+                provider=caller.route.provider if caller.route else "",
+                rehearsal=caller.rehearsal,
                 status=status,
                 input_tokens=meter.usage.input_tokens,
                 cached_tokens=meter.usage.cached_tokens,
@@ -154,12 +164,12 @@ def keep(caller: Caller, meter: Meter, *, status: int, seconds: float, held: int
     return call
 
 
-def _cost(model: str, asked: str, usage: Usage, status: int, held: int) -> int | None:
-    if settings.MODEL_REHEARSAL:
+def _cost(caller: Caller, model: str, usage: Usage, status: int, held: int) -> int | None:
+    if caller.rehearsal:
         return 0
     if held and status in _MAY_COST and not usage.input_tokens and not usage.output_tokens:
         return held  # nobody says what it used, and who hangs up early must not work for nothing
-    return prices.cost(model, usage, asked=asked, base_url=settings.MODEL_BASE_URL)
+    return prices.cost(model, usage, asked=caller.asked, base_url=caller.base_url)
 
 
 def book_unheard(*, after: timedelta = UNHEARD) -> int:
@@ -191,6 +201,7 @@ def _tell(swarm: UUID, session: UUID, call: ModelCall) -> None:
         "model.called",
         session=str(session),
         model=call.model,
+        provider=call.provider,
         rehearsal=call.rehearsal,
         status=call.status,
         input_tokens=call.input_tokens,

@@ -29,7 +29,9 @@ class Agent(models.Model):
     name = models.CharField(max_length=40, unique=True, help_text="Its executions are called so, or so with a number.")
     roles = models.JSONField(help_text="Roles that it takes: coordinator, developer, writer, reviewer.")
     runtime = models.CharField(max_length=20, blank=True, help_text="What drives it; empty: WAGGLE_RUNTIME.")
-    model = models.CharField(max_length=120, blank=True, help_text="Its model; empty: WAGGLE_MODEL_NAME.")
+    model = models.CharField(
+        max_length=120, blank=True, help_text="Its model; empty: the team's, else WAGGLE_MODEL_NAME."
+    )
     capacity = models.PositiveIntegerField(
         null=True, blank=True, help_text="Executions at once; empty: as many as the runners have room for."
     )
@@ -83,9 +85,31 @@ class Server(models.Model):
         return "team"
 
 
-def model_for(own: str) -> str:
-    """The model behind an agent's own choice: the platform's where it has none, and in a rehearsal."""
-    return settings.MODEL_NAME if settings.MODEL_REHEARSAL or not own else own
+class Provider(models.Model):
+    """A provider of models with the team's own key, which nobody can read here again."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    name = models.CharField(max_length=60, unique=True)
+    base_url = models.CharField(max_length=300, help_text="Of its OpenAI-compatible API, e.g. https://api.example/v1")
+    serves = models.JSONField(help_text="Models that it is asked for; the first is the team's default.")
+    key = SealedField(blank=True, default="", help_text="Only the gateway reads it; empty when it is revoked.")
+    key_end = models.CharField(max_length=4, blank=True, help_text="Its last characters, so that people know it.")
+    set_by = models.CharField(max_length=120, help_text="Who gave the key.")
+    set_at = models.DateTimeField()
+    revoked_by = models.CharField(max_length=120, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=(Q(revoked_at=None) & ~Q(key="")) | (Q(revoked_at__isnull=False, key="") & ~Q(revoked_by="")),
+                name="provider_key_or_revoked",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Execution(models.Model):
@@ -107,7 +131,9 @@ class Execution(models.Model):
     session = models.OneToOneField(Session, models.PROTECT, related_name="execution")
     agent = models.CharField(max_length=80, help_text="Who works, e.g. developer-2.")
     assignment = models.JSONField(help_text="What the runner was asked to do, without its token.")
-    placed = models.JSONField(default=dict, blank=True, help_text="What placement decided: agent, model, because.")
+    placed = models.JSONField(
+        default=dict, blank=True, help_text="What was decided: agent, model, because; asks, rehearsal."
+    )
     outcome = models.JSONField(null=True, blank=True)
     progress = models.PositiveIntegerField(default=0, help_text="Records of its runner so far; more is progress.")
     progress_at = models.DateTimeField(default=timezone.now, help_text="When it last made progress.")
@@ -151,7 +177,12 @@ class Execution(models.Model):
     @property
     def model(self) -> str:
         """The model that its agent asks."""
-        return model_for(str(self.placed.get("model", "")))
+        return str(self.placed.get("asks") or settings.MODEL_NAME)
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """Whether the rehearsal answers its agent."""
+        return bool(self.placed.get("rehearsal", settings.MODEL_REHEARSAL))
 
     @property
     def is_live(self) -> bool:
@@ -250,6 +281,7 @@ class ModelCall(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     execution = models.ForeignKey(Execution, models.CASCADE, related_name="model_calls")
     model = models.CharField(max_length=120)
+    provider = models.CharField(max_length=60, blank=True, help_text="The team's own; empty: the platform's.")
     rehearsal = models.BooleanField(default=False)
     status = models.PositiveSmallIntegerField(help_text="HTTP status of the provider; 0: not reached.")
     input_tokens = models.PositiveIntegerField(default=0)

@@ -17,6 +17,7 @@ from agents.breakers import Refusing, Trial
 from agents.circuit import Told
 from agents.limits import Busy, Held, Limit, RetryBudget
 from agents.pacing import Went
+from agents.routes import Route
 
 SLOW_SECONDS = 60.0
 """Until the head of the answer; a breaker counts more as slow."""
@@ -107,9 +108,9 @@ class Passage:
 
 
 @asynccontextmanager
-async def passage(schema: str, execution: UUID, model: str, *, repeat: bool = False) -> AsyncIterator[Passage]:
+async def passage(schema: str, execution: UUID, route: Route, *, repeat: bool = False) -> AsyncIterator[Passage]:
     """Let a call of this team through to the provider's model. Raises Refused."""
-    key, endpoint = breakers.of_model(schema, model)
+    key, endpoint = breakers.of_route(schema, route)
     repeat = repeat and execution not in _turned_away
     async with AsyncExitStack() as stack:
         try:

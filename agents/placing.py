@@ -1,17 +1,17 @@
 """Who takes a piece of work: reads what agents.placement decides on, and wakes what waits for an agent."""
 
+import json
 from collections.abc import Iterable
 from datetime import timedelta
 from functools import partial, reduce
 from operator import or_
 
-from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from agents import breakers
-from agents.models import Agent, Execution, model_for
+from agents import breakers, routes
+from agents.models import Agent, Execution
 from agents.placement import Candidate, Chosen, Nobody, belongs, choose
 from agents.states import LIVE, AgentState
 from sessions.transitions import move
@@ -27,10 +27,30 @@ WOKEN = 3
 """Tickets that one free place wakes: the first may not be wanted any more."""
 
 
+# Names are of a-z, 0-9 and dashes: nothing in them means something else to LIKE.
+_OF_ROLE = f"""
+WITH registered AS (
+  SELECT name, state, runtime, model, capacity, runner, skills, true FROM agents_agent WHERE roles @> %(roles)s::jsonb
+), whoever (name, state, runtime, model, capacity, runner, skills, is_registered) AS (
+  SELECT * FROM registered UNION ALL
+  SELECT %(role)s, 'active', '', '', NULL, '', '[]'::jsonb, false WHERE NOT EXISTS (SELECT 1 FROM registered)
+)
+SELECT w.*, ARRAY(
+  SELECT x.agent FROM agents_execution x
+  WHERE x.state IN ({", ".join(f"'{state}'" for state in sorted(LIVE))}) AND (x.agent = w.name OR x.agent LIKE w.name || '-%%')
+) FROM whoever w ORDER BY w.name
+"""
+
+
 def chosen(role: str, runner: Runner, text: str) -> Chosen | Nobody:
-    """Which agent takes work of this role on this runner. Two queries."""
-    candidates = of_role(role)
-    live = _live(candidate.name for candidate in candidates)
+    """Which agent takes work of this role on this runner: of those that take the role or, where the registry has none,
+    the one that does it by default. One query."""
+    candidates, live = [], set()
+    with connection.cursor() as cursor:
+        cursor.execute(_OF_ROLE, {"role": role, "roles": json.dumps([role])})
+        for *terms, skills, is_registered, names in cursor.fetchall():
+            candidates.append(Candidate(*terms, tuple(map(str, json.loads(skills))), is_registered))
+            live |= set(names)
     return choose(role, candidates, runner=runner.name, live=live, text=text, shut=_shut(candidates))
 
 
@@ -62,18 +82,18 @@ def _live(names: Iterable[str]) -> set[str]:
 
 def _shut(candidates: Iterable[Candidate]) -> dict[str, str]:
     """The models of these that are left alone now; who dispatches has looked at the platform's own already."""
-    if settings.MODEL_REHEARSAL:
+    if routes.is_rehearsal():
         return {}
     found = {}
     for model in {one.model for one in candidates if one.is_registered}:
-        if shut := breakers.closed_until(current_schema(), model_for(model)):
+        if shut := breakers.closed_until(current_schema(), routes.model_for(model)):
             found[model] = shut.why
     return found
 
 
 def has_own_models() -> bool:
     """Whether an agent of this team asks another model than the platform's."""
-    return not settings.MODEL_REHEARSAL and Agent.objects.exclude(model="").exists()
+    return not routes.is_rehearsal() and Agent.objects.exclude(model="").exists()
 
 
 def busy(agent: Agent) -> int:

@@ -3,16 +3,18 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
 import httpx
-from django.conf import settings
 
 from agents.metering import BROKEN_OFF, Meter
 from agents.passage import Passage, Refused, passage
+from agents.routes import Route, rule
+from tenants.outward import HeldTransport
+from tenants.reachable import NotAllowed
 
 Scope = Any
 Receive = Callable[[], Awaitable[Any]]
@@ -32,7 +34,8 @@ class Call:
     schema: str
     """The team that it is for."""
     execution: UUID
-    model: str
+    route: Route
+    key: str = field(default="", repr=False)
     repeat: bool = False
     """Its client tries again."""
 
@@ -45,18 +48,20 @@ def openai_error(refusal: Refused) -> bytes:
 
 async def ask(call: Call, meter: Meter, send: Send) -> int:
     """Pass one call on and its answer back. Returns the provider's status. Raises Refused when there is no answer."""
-    async with passage(call.schema, call.execution, call.model, repeat=call.repeat) as way:
+    async with passage(call.schema, call.execution, call.route, repeat=call.repeat) as way:
         try:
-            response = await _client_of_this_loop().send(_request(call), stream=True)
+            response = await _send(call)
         except httpx.TransportError as error:
             await way.broke(error)
-            raise _unreached(error) from error
+            raise _unreached(error, call.route) from error
+        except NotAllowed as error:
+            raise Refused(502, "provider_not_allowed", f"{call.route.provider}: {error}", asked=False) from error
         try:
             await way.answered(response)
             if response.headers.get("content-type", "").startswith("text/event-stream"):
-                status, last = await _pass_stream_on(response, meter, send, way)
+                status, last = await _pass_stream_on(response, call, meter, send, way)
             else:
-                status, last = await _pass_whole_on(response, meter, send, way)
+                status, last = await _pass_whole_on(response, call, meter, send, way)
         finally:
             await response.aclose()
     # Last of all: who has heard it hangs up, and that must not look as if he had left early.
@@ -64,68 +69,107 @@ async def ask(call: Call, meter: Meter, send: Send) -> int:
     return status
 
 
-def _request(call: Call) -> httpx.Request:
+async def _send(call: Call) -> httpx.Response:
+    """The head of the provider's answer. Raises httpx.TransportError, NotAllowed."""
+    client = _client_of_this_loop(held=call.route.id is not None)
     headers = {"content-type": "application/json", "accept-encoding": "identity"}
-    if settings.MODEL_API_KEY:
-        headers["authorization"] = f"Bearer {settings.MODEL_API_KEY}"
-    url = f"{settings.MODEL_BASE_URL}/{call.path}"
-    return _client_of_this_loop().build_request(call.method, url, content=call.body, headers=headers)
+    if call.key:
+        headers["authorization"] = f"Bearer {call.key}"
+    url = f"{call.route.base_url}/{call.path}"
+    return await client.send(client.build_request(call.method, url, content=call.body, headers=headers), stream=True)
 
 
-async def _pass_whole_on(response: httpx.Response, meter: Meter, send: Send, way: Passage) -> tuple[int, bytes]:
+async def _pass_whole_on(
+    response: httpx.Response, call: Call, meter: Meter, send: Send, way: Passage
+) -> tuple[int, bytes]:
     try:
         body = await response.aread()
     except httpx.TransportError as error:
         await way.broke(error)
-        raise _unreached(error) from error
+        raise _unreached(error, call.route) from error
+    hidden = Hidden(call.key)
+    body = hidden.feed(body) + hidden.end()
     meter.feed(body)
-    await send(_start(response))
+    await send(_start(response, call.key))
     return response.status_code, body
 
 
-async def _pass_stream_on(response: httpx.Response, meter: Meter, send: Send, way: Passage) -> tuple[int, bytes]:
+async def _pass_stream_on(
+    response: httpx.Response, call: Call, meter: Meter, send: Send, way: Passage
+) -> tuple[int, bytes]:
     meter.begin(streamed=True)
-    await send(_start(response))
+    await send(_start(response, call.key))
+    hidden = Hidden(call.key)
     status, last = response.status_code, b""
     try:
         async for chunk in response.aiter_bytes():
-            meter.feed(chunk)
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            if shown := hidden.feed(chunk):
+                meter.feed(shown)
+                await send({"type": "http.response.body", "body": shown, "more_body": True})
+        last = hidden.end()
+        meter.feed(last)
     except httpx.TransportError as error:
         # The status is sent already: the error goes into the stream, where OpenAI's clients look for it.
-        status, last = BROKEN_OFF, b"\n\ndata: " + openai_error(_unreached(error)) + b"\n\n"
+        status, last = BROKEN_OFF, b"\n\ndata: " + openai_error(_unreached(error, call.route)) + b"\n\n"
         await way.broke(error)
     return status, last
 
 
-def _start(response: httpx.Response) -> dict[str, Any]:
-    headers = [
-        (name.encode(), response.headers[name].encode("latin-1")) for name in _PASSED_ON if name in response.headers
-    ]
+def _start(response: httpx.Response, key: str) -> dict[str, Any]:
+    told = {name: response.headers[name].encode("latin-1") for name in _PASSED_ON if name in response.headers}
+    headers = [(name.encode(), Hidden(key).whole(value)) for name, value in told.items()]
     return {"type": "http.response.start", "status": response.status_code, "headers": headers}
 
 
-def _unreached(error: httpx.TransportError) -> Refused:
-    url = httpx.URL(settings.MODEL_BASE_URL)
-    where = f"{url.scheme}://{url.netloc.decode().rpartition('@')[2]}"
+class Hidden:
+    """Bytes as they pass, with the key taken out: a provider may say it again, in an error or on purpose."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key.encode()
+        self._rest = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """What can be shown so far; what may be the beginning of the key waits."""
+        if not self._key:
+            return data
+        data = (self._rest + data).replace(self._key, b"[redacted]")
+        longest = min(len(self._key) - 1, len(data))
+        held = next((n for n in range(longest, 0, -1) if self._key.startswith(data[-n:])), 0)
+        self._rest = data[len(data) - held :]
+        return data[: len(data) - held]
+
+    def end(self) -> bytes:
+        """What was held back."""
+        rest, self._rest = self._rest, b""
+        return rest
+
+    def whole(self, data: bytes) -> bytes:
+        """All of it at once."""
+        return self.feed(data) + self.end()
+
+
+def _unreached(error: httpx.TransportError, route: Route) -> Refused:
+    where = f"{route.base_url.partition('://')[0]}://{route.host}"
+    what = f"the address of {route.provider} on the page of providers" if route.provider else "WAGGLE_MODEL_BASE_URL"
     if isinstance(error, httpx.ReadTimeout):
         return Refused(504, "model_timed_out", f"The model at {where} was silent for {TIMEOUTS.read:.0f} s.")
     return Refused(
         502,
         "model_unreachable",
-        f"The model at {where} cannot be reached ({type(error).__name__}). Check WAGGLE_MODEL_BASE_URL.",
+        f"The model at {where} cannot be reached ({type(error).__name__}). Check {what}.",
     )
 
 
-_client: httpx.AsyncClient | None = None
+_clients: dict[bool, httpx.AsyncClient] = {}
 _loop: asyncio.AbstractEventLoop | None = None
 
 
-def _client_of_this_loop() -> httpx.AsyncClient:
-    global _client, _loop
-    if _client is None or _loop is not asyncio.get_running_loop():
+def _client_of_this_loop(*, held: bool) -> httpx.AsyncClient:
+    """The client for the platform's provider, or the one `held` to where a team may send this server."""
+    global _loop
+    if _loop is not asyncio.get_running_loop():
         _loop = asyncio.get_running_loop()
-        _client = httpx.AsyncClient(
-            timeout=TIMEOUTS, limits=httpx.Limits(max_connections=None, max_keepalive_connections=20)
-        )
-    return _client
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+        _clients[False] = httpx.AsyncClient(timeout=TIMEOUTS, limits=limits)
+        _clients[True] = httpx.AsyncClient(timeout=TIMEOUTS, transport=HeldTransport(rule(), limits), trust_env=False)
+    return _clients[held]

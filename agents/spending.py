@@ -2,8 +2,6 @@
 
 import json
 
-from django.conf import settings
-
 from agents import budgets
 from agents.contracts import Usage
 from agents.metering import Caller
@@ -31,11 +29,11 @@ def hold(caller: Caller, body: bytes) -> int:
     Returns that amount; 0 where nothing has a budget. Raises Refused (402) when the price is not known or there is
     not enough left.
     """
-    if not caller.is_budgeted or settings.MODEL_REHEARSAL:
+    if not caller.is_budgeted or caller.rehearsal:
         return 0
     with in_schema(caller.schema):
         name = caller.asked
-        most = cost(name, most_tokens(body), asked=name, base_url=settings.MODEL_BASE_URL)
+        most = cost(name, most_tokens(body), asked=name, base_url=caller.base_url)
         if most is None:
             raise Refused(
                 402,

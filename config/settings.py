@@ -62,6 +62,9 @@ WEBHOOK_HOSTS = frozenset(env("WAGGLE_WEBHOOK_HOSTS", "").lower().replace(",", "
 LOCAL_SERVERS = env_bool("WAGGLE_LOCAL_SERVERS", False)
 # Hosts (host or host:port) of private networks at which such servers may be all the same.
 SERVER_HOSTS = frozenset(env("WAGGLE_SERVER_HOSTS", "").lower().replace(",", " ").split())
+# The same for the providers of models whose address and key a member gives.
+LOCAL_PROVIDERS = env_bool("WAGGLE_LOCAL_PROVIDERS", False)
+PROVIDER_HOSTS = frozenset(env("WAGGLE_PROVIDER_HOSTS", "").lower().replace(",", " ").split())
 # Whether the local network is told, by mDNS, where the web process listens.
 ANNOUNCE = env_bool("WAGGLE_ANNOUNCE", False)
 

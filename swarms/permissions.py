@@ -4,7 +4,6 @@ from datetime import timedelta
 from uuid import UUID
 
 import structlog
-from django.conf import settings
 from django.db import transaction
 
 from agents.contracts import PermissionAsked, PermissionGiven
@@ -68,7 +67,7 @@ def _judge(execution: Execution, swarm: Swarm, asked: PermissionAsked, of_call: 
         str(execution.assignment.get("role", "")),
         asked.tool,
         asked.arguments,
-        sandboxed=execution.runner.sandbox in ("bubblewrap", "unshare") or settings.MODEL_REHEARSAL,
+        sandboxed=execution.runner.sandbox in ("bubblewrap", "unshare") or execution.is_rehearsal,
         digest=of_call,
     )
     return judge(rulebook.of_swarm(swarm), call)

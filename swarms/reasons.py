@@ -122,8 +122,8 @@ RULES: dict[str, Rule] = {
         Retry.NEVER,
         Counts.FAILURE,
         Told.OPERATOR,
-        "Install bubblewrap on the runner (or allow user namespaces), restart it, then retry. Only on a machine that has"
-        " nothing to lose: set WAGGLE_RUNNER_UNCONFINED=1 for it.",
+        "Install bubblewrap on the runner (or allow user namespaces), restart it, then retry. Only on a machine that"
+        " has nothing to lose: set WAGGLE_RUNNER_UNCONFINED=1 for it.",
     ),
     "lost": Rule(
         "Its runner was silent for a whole lease or no longer has it, or its agent's server died.",

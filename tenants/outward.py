@@ -4,6 +4,7 @@ A name is resolved once, every address that it has is looked at, and the connect
 a name server could be a private one.
 """
 
+import asyncio
 import ssl
 import threading
 import time
@@ -13,6 +14,7 @@ from functools import cache
 from typing import Any
 
 import httpcore
+import httpx
 
 from tenants.reachable import Address, Rule, check
 
@@ -150,6 +152,50 @@ class _Bounded(httpcore.NetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
+
+
+class HeldTransport(httpx.AsyncHTTPTransport):
+    """For calls that stream: each connection goes to an address that was looked at when it was made.
+
+    Raises NotAllowed where that leads to what members may not reach.
+    """
+
+    def __init__(self, rule: Rule, limits: httpx.Limits) -> None:
+        super().__init__()
+        # httpx has no other way to say how connections are made.
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=_trusted(),
+            max_connections=limits.max_connections,
+            max_keepalive_connections=limits.max_keepalive_connections,
+            network_backend=_Checked(rule),
+        )
+
+
+class _Checked(httpcore.AsyncNetworkBackend):
+    def __init__(self, rule: Rule) -> None:
+        self._rule = rule
+        self._backend = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        name = f"[{host}]" if ":" in host else host
+        addresses = await asyncio.to_thread(check, f"https://{name}:{port}/", self._rule)
+        for place, address in enumerate(addresses, 1):
+            try:
+                return await self._backend.connect_tcp(str(address), port, timeout, None, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                if place == len(addresses):
+                    raise
+        raise httpcore.ConnectError("it has no address")
+
+    async def sleep(self, seconds: float) -> None:
+        await self._backend.sleep(seconds)
 
 
 class _Held(httpcore.NetworkBackend):

@@ -26,6 +26,7 @@ class Permission(StrEnum):
     INVITE = "invite"
     SPEND = "spend"
     CONNECT = "connect"
+    KEYS = "keys"
     POLICY = "policy"
     ADMINISTER = "administer"
 
@@ -46,6 +47,7 @@ _WORDS = {
     Permission.INVITE: "invite and remove members and change roles below owner",
     Permission.SPEND: "set budgets and the prices of models",
     Permission.CONNECT: "send events of the team on to webhooks",
+    Permission.KEYS: "give and revoke the team's own keys of model providers",
     Permission.POLICY: "make and revoke rules for the tools of agents",
     Permission.ADMINISTER: "rename the team and hand out ownership",
 }
@@ -57,7 +59,15 @@ _APPROVER = _VIEWER | {Permission.APPROVE}
 _ADMIN = (
     _DEVELOPER
     | _APPROVER
-    | {Permission.ENROL, Permission.INVITE, Permission.SPEND, Permission.IMPORT, Permission.CONNECT, Permission.POLICY}
+    | {
+        Permission.ENROL,
+        Permission.INVITE,
+        Permission.SPEND,
+        Permission.IMPORT,
+        Permission.CONNECT,
+        Permission.KEYS,
+        Permission.POLICY,
+    }
 )
 
 MAY: dict[Role, frozenset[Permission]] = {

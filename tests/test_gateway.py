@@ -216,6 +216,7 @@ def test_a_whole_answer_passes_and_is_metered(web: Web, provider: Provider, agen
     assert event.payload == {
         "session": str(agent.execution.session_id),
         "model": "large-1",
+        "provider": "",
         "rehearsal": False,
         "status": 200,
         "input_tokens": 1200,

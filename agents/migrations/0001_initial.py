@@ -39,7 +39,9 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "model",
-                    models.CharField(blank=True, help_text="Its model; empty: WAGGLE_MODEL_NAME.", max_length=120),
+                    models.CharField(
+                        blank=True, help_text="Its model; empty: the team's, else WAGGLE_MODEL_NAME.", max_length=120
+                    ),
                 ),
                 (
                     "capacity",
@@ -81,6 +83,57 @@ class Migration(migrations.Migration):
                     models.CheckConstraint(
                         condition=models.Q(("capacity", None), ("capacity__gte", 1), _connector="OR"),
                         name="agent_has_room",
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="Provider",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False),
+                ),
+                ("name", models.CharField(max_length=60, unique=True)),
+                (
+                    "base_url",
+                    models.CharField(
+                        help_text="Of its OpenAI-compatible API, e.g. https://api.example/v1", max_length=300
+                    ),
+                ),
+                (
+                    "serves",
+                    models.JSONField(help_text="Models that it is asked for; the first is the team's default."),
+                ),
+                (
+                    "key",
+                    tenants.secrets.SealedField(
+                        blank=True, default="", help_text="Only the gateway reads it; empty when it is revoked."
+                    ),
+                ),
+                (
+                    "key_end",
+                    models.CharField(
+                        blank=True, help_text="Its last characters, so that people know it.", max_length=4
+                    ),
+                ),
+                ("set_by", models.CharField(help_text="Who gave the key.", max_length=120)),
+                ("set_at", models.DateTimeField()),
+                ("revoked_by", models.CharField(blank=True, max_length=120)),
+                ("revoked_at", models.DateTimeField(blank=True, null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+            ],
+            options={
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("revoked_at", None), models.Q(("key", ""), _negated=True)),
+                            models.Q(
+                                ("key", ""), ("revoked_at__isnull", False), models.Q(("revoked_by", ""), _negated=True)
+                            ),
+                            _connector="OR",
+                        ),
+                        name="provider_key_or_revoked",
                     )
                 ],
             },
@@ -222,7 +275,7 @@ class Migration(migrations.Migration):
                 (
                     "placed",
                     models.JSONField(
-                        blank=True, default=dict, help_text="What placement decided: agent, model, because."
+                        blank=True, default=dict, help_text="What was decided: agent, model, because; asks, rehearsal."
                     ),
                 ),
                 ("outcome", models.JSONField(blank=True, null=True)),
@@ -298,6 +351,10 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
                 ("model", models.CharField(max_length=120)),
+                (
+                    "provider",
+                    models.CharField(blank=True, help_text="The team's own; empty: the platform's.", max_length=60),
+                ),
                 ("rehearsal", models.BooleanField(default=False)),
                 ("status", models.PositiveSmallIntegerField(help_text="HTTP status of the provider; 0: not reached.")),
                 ("input_tokens", models.PositiveIntegerField(default=0)),

@@ -18,6 +18,7 @@ PLAIN = frozenset({
 CONTROL_PREFIXES = ("WAGGLE_", "OTEL_")
 RUNNER_PREFIX = "WAGGLE_RUNNER_"
 PLATFORM_MARK = "WAGGLE_PLATFORM"
+LOCAL = ("SOURCES", "WEBHOOKS", "SERVERS", "PROVIDERS")
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def control(site: Site, environ: Mapping[str, str]) -> dict[str, str]:
     }
     # On one's own machine, a folder is a fine source of a project, a program of one's own a fine receiver of webhooks,
     # and a server of one's own a fine server; a server's settings say no by default.
-    local = dict.fromkeys(("WAGGLE_LOCAL_SOURCES", "WAGGLE_LOCAL_WEBHOOKS", "WAGGLE_LOCAL_SERVERS"), "1")
+    local = dict.fromkeys((f"WAGGLE_LOCAL_{what}" for what in LOCAL), "1")
     found = local | kept | common(site, environ)
     found |= {
         "DJANGO_SETTINGS_MODULE": environ.get("DJANGO_SETTINGS_MODULE") or "config.settings",

@@ -3,7 +3,7 @@
 from typing import Any
 
 from sessions.kinds.moves import MOVED
-from sessions.kinds.outside import AgentChanged, ServerChanged, WebhookChanged, WebhookTested
+from sessions.kinds.outside import AgentChanged, ProviderChanged, ServerChanged, WebhookChanged, WebhookTested
 from sessions.kinds.payload import Decided, MovedTogether, Payload
 from sessions.kinds.plans import (
     BranchSet,
@@ -81,6 +81,7 @@ KINDS: dict[str, type[Payload]] = {f"{noun}.moved": model for noun, model in MOV
     "session.imported": SessionImported,
     "sessions.removed": SessionsRemoved,
     "agent.changed": AgentChanged,
+    "provider.changed": ProviderChanged,
     "server.changed": ServerChanged,
     "webhook.changed": WebhookChanged,
     "webhook.tested": WebhookTested,

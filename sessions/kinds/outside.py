@@ -28,6 +28,23 @@ class ServerChanged(Payload):
     changed or removed"""
 
 
+class ProviderChanged(Payload):
+    """A member or an operator added, changed or revoked one of the team's own providers of models. No key is in it."""
+
+    provider: str
+    """Its id."""
+    name: str
+    """What the team calls it."""
+    url: str
+    """Where its API is."""
+    models: list[str]
+    """What it is asked for."""
+    what: str
+    """added, replaced (another key), changed (other models), revoked or removed"""
+    by: str
+    """Who did it."""
+
+
 class WebhookChanged(Payload):
     """A member added, changed or removed a webhook, or gave it another secret."""
 

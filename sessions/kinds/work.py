@@ -199,6 +199,8 @@ class ModelCalled(Payload):
     """The session that it belongs to."""
     model: str
     """What answered, as the provider says."""
+    provider: str = ""
+    """The team's own provider; empty: the platform's."""
     rehearsal: bool
     """The answer was a recording."""
     status: int
