@@ -1,0 +1,178 @@
+"""Strangers' words, secrets and effects outside meet in no node that nobody approved: moves and database see to it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+from django.utils import timezone
+
+from agents.contracts import Assignment, PlanNode, PlanProposal
+from swarms import approvals, exposure, goals, toolrules
+from swarms.decide import NodeView, Snapshot, decide
+from swarms.models import Approval, Node, Project
+from tenants.models import Team
+from tests.board_stage import Stage
+from tests.conftest import user_of
+from tests.hands import Hands
+from tests.test_engine import project, source, start
+
+__all__ = ["project", "source"]
+
+A = PlanNode(key="a", title="a", role="developer", instructions="a", writes=("a.txt",))
+B = PlanNode(key="b", title="b", role="developer", instructions="b", writes=("b.txt",), depends_on=("a",))
+
+
+def worker(assignment: Assignment, work: Path) -> str:
+    key = assignment.briefing.split("`")[1]
+    (work / f"{key}.txt").write_text("x\n")
+    return f"wrote {key}"
+
+
+def hands_for(team: Team, *nodes: PlanNode) -> Hands:
+    return Hands(team, PlanProposal(summary="x", nodes=nodes), worker, by=user_of("alice", "acme"))
+
+
+def starts_asked_for() -> list[str]:
+    return [approval.node.key for approval in Approval.objects.filter(kind="node").order_by("requested_at")]
+
+
+@pytest.mark.parametrize(
+    ("plan", "of_project", "rule", "asks"),
+    [
+        ({"untrusted": True, "secrets": True, "effects": True}, {}, "", True),
+        ({"untrusted": True, "secrets": True}, {}, "", False),
+        ({"secrets": True, "effects": True}, {"untrusted_input": True}, "", True),
+        ({"compensate": "Delete the release."}, {"untrusted_input": True, "has_secrets": True}, "", True),
+        ({}, {"untrusted_input": True, "has_secrets": True}, "", False),
+        ({}, {"untrusted_input": True, "has_secrets": True}, "ask", True),
+        ({}, {"untrusted_input": True, "has_secrets": True}, "deny", False),
+        ({}, {"untrusted_input": True}, "allow", False),
+    ],
+)
+def test_who_is_exposed_to_all_three_asks_before_it_starts(
+    project: Project, team: Team, plan: dict[str, Any], of_project: dict[str, bool], rule: str, asks: bool
+) -> None:
+    by = user_of("alice", "acme")
+    if of_project:
+        exposure.declare(project, **({"untrusted_input": False, "has_secrets": False} | of_project), by=by)
+    if rule:
+        toolrules.make(by=by, tool="web", verdict=rule, project=project)
+    hands = hands_for(team, A.model_copy(update=plan))
+    swarm = goals.state_goal(project, "Write it", by=by)
+    hands.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+    assert starts_asked_for() == (["a"] if asks else [])
+    assert Node.objects.get().trifecta == asks
+    if asks:
+        assert Approval.objects.get(kind="node").subject["trifecta"] is True
+
+
+def test_what_became_known_after_the_plan_holds_a_node_back_at_its_start(project: Project, team: Team) -> None:
+    hands = hands_for(team, A, B.model_copy(update={"effects": True}))
+    swarm = start(project, hands, "a")
+    exposure.declare(project, untrusted_input=True, has_secrets=True, by=hands.by)
+    for assignment in hands.held:
+        hands.carry_out(assignment)
+    hands.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+    assert starts_asked_for() == ["b"]
+
+
+def test_a_no_ends_the_node(project: Project, team: Team) -> None:
+    hands = hands_for(team, A.model_copy(update={"untrusted": True, "secrets": True, "effects": True}))
+    swarm = goals.state_goal(project, "Write it", by=hands.by)
+    hands.run(swarm, approve=False)
+    approvals.approve(Approval.objects.get(kind="plan"), by=hands.by)
+    hands.run(swarm, approve=False)
+    node = Node.objects.get()
+    assert node.state == "awaiting_approval"
+    assert "strangers' words" in node.because
+    approvals.reject(Approval.objects.get(kind="node"), by=hands.by, because="Too much.")
+    hands.run(swarm, approve=False)
+    assert swarm.state == "failed"
+    assert Node.objects.get().state == "failed"
+
+
+def test_deciding_asks_for_what_is_exposed() -> None:
+    snapshot = Snapshot(state="running", nodes=(NodeView("a", "blocked", trifecta=True),), counts={"blocked": 1})
+    (action,) = decide(snapshot)
+    assert type(action).__name__ == "AskForNode"
+
+
+# What the database refuses, whoever writes.
+
+
+@pytest.fixture
+def exposed(team: Team) -> Node:
+    """A node that waits, exposed to all three."""
+    stage = Stage(user_of("alice", "acme"))
+    flags = {"untrusted": True, "secrets": True, "effects": True, "trifecta": True}
+    words = {"role": "developer", "instructions": "x", "title": "X"}
+    return Node.objects.create(swarm=stage.swarm, plan=stage.nodes["docs"].plan, key="x", **words, **flags)
+
+
+def rogue(node: Node, assignments: str) -> None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"UPDATE swarms_node SET {assignments} WHERE id = %s", [node.pk])
+
+
+def answer(node: Node, state: str) -> None:
+    decided = {"decided_by": user_of("alice", "acme"), "decided_at": timezone.now()}
+    Approval.objects.create(
+        swarm=node.swarm,
+        node=node,
+        kind="node",
+        title="x",
+        subject={},
+        digest="x",
+        state=state,
+        expires_at=timezone.now(),
+        **(decided if state in ("approved", "rejected") else {}),
+    )
+
+
+@pytest.mark.parametrize("to", ["ready", "running"])
+def test_a_rogue_update_does_not_start_it(exposed: Node, to: str) -> None:
+    with pytest.raises(IntegrityError, match="nobody approved it"):
+        rogue(exposed, f"state = '{to}'")
+    answer(exposed, "approved")
+    with pytest.raises(IntegrityError, match="nobody approved it"):
+        rogue(exposed, f"state = '{to}'")  # what was approved may have changed while it was held
+
+
+@pytest.mark.parametrize("state", ["", "pending", "rejected", "expired", "void"])
+def test_only_an_approval_lets_it_start(exposed: Node, state: str) -> None:
+    rogue(exposed, "state = 'awaiting_approval'")
+    if state:
+        answer(exposed, "approved")
+        answer(exposed, state)
+    with pytest.raises(IntegrityError, match="nobody approved it"):
+        rogue(exposed, "state = 'ready'")
+    if state != "pending":
+        answer(exposed, "approved")
+        rogue(exposed, "state = 'ready'")
+        rogue(exposed, "state = 'running'")
+
+
+@pytest.mark.parametrize("change", ["trifecta = false, effects = false", "trifecta = false, secrets = false"])
+def test_a_rogue_update_does_not_make_it_harmless_once_it_is_asked_for(exposed: Node, change: str) -> None:
+    rogue(exposed, "state = 'awaiting_approval'")
+    with pytest.raises(IntegrityError, match="frozen"):
+        rogue(exposed, change)
+    with pytest.raises(IntegrityError, match="frozen"):
+        rogue(exposed, f"state = 'ready', {change}")
+
+
+def test_whoever_says_all_three_says_the_whole(exposed: Node) -> None:
+    with pytest.raises(IntegrityError, match="does not say so"):
+        rogue(exposed, "trifecta = false")
+    fields = {field.attname: getattr(exposed, field.attname) for field in Node._meta.fields}
+    other = Node(**(fields | {"id": exposed.plan_id, "key": "y", "state": "ready"}))
+    with pytest.raises(IntegrityError, match="nobody approved it"):
+        other.save(force_insert=True)
+
+
+def test_other_nodes_start_as_before(exposed: Node) -> None:
+    rogue(exposed, "trifecta = false, effects = false")
+    rogue(exposed, "state = 'ready'")
