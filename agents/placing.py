@@ -27,6 +27,7 @@ WOKEN = 3
 """Tickets that one free place wakes: the first may not be wanted any more."""
 
 
+_LIVE = ", ".join(f"'{state}'" for state in sorted(LIVE))
 # Names are of a-z, 0-9 and dashes: nothing in them means something else to LIKE.
 _OF_ROLE = f"""
 WITH registered AS (
@@ -37,7 +38,7 @@ WITH registered AS (
 )
 SELECT w.*, ARRAY(
   SELECT x.agent FROM agents_execution x
-  WHERE x.state IN ({", ".join(f"'{state}'" for state in sorted(LIVE))}) AND (x.agent = w.name OR x.agent LIKE w.name || '-%%')
+  WHERE x.state IN ({_LIVE}) AND (x.agent = w.name OR x.agent LIKE w.name || '-%%')
 ) FROM whoever w ORDER BY w.name
 """
 
@@ -45,11 +46,13 @@ SELECT w.*, ARRAY(
 def chosen(role: str, runner: Runner, text: str) -> Chosen | Nobody:
     """Which agent takes work of this role on this runner: of those that take the role or, where the registry has none,
     the one that does it by default. One query."""
-    candidates, live = [], set()
+    candidates: list[Candidate] = []
+    live: set[str] = set()
     with connection.cursor() as cursor:
         cursor.execute(_OF_ROLE, {"role": role, "roles": json.dumps([role])})
-        for *terms, skills, is_registered, names in cursor.fetchall():
-            candidates.append(Candidate(*terms, tuple(map(str, json.loads(skills))), is_registered))
+        for name, state, runtime, model, capacity, where, skills, is_registered, names in cursor.fetchall():
+            known = tuple(map(str, json.loads(skills)))
+            candidates.append(Candidate(name, state, runtime, model, capacity, where, known, is_registered))
             live |= set(names)
     return choose(role, candidates, runner=runner.name, live=live, text=text, shut=_shut(candidates))
 
@@ -63,17 +66,6 @@ def own_name(role: str) -> str:
     return f"{role}-{number}"
 
 
-def of_role(role: str) -> list[Candidate]:
-    """The agents that take a role; where the registry has none, the one that does it by default."""
-    rows = Agent.objects.filter(roles__contains=[role]).order_by("name")
-    return [candidate(row) for row in rows] or [Candidate(role, is_registered=False)]
-
-
-def candidate(row: Agent) -> Candidate:
-    """A row as placement sees it."""
-    return Candidate(row.name, row.state, row.runtime, row.model, row.capacity, row.runner, tuple(map(str, row.skills)))
-
-
 def _live(names: Iterable[str]) -> set[str]:
     """Names of executions under way that may be those of these agents."""
     wanted = reduce(or_, (Q(agent=name) | Q(agent__startswith=f"{name}-") for name in names))
@@ -81,18 +73,14 @@ def _live(names: Iterable[str]) -> set[str]:
 
 
 def _shut(candidates: Iterable[Candidate]) -> dict[str, str]:
-    """The models of these that are left alone now; who dispatches has looked at the platform's own already."""
-    if routes.is_rehearsal():
-        return {}
-    found = {}
-    for model in {one.model for one in candidates if one.is_registered}:
-        if shut := breakers.closed_until(current_schema(), routes.model_for(model)):
-            found[model] = shut.why
-    return found
+    """The models of these that are left alone now. Who dispatches has looked at the team's default just before."""
+    models = {one.model for one in candidates if one.is_registered}
+    shut = {model: breakers.closed_until(current_schema(), model) for model in models}
+    return {model: found.why for model, found in shut.items() if found}
 
 
 def has_own_models() -> bool:
-    """Whether an agent of this team asks another model than the platform's."""
+    """Whether an agent of this team asks another model than the team's default."""
     return not routes.is_rehearsal() and Agent.objects.exclude(model="").exists()
 
 
