@@ -65,7 +65,7 @@ setup: ## Install Python packages from the lock, with uv
 	cp requirements.lock "$(VENV)/installed.lock"
 
 demo: setup ## Run the sample swarm to its end; GOAL="…" REPO=… for your own, RUNTIME=opencode for other agents
-	@if [ "$(RUNTIME)" = opencode ]; then $(RUN) -m agents.runtimes.opencode.install "$(DATA)/tools" >/dev/null; fi
+	@case "$(RUNTIME)" in opencode|acp) $(RUN) -m agents.runtimes.opencode.install "$(DATA)/tools" >/dev/null;; esac
 	exec $(RUN) manage.py demo $${GOAL:+--goal "$$GOAL"} $${REPO:+--repo "$$REPO"} $(if $(RUNTIME),--runtime "$(RUNTIME)") $(ARGS)
 
 up: setup ## Run the whole platform until Ctrl-C

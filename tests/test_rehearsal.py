@@ -15,6 +15,7 @@ from agents.rehearsal.completions import seconds
 from agents.rehearsal.dialects import spoken
 from agents.rehearsal.scenes import Scene, load
 from agents.rehearsal.talk import Refused, Request, Turn, turn
+from agents.runtimes.acp.wording import answer_in
 from agents.runtimes.builtin import Review, Summary
 from agents.runtimes.tools import READING, WRITING, run_command
 from swarms.graph import faults, warnings
@@ -243,6 +244,15 @@ def test_who_offers_the_tools_of_opencode_is_answered_with_these(scene: Scene) -
             needed, allowed = OPENCODE_ARGUMENTS[call.tool]
             assert needed <= set(call.args) <= needed | allowed
         assert spoken(step, TOOLS) == step, "who offers ours is answered with ours"
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
+def test_who_has_no_tool_for_the_end_is_told_the_answer(scene: Scene) -> None:
+    for step in scene.steps:
+        told = spoken(step, OPENCODE_ARGUMENTS)
+        (answer,) = [call.args for call in step.call if call.tool == "final_result"] or [None]
+        assert answer_in(told.say) == answer
+        assert {call.tool for call in told.call} <= set(OPENCODE_ARGUMENTS)
 
 
 def test_the_whole_demo_waits_at_most_ten_seconds_for_the_model() -> None:

@@ -38,12 +38,13 @@ from tests.conformance import (
     sleeping,
     steer,
 )
+from tests.conformance_acp import Acp
 from tests.fake_control_plane import FakeControlPlane, serving, until
 from tests.test_builtin_runtime import carry_out
 from tests.test_runner import ROOT, child_of, processes_now_with, running
 from tests.test_sandbox import processes_with
 
-DRIVERS: tuple[Driver, ...] = (Builtin(), OpenCode(), Command())
+DRIVERS: tuple[Driver, ...] = (Builtin(), OpenCode(), Acp(), Command())
 DONE = Finish("It greets politely now.")
 GREETING = "ein Gruß: ¡Hola! 你好 😀 e\u0301"
 CANCEL_SECONDS = 5

@@ -9,6 +9,7 @@ Kind = Literal["plan", "work", "review", "check"]
 RUNTIMES = {
     "builtin": "agents.runtimes.builtin",
     "opencode": "agents.runtimes.opencode.runtime",
+    "acp": "agents.runtimes.acp.runtime",
     "command": "agents.runtimes.command",
 }
 """What can drive an agent, each with its module; the first one does unless another is asked for."""

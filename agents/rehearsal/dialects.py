@@ -1,5 +1,6 @@
 """The same step in the tools of another agent: scripts are written for ours. Pure."""
 
+import json
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -39,9 +40,21 @@ OPENCODE: Mapping[str, tuple[str, Callable[[Arguments], Arguments]]] = {
 """OpenCode's tools by ours."""
 
 
+FINISH = "final_result"
+
+
 def spoken(step: Step, offered: Collection[str]) -> Step:
-    """The step with calls of tools that are offered, where a dialect has them; other calls stay as they are."""
-    return step.model_copy(update={"call": tuple(_said(call, offered) for call in step.call)})
+    """The step with calls of tools that are offered, where a dialect has them; other calls stay as they are.
+
+    An agent that has a tool of its own for everything but the end says its answer.
+    """
+    calls = tuple(_said(call, offered) for call in step.call)
+    last = next((call for call in calls if call.tool == FINISH and FINISH not in offered), None)
+    if last is None or not offered:
+        return step.model_copy(update={"call": calls})
+    answer = f"```json\n{json.dumps(last.args, ensure_ascii=False, indent=1)}\n```"
+    said = f"{step.say}\n\n{answer}" if step.say else answer
+    return step.model_copy(update={"say": said, "call": tuple(call for call in calls if call is not last)})
 
 
 def _said(call: Call, offered: Collection[str]) -> Call:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Hearing = Literal["at its next step", "when it is run again"]
+Hearing = Literal["at its next step", "when its turn is over", "when it is run again"]
 Crash = Literal["goes on in the same session", "ends with a reason"]
 
 
