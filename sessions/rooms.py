@@ -30,10 +30,21 @@ class Client:
         """Where its room was when it came in: later events are offered to it."""
         self.told_at = 0.0
         """When it was last sent something, by the loop's clock."""
+        self.checked_at = 0.0
+        """When it was last asked whether its reader may still listen."""
+        self.send_now: Callable[[bytes], None] | None = None
+        """Sends without waking whoever writes; None while that one is at work itself."""
+        self.is_due = False
+        """Its room flushes it soon."""
         self.wake = asyncio.Event()
         self.ended = asyncio.Event()
         self.last_words: bytes | None = None
         self._frames: deque[Frame] = deque()
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether something is queued."""
+        return bool(self._frames)
 
     def offer(self, frame: Frame) -> None:
         """Queue a frame. For who is behind, passing ones are left out; too many of the others end it."""
@@ -46,7 +57,14 @@ class Client:
             self.end(frames.LAGGED)
             return
         self._frames.append(frame)
-        self.wake.set()
+        if self.send_now is None:
+            self.wake.set()
+
+    def flush(self) -> None:
+        """Send what is queued, unless whoever writes is at work and does it."""
+        self.is_due = False
+        if self.send_now is not None and self.last_words is None and (data := self.take()):
+            self.send_now(data)
 
     def end(self, last_words: bytes) -> None:
         """Send what is queued, then this, then close."""
@@ -57,7 +75,6 @@ class Client:
 
     def take(self) -> bytes:
         """All that is queued and new to this client."""
-        self.wake.clear()
         chunks = []
         while self._frames:
             chunks.append(self.seen(self._frames.popleft()))
@@ -83,6 +100,7 @@ class Room:
         self.hears = asyncio.Event()
         """What passes comes in here."""
         self.pages = Pages(schema, self._to_pages)
+        self._due: list[Client] = []
         self._programs: Listeners = defaultdict(set)
         self._readers: Listeners = defaultdict(set)
 
@@ -110,8 +128,7 @@ class Room:
         if topic in self._programs:
             frame = told()
             STREAM_ENCODED.inc()
-            for client in self._programs[topic]:
-                client.offer(frame)
+            self._offer(self._programs[topic], frame)
         if topic in self._readers:
             self.pages.take(event())
         self.cursor = position
@@ -126,22 +143,34 @@ class Room:
     def pass_on(self, frame: Frame) -> None:
         """Something passing, for programs and pages alike."""
         for listeners in (self._programs, self._readers):
-            for client in listeners.get(frame.topic, ()):
-                client.offer(frame)
+            self._offer(listeners.get(frame.topic, ()), frame)
 
     def reset(self, position: int) -> None:
         """Tell all clients that too much was missed."""
         self.cursor = position
         self.pages.drop()
-        for client in self.clients:
-            client.offer(frames.reset(position))
+        self._offer(self.clients, frames.reset(position))
 
     def _listeners_like(self, client: Client) -> Listeners:
         return self._readers if client.listener.is_page else self._programs
 
     def _to_pages(self, frame: Frame) -> None:
-        for client in self._readers.get(frame.topic, ()):
+        self._offer(self._readers.get(frame.topic, ()), frame)
+
+    def _offer(self, clients: Iterable[Client], frame: Frame) -> None:
+        """To each of them; what comes in one go is sent to a client in one piece, when all of it is queued."""
+        if not self._due:
+            asyncio.get_running_loop().call_soon(self._flush)
+        for client in clients:
             client.offer(frame)
+            if not client.is_due:
+                client.is_due = True
+                self._due.append(client)
+
+    def _flush(self) -> None:
+        due, self._due = self._due, []
+        for client in due:
+            client.flush()
 
 
 def _same(event: Event) -> Event:

@@ -7,7 +7,7 @@ import asyncio
 import random
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from types import FrameType
 from typing import Any
 
@@ -100,34 +100,91 @@ async def _gone(receive: Receive) -> None:
 
 
 async def _beat(client: Client) -> None:
-    """Wake a client to which nothing was sent for a while. A timer for each, not for each event."""
+    """Wake whoever writes when nothing was sent for a while, or it must be asked whether the reader may stay."""
     loop = asyncio.get_running_loop()
     while True:
-        silent = loop.time() - client.told_at
-        if silent >= HEARTBEAT_SECONDS:
+        now = loop.time()
+        silent = now - client.told_at
+        if silent >= HEARTBEAT_SECONDS or now - client.checked_at > RECHECK_SECONDS:
             client.wake.set()
             silent = 0.0
-        await asyncio.sleep(HEARTBEAT_SECONDS - silent)
+        await asyncio.sleep(min(HEARTBEAT_SECONDS - silent, RECHECK_SECONDS))
 
 
 async def _write(client: Client, request: Request, send: Send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
     await _replay(client, request.after, send)
     loop = asyncio.get_running_loop()
-    checked = client.told_at = loop.time()
+    client.checked_at = client.told_at = loop.time()
+    hand = Hand(client, send)
     while client.last_words is None:
-        await client.wake.wait()
+        await hand.rest()
         now, chunk = loop.time(), client.take()
         if not chunk and now - client.told_at >= HEARTBEAT_SECONDS:
             chunk = frames.HEARTBEAT
         if chunk:
             client.told_at = now
             await _more(send, chunk)
-        if now - checked > RECHECK_SECONDS:
-            checked = now
+        if now - client.checked_at > RECHECK_SECONDS:
+            client.checked_at = now
             if not await _may_stay(request):
                 client.end(b"")
     await send({"type": "http.response.body", "body": client.take() + client.last_words})
+
+
+class Hand:
+    """Writes for one client without a task's being woken for each event: as far as the server takes it at once."""
+
+    def __init__(self, client: Client, send: Send) -> None:
+        self._client, self._send = client, send
+        self._loop = asyncio.get_running_loop()
+        self._begun: Awaitable[None] | None = None
+
+    async def rest(self) -> None:
+        """Leave the client to whoever offers it something, until there is more to do than to send that."""
+        client = self._client
+        if not client.has_waiting:
+            client.send_now = self._now
+        try:
+            await client.wake.wait()
+        finally:
+            client.send_now = None
+        client.wake.clear()
+        if self._begun is not None:
+            begun, self._begun = self._begun, None
+            await begun
+
+    def _now(self, body: bytes) -> None:
+        self._client.told_at = self._loop.time()
+        sending = _more(self._send, body)
+        try:
+            waits_for = sending.send(None)
+        except StopIteration:
+            return
+        except Exception as error:
+            self._begun = _failed(error)
+        else:
+            # The server waits for the client's buffer: from here on the writer's task does, and what comes is queued.
+            self._begun = Begun(sending, waits_for)
+        self._client.send_now = None
+        self._client.wake.set()
+
+
+class Begun:
+    """A coroutine that ran outside of any task until it had to wait; awaited, it goes on. An eager task does the same,
+    from Python 3.12 on."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], waits_for: Any) -> None:
+        self._coroutine, self._waits_for = coroutine, waits_for
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        """Wait for what it waits for, and then for whatever comes next."""
+        yield self._waits_for
+        return (yield from self._coroutine.__await__())
+
+
+async def _failed(error: Exception) -> None:
+    raise error
 
 
 async def _replay(client: Client, after: int | None, send: Send) -> None:

@@ -6,6 +6,7 @@ import random
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -439,15 +440,18 @@ def test_a_quiet_stream_has_a_heartbeat(cookie: Cookies, monkeypatch: pytest.Mon
     asyncio.run(watch())
 
 
-def test_who_is_removed_from_the_team_is_cut_off(cookie: Cookies, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "HEARTBEAT_SECONDS", 0.05)
+@pytest.mark.parametrize("heartbeat", [0.05, 60])
+def test_who_is_removed_from_the_team_is_cut_off(
+    cookie: Cookies, monkeypatch: pytest.MonkeyPatch, heartbeat: float
+) -> None:
+    monkeypatch.setattr(stream, "HEARTBEAT_SECONDS", heartbeat)
     monkeypatch.setattr(stream, "RECHECK_SECONDS", 0.1)
     signed_in, other = cookie("vera", "acme"), cookie("bob", "acme")
     vera = Membership.objects.get(user=user_of("vera", "acme"))
 
     async def watch() -> None:
         removed, stays = Visit(signed_in), Visit(other)
-        await removed.saw(frames.HEARTBEAT)
+        await removed.saw(b"id: ")
         await asyncio.to_thread(_run_and_close, Membership.objects.filter(pk=vera.pk).delete)
         async with asyncio.timeout(20):
             await removed.task
@@ -540,6 +544,58 @@ def test_a_slow_reader_is_told_and_closed_with_all_that_was_queued() -> None:
         assert client.take() == b""
 
     asyncio.run(fill())
+
+
+def test_what_comes_in_one_go_is_one_write_and_a_full_buffer_is_waited_for() -> None:
+    sent: list[bytes] = []
+    writers: list[Any] = []
+
+    async def talk() -> None:
+        room = rooms.Room("t_x", 0)
+        client = rooms.Client(Admitted("t_x", None, frozenset({"team"}), 0))
+        room.add(client)
+        takes = asyncio.Event()
+        takes.set()
+
+        async def send(message: dict[str, Any]) -> None:
+            await takes.wait()
+            sent.append(message["body"])
+            writers.append(asyncio.current_task())
+
+        async def write() -> None:
+            hand = stream.Hand(client, send)
+            while True:
+                await hand.rest()
+                if data := client.take():
+                    await send({"body": data})
+
+        def tell(*positions: int) -> None:
+            for position in positions:
+                room.tell("team", position, partial(frame, position), Event)
+
+        writing = asyncio.create_task(write())
+        await asyncio.sleep(0.01)
+        tell(1, 2)
+        await asyncio.sleep(0.01)
+        assert sent == [frame(1).data + frame(2).data]
+        assert writers == [None], "the writer was woken for it"
+        takes.clear()
+        tell(3)
+        await asyncio.sleep(0.01)
+        tell(4)
+        await asyncio.sleep(0.01)
+        assert len(sent) == 1
+        takes.set()
+        await asyncio.sleep(0.01)
+        assert sent[1:] == [frame(3).data, frame(4).data]
+        assert writers[1:] == [writing, writing]
+        tell(5)
+        await asyncio.sleep(0.01)
+        assert sent[3:] == [frame(5).data]
+        assert writers[3:] == [None]
+        writing.cancel()
+
+    asyncio.run(talk())
 
 
 def test_live_text_never_pushes_durable_events_out() -> None:

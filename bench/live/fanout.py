@@ -21,13 +21,15 @@ Connect = Callable[[Topic], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Served:
-    """Those who serve the same topics: the platform's web process, and the least reader."""
+    """Those who serve the same topics: the platform's web process, the least reader, and a bare sender."""
 
     ours: Connect
     theirs: Connect
+    bares: Connect
     web: int
     """The id of the process."""
     floor: int
+    bare: int
     port: int
 
 
@@ -42,6 +44,7 @@ class Rounds:
     cpus: list[float] = field(default_factory=list)
     """Microseconds of the server's processor a delivery."""
     floor_cpus: list[float] = field(default_factory=list)
+    bare_cpus: list[float] = field(default_factory=list)
     encodes: list[float] = field(default_factory=list)
     """How often an event was encoded."""
 
@@ -67,14 +70,16 @@ def measure(at: Stage) -> Figures:
 
 
 def serve(at: Stage, chosen: Sequence[Topic]) -> Served:
-    """Start the least reader beside the platform."""
-    floor_port = free_port()
+    """Start the least reader and the bare sender beside the platform."""
+    floor_port, bare_port = free_port(), free_port()
     keys = " ".join(sorted({stream_key(topic.team.schema_name) for topic in chosen}))
     floor = {"FLOOR_REDIS": scene.redis_url(), "FLOOR_STREAMS": keys}
     scene.serve(at, "floor", "bench.floors.least_reader:application", floor_port, **floor)
+    scene.launch(at, "bare", bare_port, "-m", "bench.floors.bare_sender", str(bare_port), **floor)
     port = int(at.environment["WAGGLE_PORT"])
-    ours, theirs = partial(scene.to_waggle, port), partial(_to_floor, floor_port)
-    return Served(ours, theirs, at.processes["web"].pid, at.processes["floor"].pid, port)
+    web, reader, bare = (at.processes[name].pid for name in ("web", "floor", "bare"))
+    ours, theirs, bares = partial(scene.to_waggle, port), partial(_to_floor, floor_port), partial(_to_floor, bare_port)
+    return Served(ours, theirs, bares, web, reader, bare, port)
 
 
 def _to_floor(port: int, topic: Topic) -> dict[str, Any]:
@@ -98,9 +103,10 @@ def one_round(chosen: Sequence[Topic], connect: Connect, process: int) -> tuple[
 
 
 def beside(chosen: Sequence[Topic], served: Served) -> Rounds:
-    """Ours and the floor by turns, both fed by the same relay."""
+    """Ours and the floors by turns, all fed by the same relay."""
     found = Rounds()
     for _ in range(ROUNDS):
+        found.bare_cpus.append(one_round(chosen, served.bares, served.bare)[2])
         sent, came, cpu = one_round(chosen, served.theirs, served.floor)
         found.floors.append(scene.delays(sent, came, PER_TOPIC))
         found.floor_cpus.append(cpu)

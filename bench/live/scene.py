@@ -70,9 +70,13 @@ def platform(at: Stage) -> None:
 def serve(at: Stage, name: str, application: str, port: int, **variables: str) -> None:
     """Start an ASGI application as the platform's own is started, and wait for it."""
     where = ("--host", "127.0.0.1", "--port", str(port))
-    at.start(
-        name, "-m", "uvicorn", application, *where, "--timeout-graceful-shutdown", "10", "--no-access-log", **variables
-    )
+    words = ("-m", "uvicorn", application, *where, "--timeout-graceful-shutdown", "10", "--no-access-log")
+    launch(at, name, port, *words, **variables)
+
+
+def launch(at: Stage, name: str, port: int, *command: str, **variables: str) -> None:
+    """Start what listens on a port, and wait until it does."""
+    at.start(name, *command, **variables)
     wait_for(lambda: _listens(port), f"{name} does not start")
 
 

@@ -4,7 +4,7 @@ anything."""
 import time
 from collections.abc import Sequence
 
-from bench.figures import Figures, tail, typical
+from bench.figures import Figures, ratio, tail, typical
 from bench.live import scene
 from bench.live.fanout import Served, beside, connections, one_round, serve
 from bench.live.scene import PER_TOPIC, Topic
@@ -23,6 +23,8 @@ def measure(at: Stage) -> Figures:
         "live.fanout1000_p99_ms": tail(rounds.fans, "ms", 0.99),
         "live.cpu_us_per_delivery": typical(rounds.cpus, "us"),
         "live.floor_starlette_cpu_us_per_delivery": typical(rounds.floor_cpus, "us"),
+        "live.floor_bare_cpu_us_per_delivery": typical(rounds.bare_cpus, "us"),
+        "live.cpu_ratio1000": ratio(rounds.cpus, rounds.floor_cpus, "x floor"),
         "live.encodes_per_event": typical(rounds.encodes, "encodings"),
     }
     return found | _many(chosen, served)
