@@ -26,6 +26,7 @@ from agents import breakers
 from agents.breakers import Breaker, Move, Refusing
 from agents.circuit import FEWEST_CALLS, WINS, Lamp, Told
 from agents.passage import Refused, passage
+from agents.routes import Route
 from agents.shared import Shared
 from config.services import ensure, stop
 from sessions.models import Event
@@ -260,10 +261,13 @@ def answer(status: int, **headers: str) -> httpx.Response:
     return httpx.Response(status, headers={name.replace("_", "-"): text for name, text in headers.items()})
 
 
+LARGE = Route("https://user:secret@api.example:444/v1", "large")
+
+
 async def call(team: Team, response: httpx.Response) -> Refused | None:
     """A model call of this team that the provider answers so; the gateway's no, if it says no."""
     try:
-        async with passage(team.schema_name, uuid4()) as way:
+        async with passage(team.schema_name, uuid4(), LARGE) as way:
             await way.answered(response)
     except Refused as refusal:
         return refusal
@@ -377,7 +381,7 @@ def test_repeats_beyond_the_budget_are_turned_away_and_what_was_turned_away_is_n
 ) -> None:
     async def again(execution: Any) -> str:
         try:
-            async with passage(committed_team.schema_name, execution, repeat=True) as way:
+            async with passage(committed_team.schema_name, execution, LARGE, repeat=True) as way:
                 await way.answered(answer(200))
         except Refused as refusal:
             return f"{refusal.status} {refusal.code}"

@@ -14,8 +14,9 @@ import pytest
 from agents.contracts import Limits
 from agents.runner import sandbox
 from agents.runner.cage import cage
+from agents.runner.clipped import Clipped
 from agents.runner.confinement import Places, mounts_of
-from agents.runner.sandbox import Clipped, CommandResult, Confined, Sandbox, SandboxMissing, command_line
+from agents.runner.sandbox import CommandResult, Confined, Sandbox, SandboxMissing, command_line
 from agents.runner.settings import read
 
 Walled = Literal["bubblewrap", "unshare"]

@@ -173,7 +173,14 @@ def unshare(command: str, places: Places, limits: Limits, mountinfo: str, filter
     lines.append(f"ln -s /proc/self/fd {shlex.quote(f'{root}/dev/fd')}")
     for source, path in ((places.shm, "/dev/shm"), (places.tmp, "/tmp"), (places.work, WORKSPACE)):
         lines += _bind(str(source), root + path)
-    lines += [
+    lines += _entering(root, inner)
+    namespaces = ["unshare", "-U", "-r", "-m", "-p", "-n", "-i", "-u", "--fork", "--kill-child"]
+    return [*namespaces, "sh", "-c", "\n".join(lines)]
+
+
+def _entering(root: str, inner: list[str]) -> list[str]:
+    """Shell lines that make a prepared folder the root, and become a command without any right."""
+    return [
         f"mkdir {shlex.quote(f'{root}/proc')}",
         f"mount -t proc -o ro,nosuid,nodev,noexec proc {shlex.quote(f'{root}/proc')}",
         f"mount -o remount,ro,mode=755,size=16m tmpfs {shlex.quote(root)}",
@@ -185,8 +192,6 @@ def unshare(command: str, places: Places, limits: Limits, mountinfo: str, filter
         "set +e",
         "setpriv --bounding-set=-all --inh-caps=-all --no-new-privs -- " + shlex.join(inner) + "; exit $?",
     ]
-    namespaces = ["unshare", "-U", "-r", "-m", "-p", "-n", "-i", "-u", "--fork", "--kill-child"]
-    return [*namespaces, "sh", "-c", "\n".join(lines)]
 
 
 def system_paths() -> Iterator[tuple[str, str]]:

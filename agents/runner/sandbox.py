@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 from agents.contracts import Limits
 from agents.runner import confinement
 from agents.runner.cage import cage
+from agents.runner.clipped import Clipped
 from agents.runner.confinement import Places
 from agents.runner.disk import MOST_MB, Disk
 from agents.runner.processes import descendants, kill_tree, private_bytes, whole_bytes
@@ -214,36 +215,6 @@ STOPPED: dict[Stop, str] = {
     "processes": "\n[stopped: it had more than {0.processes} processes]",
     "disk": f"\n[stopped: the work tree and /tmp had more than {MOST_MB} MB, or it took the last of the disk]",
 }
-
-
-class Clipped:
-    """The beginning and the end of an output, up to a limit in bytes."""
-
-    def __init__(self, limit: int) -> None:
-        self.half = max(limit // 2, 1)
-        self.head = bytearray()
-        self.tail = bytearray()
-        self.left_out = 0
-
-    @property
-    def truncated(self) -> bool:
-        return self.left_out > 0
-
-    def add(self, data: bytes) -> None:
-        """Takes more output."""
-        room = self.half - len(self.head)
-        self.head += data[:room]
-        self.tail += data[room:] if room > 0 else data
-        if (excess := len(self.tail) - self.half) > 0:
-            self.left_out += excess
-            del self.tail[:excess]
-
-    def text(self) -> str:
-        """What is kept, with a mark where something is missing."""
-        gap = f"\n[… {self.left_out} bytes left out …]\n".encode() if self.truncated else b""
-        return (
-            bytes(self.head + gap + self.tail).decode("utf-8", "replace").replace("\x00", "\N{REPLACEMENT CHARACTER}")
-        )
 
 
 async def _read(process: asyncio.subprocess.Process, kept: Clipped, whole: Taker | None) -> None:

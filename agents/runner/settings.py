@@ -48,13 +48,13 @@ def read(environment: Mapping[str, str]) -> RunnerSettings:
         url=url,
         token=_token(environment),
         name=(environment.get("WAGGLE_RUNNER_NAME") or gethostname())[:80],
-        capacity=_number(environment, "WAGGLE_RUNNER_CAPACITY", 4, least=1, most=1000),
+        capacity=env_number("WAGGLE_RUNNER_CAPACITY", environment, 4, least=1, most=1000),
         folder=Path(environment.get("WAGGLE_RUNNER_DIR") or "var/runner").absolute(),
         log_format=log_format,
-        drain_seconds=_number(environment, "WAGGLE_RUNNER_DRAIN_SECONDS", 30, most=86_400),
-        keep_mb=_number(environment, "WAGGLE_RUNNER_KEEP_MB", 2048, most=1 << 20),
-        keep_days=_number(environment, "WAGGLE_RUNNER_KEEP_DAYS", 14, most=3650),
-        unconfined=bool(_number(environment, "WAGGLE_RUNNER_UNCONFINED", 0, most=1)),
+        drain_seconds=env_number("WAGGLE_RUNNER_DRAIN_SECONDS", environment, 30, most=86_400),
+        keep_mb=env_number("WAGGLE_RUNNER_KEEP_MB", environment, 2048, most=1 << 20),
+        keep_days=env_number("WAGGLE_RUNNER_KEEP_DAYS", environment, 14, most=3650),
+        unconfined=bool(env_number("WAGGLE_RUNNER_UNCONFINED", environment, 0, most=1)),
     )
 
 
@@ -76,7 +76,8 @@ def _token(environment: Mapping[str, str]) -> str:
     return token
 
 
-def _number(environment: Mapping[str, str], name: str, default: int, *, least: int = 0, most: int) -> int:
+def env_number(name: str, environment: Mapping[str, str], default: int, *, least: int = 0, most: int) -> int:
+    """A whole number within these limits. Raises SettingsError."""
     text = environment.get(name) or str(default)
     if not text.isdecimal() or not least <= int(text) <= most:
         raise SettingsError(f"{name} is {text!r}; set it to a number from {least} to {most}, e.g. {default}.")

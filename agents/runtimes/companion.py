@@ -12,8 +12,9 @@ from pathlib import Path
 from socket import create_server
 
 from agents.contracts import Assignment, Limits
+from agents.runner.clipped import Clipped
 from agents.runner.confinement import WORKSPACE
-from agents.runner.sandbox import OVERHEAD, WALLED, Clipped, Confined, Stop, started, watch
+from agents.runner.sandbox import OVERHEAD, WALLED, Confined, Stop, started, watch
 from agents.runtimes.opencode import bridge
 from agents.runtimes.opencode.configuration import routes
 from agents.runtimes.opencode.proxy import OnAnswer, Proxy, unheard

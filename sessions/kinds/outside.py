@@ -29,7 +29,7 @@ class ServerChanged(Payload):
 
 
 class ProviderChanged(Payload):
-    """A member or an operator added, changed or revoked one of the team's own providers of models. No key is in it."""
+    """A member or an operator added, changed or revoked one of the team's own providers of models."""
 
     provider: str
     """Its id."""
