@@ -315,6 +315,10 @@ plain(
     "UPDATE swarms_approval SET four_eyes = true, requested_by_id = decided_by_id WHERE swarm_id = %s",
     done,
 )
+breaks("call_is_waited_for")(
+    lambda scene: scene.approval("tool", scene.live, execution=scene.attempt("a").execution, call="x")
+)
+plain("exposed_was_approved", "UPDATE swarms_node SET trifecta = true WHERE id = %s", node("b"))
 breaks("approval_expires")(lambda scene: Due.objects.filter(team=scene.team, kind="approval").delete())
 breaks("plan_question_is_current")(
     lambda scene: scene.approval("plan", scene.live, plan=Plan.objects.get(swarm=scene.live))

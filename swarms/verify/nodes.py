@@ -34,6 +34,16 @@ END)"""
 
 INVARIANTS = (
     Invariant(
+        "exposed_was_approved",
+        "A node exposed to strangers' words, secrets and effects outside at once starts after an approval only.",
+        """
+        SELECT n.id::text AS id, n.swarm_id AS swarm, concat(n.key, ' is ', n.state, ', and nobody approved it') AS says
+        FROM swarms_node n WHERE n.trifecta AND n.state IN ('ready', 'running', 'verifying', 'merging', 'succeeded')
+          AND NOT EXISTS (
+            SELECT FROM swarms_approval q WHERE q.node_id = n.id AND q.kind = 'node' AND q.state = 'approved')
+        """,
+    ),
+    Invariant(
         "edge_counts",
         "A node that has not ended counts its edges in as they are: all, open and satisfied.",
         f"""

@@ -97,11 +97,21 @@ INVARIANTS = (
     ),
     Invariant(
         "one_pending_approval",
-        "At most one approval of a subject is pending.",
+        "At most one approval of a subject is pending; each use of a tool is one of its own.",
         """
         SELECT q.swarm_id::text AS id, q.swarm_id AS swarm,
           concat(count(*), ' approvals of one ', q.kind, ' are pending') AS says
-        FROM swarms_approval q WHERE q.state = 'pending' GROUP BY q.swarm_id, q.kind, q.node_id HAVING count(*) > 1
+        FROM swarms_approval q WHERE q.state = 'pending' AND q.call = ''
+        GROUP BY q.swarm_id, q.kind, q.node_id HAVING count(*) > 1
+        """,
+    ),
+    Invariant(
+        "call_is_waited_for",
+        "Who is asked about the use of a tool is asked by an agent that still waits.",
+        f"""
+        SELECT q.id::text AS id, q.swarm_id AS swarm, concat(q.title, ', and the agent is ', x.state) AS says
+        FROM swarms_approval q JOIN agents_execution x ON x.id = q.execution_id
+        WHERE q.state = 'pending' AND NOT {_LIVE}
         """,
     ),
     Invariant(
