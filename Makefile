@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .ONESHELL:
 .SHELLFLAGS := -euc
-.PHONY: help setup demo up test test-tools test-fresh bench chaos lint reset clean
+.PHONY: help setup demo up runner test test-tools test-fresh bench chaos lint reset clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -70,6 +70,9 @@ demo: setup ## Run the sample swarm to its end; GOAL="…" REPO=… for your own
 
 up: setup ## Run the whole platform until Ctrl-C
 	@exec $(RUN) manage.py up $(ARGS)
+
+runner: setup ## Run a runner beside its agents, with WAGGLE_URL and WAGGLE_RUNNER_TOKEN from the page of runners
+	@exec $(RUN) -m agents.runner
 
 test: setup test-tools ## Run the tests; ARGS="-k name" for some of them, JOBS=4 for more side by side
 	@exec $(RUN) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)

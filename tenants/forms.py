@@ -131,6 +131,21 @@ class ThemeForm(forms.Form):
     )
 
 
+class RunnerForm(forms.Form):
+    """A runner of a team's own."""
+
+    name = forms.CharField(
+        label="Name", max_length=80, help_text="Where it runs, for example: build-server.", widget=forms.TextInput()
+    )
+    trusted = forms.BooleanField(
+        label="It runs checks, too",
+        required=False,
+        initial=True,
+        help_text="The platform believes what its runners say of checks. Say no where others than the team can get at"
+        " the machine.",
+    )
+
+
 class ProgramForm(forms.Form):
     """A token for a program of a member."""
 

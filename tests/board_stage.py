@@ -287,6 +287,7 @@ class Stage:
             "agents-now": "/agents/now/",
             "agent": f"/agents/{self.agent.name}/",
             "agent-new": "/agents/new/?role=developer",
+            "runners": "/runners/",
             "servers": "/servers/",
             "servers-now": "/servers/now/",
             "server": f"/servers/{self.server.pk}/",

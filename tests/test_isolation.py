@@ -14,7 +14,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.urls.resolvers import RoutePattern
 
-from tenants import invitations, programs, tokens
+from tenants import invitations, programs, runners, tokens
 from tenants.context import in_schema
 from tenants.models import Membership, Team
 from tenants.roles import Role
@@ -72,6 +72,7 @@ class Objects:
             "archives pk": archive,
             "artifacts pk": self.stage.artifact.pk,
             "archives key": "parser",
+            "runners pk": runners.add(SECRET, team=globex, trusted=True)[0].pk,
             "team invitation": invitation.pk,
             "team member": member.pk,
             "programs token": programs.issue(boss, name=SECRET, days=1)[0].pk,

@@ -33,7 +33,7 @@ def member(acme: Team) -> Callable[[Role], User]:
     return make
 
 
-CLOSED = {"webhooks": Permission.CONNECT, "webhook": Permission.CONNECT}
+CLOSED = {"webhooks": Permission.CONNECT, "webhook": Permission.CONNECT, "runners": Permission.ENROL}
 """Pages that not everybody may read: an address may hold a secret."""
 
 
@@ -104,6 +104,9 @@ def test_every_page_of_the_dashboard_is_on_the_stage(stage: Stage) -> None:
         "agent-enable",
         "agent-disable",
         "agent-remove",
+        "runner-add",
+        "runner-renew",
+        "runner-end",
         "server-add",
         "server-enrol",
         "server-password",

@@ -1,6 +1,6 @@
 """What a runner is asked to do."""
 
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -96,3 +96,17 @@ class Assignment(Frozen):
     heartbeat_seconds: float = 10
     time_limit: float = 1800
     trace: str = ""
+
+    def by_way_of(self, address: str) -> "Assignment":
+        """The same with every address of the control plane below this one: by which its runner came to it."""
+        here, _, _ = self.url.partition("/t/")
+
+        def moved(url: str) -> str:
+            return address + url.removeprefix(here) if url.startswith(f"{here}/") else url
+
+        changes: dict[str, Any] = {"url": moved(self.url), "mcp": moved(self.mcp)}
+        if self.repository:
+            changes["repository"] = self.repository.model_copy(update={"url": moved(self.repository.url)})
+        if self.model:
+            changes["model"] = self.model.model_copy(update={"base_url": moved(self.model.base_url)})
+        return self.model_copy(update=changes)

@@ -33,7 +33,9 @@ class Link:
         self._boot: UUID = uuid4()
         self._connection: ClientConnection | None = None
         self.kept = Leftovers(settings.folder, settings.keep_mb << 20, settings.keep_days)
-        self.pool = Pool(settings.folder, settings.capacity, sandbox, settings.log_format, self.kept, self.send)
+        self.pool = Pool(
+            settings.url, settings.folder, settings.capacity, sandbox, settings.log_format, self.kept, self.send
+        )
 
     async def send(self, message: Frozen) -> None:
         """Sends a message if there is a connection; after the next one, Hello and heartbeats say the same."""

@@ -37,11 +37,12 @@ class Pool:
     """Takes assignments up to a capacity. `send` brings messages to the control plane, when it is there."""
 
     def __init__(
-        self, folder: Path, capacity: int, sandbox: Sandbox, log_format: str, kept: Leftovers, send: Send
+        self, address: str, folder: Path, capacity: int, sandbox: Sandbox, log_format: str, kept: Leftovers, send: Send
     ) -> None:
         self.capacity = capacity
         self._folder = folder
         self._kept = kept
+        self._address = address
         self._sandbox = sandbox
         self._log_format = log_format
         self._send = send
@@ -91,6 +92,7 @@ class Pool:
 
     def take(self, assignment: Assignment) -> None:
         """Begins with an assignment, in the background; one that it holds already is only confirmed."""
+        assignment = assignment.by_way_of(self._address)
         held = self._executions.get(assignment.execution)
         if held is not None:
             self._spawn(self._send(Accepted(execution=assignment.execution, fence=held.assignment.fence)))

@@ -259,7 +259,7 @@ class Migration(migrations.Migration):
             name="Runner",
             fields=[
                 ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ("name", models.CharField(max_length=80, unique=True)),
+                ("name", models.CharField(max_length=80)),
                 ("trusted", models.BooleanField(default=True, help_text="May run the control plane's checks.")),
                 ("capacity", models.PositiveIntegerField(default=0)),
                 ("sandbox", models.CharField(blank=True, max_length=16)),
@@ -287,6 +287,11 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("team", "name"), name="runner_name", nulls_distinct=False),
+                ],
+            },
         ),
         migrations.CreateModel(
             name="TeamShare",

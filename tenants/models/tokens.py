@@ -41,7 +41,7 @@ class Runner(models.Model):
     """A process that carries out executions. Platform runners (no team) serve every team."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    name = models.CharField(max_length=80, unique=True)
+    name = models.CharField(max_length=80)
     team = models.ForeignKey(Team, models.CASCADE, null=True, blank=True, related_name="runners")
     token = models.OneToOneField(Token, models.PROTECT, related_name="runner")
     trusted = models.BooleanField(default=True, help_text="May run the control plane's checks.")
@@ -51,6 +51,11 @@ class Runner(models.Model):
     boot = models.UUIDField(null=True, blank=True, help_text="Changes with each start of its process.")
     channel = models.CharField(max_length=120, blank=True, help_text="Where its websocket listens; empty: away.")
     seen_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["team", "name"], nulls_distinct=False, name="runner_name"),
+        ]
 
     def __str__(self) -> str:
         return self.name
