@@ -17,7 +17,7 @@ from sessions.events import publish
 from sessions.relay import relay_once
 from sessions.transitions import move, move_all
 from sessions.webhooks import endpoints
-from swarms import goals, operations, planned
+from swarms import exposure, goals, operations, planned, toolrules
 from swarms.models import Attempt, CheckRun, Edge, Merge, Node, Plan, Project, Swarm
 from tests.board_stage import Stage
 from tests.conftest import user_of
@@ -247,6 +247,11 @@ class Surroundings:
         move(project, "fetching", because="a person wants it")
         relay_once()
         move(project, "ready", because="it is here", head=self.stage.head)
+
+    def rules_are_made(self) -> None:
+        project = Project.objects.get(pk=self.stage.project.pk)
+        toolrules.make(by=self.alice, tool="web", verdict="ask", project=project)
+        exposure.declare(project, untrusted_input=True, has_secrets=False, by=self.alice)
 
     def goal_is_stated(self) -> None:
         elsewhere(
