@@ -71,7 +71,7 @@ class Conversation:
         self._mirror = Mirror(transcript)
         self._policy = Policy(context.reports, transcript)
         self._session = ""
-        self._prompt: tuple[str, ...] = (instructed(assignment.role, assignment.kind), assignment.briefing)
+        self._prompt: tuple[str, ...] = (assignment.briefing, instructed(assignment.role, assignment.kind))
         """What the agent is told next, or works on."""
         self._was_sent = False
         self._rounds = 0
