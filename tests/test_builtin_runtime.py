@@ -187,14 +187,6 @@ def test_a_briefing_reaches_the_model_as_the_first_user_message(plane: FakeContr
     }  # fmt: skip
 
 
-def test_an_agent_that_changes_nothing_fails_with_no_changes(plane: FakeControlPlane, tmp_path: Path) -> None:
-    plane.script = steps(DONE)
-
-    outcome = carry_out(plane.assignment(writes=("*.py",)), tmp_path / "run", FailureOutcome)
-
-    assert outcome.reason == FailureReason.NO_CHANGES
-
-
 def test_an_agent_whose_part_lies_outside_the_repository_leaves_the_commit_where_it_was(
     plane: FakeControlPlane, tmp_path: Path
 ) -> None:

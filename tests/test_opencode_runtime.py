@@ -1,9 +1,9 @@
 """The OpenCode runtime, on the real program, a real repository, a scripted model and a real sandbox."""
 
+import asyncio
 import os
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,14 @@ from uuid import UUID, uuid4
 import pytest
 
 from agents.contracts import Assignment, FailureOutcome, FailureReason, PermissionGiven, ReviewOutcome, WorkOutcome
-from agents.contracts.link import Order, Steer
+from agents.contracts.link import Steer
 from agents.runtimes.inbox import Inbox
-from agents.runtimes.opencode import runtime
+from agents.runtimes.opencode import client, runtime, server
+from agents.runtimes.opencode.bridge import join
 from agents.runtimes.opencode.install import NotInstalled, install
 from config.env import PROJECT_ROOT
-from tests.fake_control_plane import FakeControlPlane, call, serving, steps, until
-from tests.test_runner import processes_now_with, running
+from tests.conformance import server_of
+from tests.fake_control_plane import FakeControlPlane, call, serving, steps
 from tests.test_steered_agents import carry_out, seen
 
 POLITE = "def greet(name):\n    return f'Good day, {name}.'\n"
@@ -55,20 +56,6 @@ def steer(kind: str = "message", text: str = "", question: UUID | None = None) -
 
 def said_to_model(request: dict[str, Any]) -> str:
     return "\n".join(str(message["content"]) for message in request["messages"])
-
-
-def server_pid(folder: Path) -> int:
-    """The process of OpenCode's server that works in a folder."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-                mounts = (entry / "mountinfo").read_text()
-            except OSError:
-                continue
-            if words[1:2] == [b"serve"] and str(folder) in mounts:
-                return int(entry.name)
-    return 0
 
 
 def test_an_agent_of_opencode_changes_files_and_all_of_it_is_told(plane: FakeControlPlane, tmp_path: Path) -> None:
@@ -173,60 +160,6 @@ def test_rules_decide_what_the_agent_may_do_and_people_answer_its_questions(
     assert "c.txt" in told
 
 
-def test_what_people_say_is_heard_at_the_next_step_and_an_interrupt_stops_a_command(
-    plane: FakeControlPlane, tmp_path: Path
-) -> None:
-    marker = uuid4().hex
-    plane.script = steps(
-        [{"pause": 1.0}, *WRITES],
-        [call("bash", command=f"sh -c 'sleep 60 # {marker}'; true", description="x")],
-        DONE,
-        DONE,
-    )
-    message, stop = steer(text="Call it b.txt."), steer("interrupt", "Do not wait.")
-
-    async def talk(inbox: Inbox) -> None:
-        await seen(lambda: plane.requests)
-        inbox.put(message)
-        await seen(lambda: processes_now_with(marker))
-        inbox.put(stop)
-
-    began = time.monotonic()
-    outcome, taken = carry_out(work(plane), tmp_path / "run", talk)
-
-    assert isinstance(outcome, WorkOutcome), outcome
-    assert time.monotonic() - began < 50, "the command ran to its end"
-    assert taken == [message.id, stop.id]
-    assert not processes_now_with(marker)
-    assert "b.txt" not in said_to_model(plane.requests[0])
-    assert "Alice, of the people whom you work for, says: Call it b.txt." in said_to_model(plane.requests[1])
-    assert "Do not wait." in said_to_model(plane.requests[2])
-    tool = next(part for part in plane.parts("tool") if part.tool == "bash")
-    assert tool.state in ("done", "failed")
-    # The control plane has it in the transcript already; the runtime does not write it again.
-    assert not [part for part in plane.parts("text") if "b.txt" in part.text]
-
-
-def test_a_cancelled_agent_is_gone_within_five_seconds_with_all_that_it_started(
-    plane: FakeControlPlane, tmp_path: Path, program: Path
-) -> None:
-    marker = uuid4().hex
-    plane.script = steps([call("bash", command=f"setsid sh -c 'sleep 60 # {marker}'; true", description="x")])
-    assignment = work(plane)
-    with running(plane, tmp_path / "runner", WAGGLE_RUNNER_OPENCODE=str(program)):
-        plane.assign(assignment)
-        until(lambda: processes_now_with(marker), "the command runs")
-        began = time.monotonic()
-        plane.orders[assignment.execution] = Order(verdict="cancel")
-        until(lambda: plane.outcomes, "the outcome is reported")
-        assert time.monotonic() - began < 5
-        until(lambda: not processes_now_with(marker), "the command is gone")
-    (outcome,) = plane.outcomes
-    assert isinstance(outcome, FailureOutcome)
-    assert outcome.reason == FailureReason.CANCELLED
-    assert not server_pid(tmp_path / "runner")
-
-
 def test_a_server_that_is_killed_is_started_again_and_the_same_session_goes_on(
     plane: FakeControlPlane, tmp_path: Path
 ) -> None:
@@ -237,7 +170,7 @@ def test_a_server_that_is_killed_is_started_again_and_the_same_session_goes_on(
 
     async def kill(inbox: Inbox) -> None:
         await seen(lambda: [part for part in plane.parts("text") if part.text == "I ponder"])
-        os.kill(server_pid(tmp_path / "run"), signal.SIGKILL)
+        os.kill(server_of(tmp_path / "run"), signal.SIGKILL)
 
     outcome, _ = carry_out(work(plane), tmp_path / "run", kill)
 
@@ -253,6 +186,59 @@ def test_a_server_that_is_killed_is_started_again_and_the_same_session_goes_on(
     assert not [part for part in plane.parts() if part.state == "open"]
 
 
+class Relay:
+    """Between our client and a server: a socket of which every connection can be cut."""
+
+    def __init__(self, path: Path, target: str) -> None:
+        self.path, self._target = str(path), target
+        self._ends: list[asyncio.StreamWriter] = []
+        self._opening = asyncio.ensure_future(asyncio.start_unix_server(self._join, self.path))
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far = await asyncio.open_unix_connection(self._target)
+        self._ends += [writer, far[1]]
+        await join(reader, writer, far)
+
+    def cut(self) -> None:
+        for end in self._ends:
+            end.transport.abort()
+
+
+def test_a_connection_that_is_cut_costs_nothing_and_doubles_nothing(
+    plane: FakeControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relays: list[Relay] = []
+
+    def connected(socket: str, password: str, directory: str) -> client.Client:
+        relays.append(Relay(tmp_path / "relay.sock", socket))
+        return client.Client(relays[-1].path, password, directory)
+
+    monkeypatch.setattr(server, "Client", connected)
+    plane.script = steps(
+        [{"content": "One, "}, {"pause": 2.0}, {"content": "two."}, *WRITES],
+        [call("bash", command="sleep 2; touch b.txt", description="x")],
+        [{"content": "Three."}, *DONE],
+    )
+
+    async def cut(inbox: Inbox) -> None:
+        await seen(lambda: [part for part in plane.parts("text") if part.text == "One, "])
+        relays[0].cut()
+        await seen(lambda: [part for part in plane.parts("tool") if part.tool == "bash" and part.input])
+        relays[0].cut()
+
+    outcome, _ = carry_out(work(plane), tmp_path / "run", cut)
+
+    assert isinstance(outcome, WorkOutcome), outcome
+    assert len(relays) == 1, "the server was started again"
+    assert not plane.parts("error")
+    said = [part.text for part in plane.parts("text")]
+    assert (said.count("One, two."), said.count("Three.")) == (1, 1)
+    assert [(part.tool, part.state) for part in plane.parts("tool")] == [
+        ("write", "done"), ("bash", "done"), ("StructuredOutput", "done"),
+    ]  # fmt: skip
+    assert len(plane.requests) == 3
+
+
 def test_an_attempt_whose_server_dies_again_and_again_is_lost_and_its_work_is_on_its_branch(
     plane: FakeControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,20 +247,13 @@ def test_an_attempt_whose_server_dies_again_and_again_is_lost_and_its_work_is_on
 
     async def kill(inbox: Inbox) -> None:
         await seen(lambda: [part for part in plane.parts("text") if part.text == "I ponder"])
-        os.kill(server_pid(tmp_path / "run"), signal.SIGKILL)
+        os.kill(server_of(tmp_path / "run"), signal.SIGKILL)
 
     outcome, _ = carry_out(work(plane), tmp_path / "run", kill)
 
     assert isinstance(outcome, FailureOutcome), outcome
     assert outcome.reason == FailureReason.LOST
     assert plane.git("show", "attempts/1:a.txt") == "a"
-
-
-def test_an_agent_that_changes_nothing_fails_with_no_changes(plane: FakeControlPlane, tmp_path: Path) -> None:
-    plane.script = steps(DONE)
-    outcome, _ = carry_out(work(plane, writes=("*.py",)), tmp_path / "run")
-    assert isinstance(outcome, FailureOutcome), outcome
-    assert outcome.reason == FailureReason.NO_CHANGES
 
 
 def test_a_runner_without_the_program_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
