@@ -15,7 +15,7 @@ from agents.models import Agent, Execution
 from agents.placement import Candidate, Chosen, Nobody, belongs, choose
 from agents.states import LIVE, AgentState
 from sessions.transitions import move
-from tenants.context import current_schema
+from tenants.context import current_schema, in_schema
 from tenants.hints import capacity_freed
 from tenants.models import Runner, Ticket
 from tenants.turns import current_team_id
@@ -105,19 +105,21 @@ def wake(role: str = "", *, most: int = 0) -> None:
 def left(execution: Execution) -> None:
     """An execution of a registered agent has ended: once that is committed, somebody else may have its place."""
     if execution.placed.get("registered"):
-        name, role = str(execution.placed["agent"]), str(execution.assignment.get("role", ""))
-        transaction.on_commit(partial(_left, name, role), robust=True)
+        name = str(execution.placed["agent"])
+        # Whoever commits may be in another scope by then.
+        transaction.on_commit(partial(_left, current_schema(), name), robust=True)
 
 
-def _left(name: str, role: str) -> None:
-    agent = Agent.objects.filter(name=name).first()
-    if agent is None:
-        return
-    if agent.state == AgentState.DRAINING:
-        settle_draining(agent)
-    elif agent.capacity is not None or agent.runner:
-        for one in agent.roles or [role]:
-            wake(one, most=WOKEN)
+def _left(schema: str, name: str) -> None:
+    with in_schema(schema):
+        agent = Agent.objects.filter(name=name).first()
+        if agent is None:
+            return
+        if agent.state == AgentState.DRAINING:
+            settle_draining(agent)
+        elif agent.capacity is not None or agent.runner:
+            for role in agent.roles:
+                wake(role, most=WOKEN)
 
 
 def settle_draining(agent: Agent) -> bool:

@@ -17,6 +17,7 @@ from agents.states import LIVE
 from sessions.models import Event
 from swarms import dispatch
 from swarms.models import Node, Swarm
+from tenants.context import PUBLIC, in_schema
 from tenants.models import Team
 from tests.conftest import user_of
 from tests.milestones import adopted
@@ -89,7 +90,7 @@ def test_two_agents_never_have_one_name(team: Team) -> None:
 
 
 def test_a_draining_agent_finishes_what_it_has_and_is_disabled_then(
-    swarm: Swarm, django_capture_on_commit_callbacks: Any
+    swarm: Swarm, acme: Team, django_capture_on_commit_callbacks: Any
 ) -> None:
     anna = registry.add(Terms("anna", ["developer"]))
     execution = begun()
@@ -97,7 +98,7 @@ def test_a_draining_agent_finishes_what_it_has_and_is_disabled_then(
     assert anna.state == "draining"
     with pytest.raises(ValidationError, match="is at work"):
         registry.remove(anna)
-    with django_capture_on_commit_callbacks(execute=True):
+    with in_schema(PUBLIC), django_capture_on_commit_callbacks(execute=True), in_schema(acme.schema_name):
         executions.end(execution.pk, "failed", reason="", because="test")
     anna.refresh_from_db()
     assert (anna.state, anna.because) == ("disabled", "it has finished what it had")
