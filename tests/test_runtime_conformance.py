@@ -178,7 +178,6 @@ def test_huge_and_binary_output_costs_neither_memory_nor_room(stage: Stage) -> N
     assert peak - before < GROWTH_MB
     told = sum(len(record.model_dump_json()) for record in stage.plane.records)
     assert told < TRANSCRIPT_BYTES
-    assert "\0" not in stage.shown()
 
 
 @driven()
