@@ -165,6 +165,27 @@ def test_a_message_waits_for_the_end_of_the_turn_and_an_interrupt_stops_it(
     assert not [part for part in plane.parts() if part.state == "open"]
 
 
+def test_an_agent_that_does_not_stop_is_ended_and_goes_on_with_what_was_said(
+    plane: FakeControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAGGLE_RUNNER_ACP", command("stubborn"))
+    marker = uuid4().hex
+    answers = iter([[call("run", command=f"sh -c 'sleep 60 # {marker}'; true")], WRITES, DONE])
+    plane.script = lambda messages: next(answers)
+
+    async def talk(inbox: Inbox) -> None:
+        await seen(lambda: processes_now_with(marker))
+        inbox.put(steer("interrupt", "Do not wait."))
+
+    outcome, _ = carry_out(work(plane), tmp_path / "run", talk)
+
+    assert isinstance(outcome, WorkOutcome), outcome
+    assert not processes_now_with(marker)
+    (error,) = plane.parts("error")
+    assert "did not stop its turn within 3 s" in error.text
+    assert "Do not wait." in said_to_model(plane.requests[-1])
+
+
 @pytest.mark.parametrize("kind", ["", "forgetful"])
 def test_an_agent_that_is_killed_goes_on_in_its_session_if_it_can_load_one(
     plane: FakeControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str

@@ -219,7 +219,7 @@ class Conversation:
         await asyncio.wait({prompting}, timeout=STOP_SECONDS)
         if not prompting.done():
             self._was_sent = False
-            self._prompt = (GO_ON,)
+            self._prompt = tuple(filter(None, (GO_ON, as_heard(self._inbox.take()))))
             raise Lost(f"it did not stop its turn within {STOP_SECONDS:.0f} s")
         if prompting.exception() is not None:
             log.info("the stopped turn ended with an error", because=str(prompting.exception()))
