@@ -6,7 +6,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 ROLES = ("coordinator", "developer", "writer", "reviewer")
-TOOLS = "read, list, search, edit, shell, web, delegate, ask, todo, stuck"
+TOOLS = "read, list, search, edit, shell, web, delegate, stuck"
 _ANY = [("", "any role"), *((role, role) for role in ROLES)]
 
 
