@@ -139,8 +139,8 @@ class Conversation:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await answer
         except TimeoutError as error:
-            what = f"{self._name} did not answer `{method}` within {ANSWER_SECONDS:.0f} s."
-            raise Failed(FailureReason.AGENT_ERROR, what, speaking.beside.said.text()) from error
+            log.warning("an agent is mute", method=method, said=speaking.beside.said.text()[-500:])
+            raise Lost(f"it did not answer `{method}` within {ANSWER_SECONDS:.0f} s") from error
         except (RequestError, ValidationError, ConnectionError) as error:
             raise await self._broken(speaking, method, error) from error
 

@@ -96,9 +96,9 @@ class Mirror:
         """What an update of the session adds; kinds that say nothing about the work add nothing."""
         match update:
             case AgentMessageChunk(content=content):
-                self._grow("text", _printable(_text_of(content)))
+                self._grow("text", _text_of(content))
             case AgentThoughtChunk(content=content):
-                self._grow("reasoning", _printable(_text_of(content)))
+                self._grow("reasoning", _text_of(content))
             case ToolCallStart() | ToolCallProgress():
                 self._call(update)
             case AgentPlanUpdate(entries=entries):
@@ -145,7 +145,7 @@ class Mirror:
         fields: dict[str, Any] = {"state": state, "started_at": before.started_at or now()}
         if given := _input(update.raw_input) or ({} if before.input else _places(update, now_titled[1], before.tool)):
             fields["input"] = given
-        if output := _printable(_output(update.content or (), update.raw_output)):
+        if output := _output(update.content or (), update.raw_output):
             fields["output"] = output[-SHOWN_CHARS:] if state == "open" else clip(output)
         if state != "open":
             fields["ended_at"] = now()
@@ -220,11 +220,6 @@ def _output(content: Iterable[object], raw: Any) -> str:
     if raw is None or isinstance(raw, str):
         return raw or ""
     return json.dumps(raw, ensure_ascii=False)
-
-
-def _printable(text: str) -> str:
-    """Without the one character that nobody can store."""
-    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
 def _difference(path: str, old: str, new: str) -> str:
