@@ -270,7 +270,9 @@ class Stage:
     def begin(self, *acts: Act, **changes: Any) -> Assignment:
         """Gives an agent work; it does these acts."""
         self.driver.script(self.plane, acts)
-        assignment = self.plane.assignment(runtime=self.driver.runtime, **({"time_limit": 200} | changes))
+        # Long enough for a machine that is busy with other things.
+        values = {"time_limit": 200, "lease_seconds": 60} | changes
+        assignment = self.plane.assignment(runtime=self.driver.runtime, **values)
         self.plane.assign(assignment)
         return assignment
 
@@ -294,7 +296,7 @@ class Stage:
 
     def end(self) -> Outcome:
         """Waits for the outcome."""
-        until(lambda: self.plane.outcomes and self.plane.ended, "the agent's work ends", 200)
+        until(lambda: self.plane.ended, "the agent's work ends", 200)
         (outcome,) = self.plane.outcomes
         return outcome
 

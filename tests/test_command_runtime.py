@@ -1,12 +1,20 @@
 """A program of the operator's as an agent: what it finds, how it answers, how it fails. The rest is conformance."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from agents.contracts import FailureOutcome, FailureReason, PlanOutcome, ReviewOutcome, WorkOutcome
+from agents.contracts import (
+    FailureOutcome,
+    FailureReason,
+    PermissionGiven,
+    PlanOutcome,
+    ReviewOutcome,
+    WorkOutcome,
+)
 from agents.runtimes.inbox import Inbox
 from tests.fake_control_plane import FakeControlPlane, serving, steps
 from tests.test_steered_agents import carry_out, seen, steer
@@ -60,6 +68,22 @@ def test_a_program_that_fails_is_a_failure_with_its_code_and_last_words(
     assert (outcome.reason, outcome.message) == (FailureReason.AGENT_ERROR, "The program ended with exit code 3.")
     assert "no key" in outcome.detail
     assert [part.state for part in plane.parts("tool")] == ["failed"]
+
+
+def test_the_rules_of_the_team_decide_whether_the_program_runs(
+    plane: FakeControlPlane, tmp_path: Path, programmed: Programmed
+) -> None:
+    programmed("touch ran")
+    plane.judge = lambda asked: PermissionGiven(verdict="deny", why="No programs here.")
+
+    outcome, _ = carry_out(plane.assignment(runtime="command"), tmp_path / "run")
+
+    assert isinstance(outcome, FailureOutcome)
+    assert "No programs here." in outcome.message
+    assert [(asked.tool, asked.arguments) for asked in plane.asked] == [
+        ("shell", {"command": os.environ["WAGGLE_RUNNER_COMMAND"]})
+    ]
+    assert not (tmp_path / "run" / "work" / "ran").exists()
 
 
 def test_a_plan_is_held_to_its_schema_and_to_the_contract(

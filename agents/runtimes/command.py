@@ -30,6 +30,7 @@ from agents.runtimes.delivery import LAST_WORDS, ROUNDS, Delivery, NoChanges, No
 from agents.runtimes.inbox import as_heard
 from agents.runtimes.opencode.configuration import MCP_PATH, MODEL_PATH
 from agents.runtimes.output import Growing
+from agents.runtimes.policy import Policy
 from agents.runtimes.prompts import instructions, renamed
 from agents.runtimes.recording import Transcript, clip, listed, now
 from agents.runtimes.tools import bytes_of
@@ -73,6 +74,8 @@ async def run(assignment: Assignment, context: Context) -> Outcome:
     transcript.say("system", standing)
     transcript.say("user", assignment.briefing)
     program = Program(command, assignment, context.confined(assignment, workspace), transcript)
+    if why := await Policy(context.reports, transcript).refusal("shell", {"command": command}):
+        return FailureOutcome(reason=FailureReason.AGENT_ERROR, message=f"The program may not run. {why}")
     delivery = Delivery(assignment, context, workspace, transcript)
     told = f"{standing}\n{assignment.briefing}\n"
     try:
