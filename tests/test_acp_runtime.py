@@ -13,7 +13,10 @@ import pytest
 
 from agents.contracts import Assignment, FailureOutcome, FailureReason, PermissionAsked, PermissionGiven, WorkOutcome
 from agents.runtimes.acp import runtime
+from agents.runtimes.acp.launch import launch
+from agents.runtimes.acp.wording import answer_in
 from agents.runtimes.inbox import Inbox
+from agents.runtimes.opencode.server import Missing
 from tests.conformance_acp import AGENT, PACKAGES, agent_in, command
 from tests.fake_control_plane import FakeControlPlane, call, serving, steps
 from tests.test_opencode_runtime import program  # noqa: F401
@@ -163,6 +166,38 @@ def test_a_message_waits_for_the_end_of_the_turn_and_an_interrupt_stops_it(
     assert heard == [False, False, True, True]
     assert "Do not wait." in said_to_model(plane.requests[-1])
     assert not [part for part in plane.parts() if part.state == "open"]
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        ('Done.\n```json\n{"a": 1}\n```\nBye.', {"a": 1}),
+        ('```json\n{"a": 1}\n```\nNo, better:\n```json\n{"a": 2}\n```', {"a": 2}),
+        ('```json\n{"a": "run ```json\\n{}\\n``` there"}\n```', {"a": "run ```json\n{}\n``` there"}),
+        (' {"a": 1}\n', {"a": 1}),
+        ("```json\n[1]\n```", None),
+        ('```json\n{"a": \n```', None),
+        ("I am done.", None),
+        ("```json", None),
+        ("{" * 100_000, None),
+    ],
+)
+def test_the_answer_in_a_message(said: str, answer: object) -> None:
+    assert answer_in(said) == answer
+
+
+def test_what_is_shown_lies_where_the_sandbox_has_nothing_of_its_own(tmp_path: Path) -> None:
+    agent = tmp_path / "agent"
+    agent.touch()
+    shows = {"WAGGLE_RUNNER_ACP": f"{agent} --acp", "WAGGLE_RUNNER_ACP_SHOWS": f"{agent}:/usr/bin"}
+    seen = launch(shows).seen()
+    assert seen[agent] == ("/opt/shown/0/agent" if tmp_path.is_relative_to("/tmp") else str(agent))
+    assert seen[Path("/usr/bin")] == "/usr/bin"
+    for wrong in ("/", "relative", str(tmp_path / "nothing")):
+        with pytest.raises(Missing, match="WAGGLE_RUNNER_ACP_SHOWS"):
+            launch(shows | {"WAGGLE_RUNNER_ACP_SHOWS": wrong})
+    with pytest.raises(Missing, match="WAGGLE_RUNNER_ACP"):
+        launch({"WAGGLE_RUNNER_ACP": "agent 'unfinished"})
 
 
 def test_an_agent_that_does_not_stop_is_ended_and_goes_on_with_what_was_said(
