@@ -68,6 +68,11 @@ def leave(runner_id: UUID) -> None:
     Runner.objects.filter(pk=runner_id).update(capacity=0)
 
 
+def listen(runner_id: UUID, channel: str) -> None:
+    """A runner that comes over plain HTTP hears nudges at this channel, until it listens anew."""
+    Runner.objects.filter(pk=runner_id).update(channel=channel)
+
+
 def disconnect(runner_id: UUID, channel: str) -> None:
     """The websocket is gone; what the runner holds goes on until its leases run out."""
     Runner.objects.filter(pk=runner_id, channel=channel).update(channel="")

@@ -14,7 +14,7 @@ from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from django.core.asgi import get_asgi_application  # noqa: E402
 from django.urls import path, re_path  # noqa: E402
 
-from agents.consumers import RunnerConsumer, SwarmConsumer  # noqa: E402
+from agents.consumers import RunnerConsumer, SwarmConsumer, polling  # noqa: E402
 from agents.gateway import gateway  # noqa: E402
 from config import urls_programs, urls_public, urls_team  # noqa: E402, F401
 from config.streams import route_http  # noqa: E402
@@ -23,7 +23,7 @@ from swarms.api.mcp import mcp  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
-        "http": route_http(get_asgi_application(), events=events, gateway=gateway, mcp=mcp),
+        "http": route_http(get_asgi_application(), events=events, gateway=gateway, mcp=mcp, polling=polling),
         "websocket": URLRouter(
             [
                 re_path(r"^runner/$", RunnerConsumer.as_asgi()),

@@ -1,4 +1,4 @@
-"""Which HTTP requests never reach Django: live events, the model gateway and what agents ask."""
+"""Which HTTP requests never reach Django: live events, the model gateway, what agents ask, runners' links."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -10,13 +10,14 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 _EVENTS = re.compile(r"^(?:/t/[^/]+)?/events$")
 _MODEL = re.compile(r"^/t/[^/]+/model/v1/")
 _MCP = re.compile(r"^/t/[^/]+/mcp$")
+_RUNNER = re.compile(r"^/runner/$")
 _PUSH = re.compile(r"^/t/[^/]+/git/[^/]+/git-receive-pack$")
 _ARTIFACT = re.compile(r"^/t/[^/]+/runner/[^/]+/artifacts$")
 MOST, MOST_PUSHED = 24 * 1024 * 1024, 257 * 1024 * 1024
 """Bytes of a body that reach Django, which writes all of it to the disk before it asks who sends it."""
 
 
-def route_http(django: App, *, events: App, gateway: App, mcp: App) -> App:
+def route_http(django: App, *, events: App, gateway: App, mcp: App, polling: App) -> App:
     """An ASGI application that sends each request where it belongs."""
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -26,6 +27,8 @@ def route_http(django: App, *, events: App, gateway: App, mcp: App) -> App:
             await gateway(scope, receive, send)
         elif _MCP.match(scope["path"]):
             await mcp(scope, receive, send)
+        elif _RUNNER.match(scope["path"]):
+            await polling(scope, receive, send)
         else:
             await django(scope, _bounded(receive, scope, _most(scope["path"])), send)
 

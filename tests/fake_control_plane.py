@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,13 +40,16 @@ from agents.contracts.link import (
     Ended,
     Forget,
     FromRunner,
+    Heard,
     Heartbeat,
     Hello,
     Hurry,
     Leaving,
     Order,
     Rescue,
+    Said,
     Saved,
+    ToRunner,
     Unsaved,
     Verdicts,
     Welcome,
@@ -63,6 +66,7 @@ Script = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 seconds, `abort` to break off, and as the only one `status`, with which an error's `code` is answered."""
 
 _from_runner: TypeAdapter[FromRunner] = TypeAdapter(FromRunner)
+_to_runner: TypeAdapter[ToRunner] = TypeAdapter(ToRunner)
 
 
 def call(tool: str, *, id: str = "", **arguments: Any) -> dict[str, Any]:
@@ -116,6 +120,8 @@ class FakeControlPlane:
     requests: list[dict[str, Any]] = field(default_factory=list)
     """Bodies of the model's requests."""
     git_headers: list[str] = field(default_factory=list)
+    no_websocket: int = 0
+    """The status with which somebody on the way answers to a websocket."""
     no_push: set[str] = field(default_factory=set)
     """Tokens with which nobody may push."""
     leaving: int = 0
@@ -125,6 +131,8 @@ class FakeControlPlane:
     """The token that answers who has unsaved work; `forget`: it shall be removed."""
     saved: list[Saved] = field(default_factory=list)
     _send: Any = None
+    _told: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
+    """What waits for the next request that listens."""
     _loop: asyncio.AbstractEventLoop | None = None
 
     # What tests do
@@ -216,6 +224,8 @@ class FakeControlPlane:
             path = scope["path"]
             if path.startswith("/git/"):
                 await self._git_backend(scope, body, send)
+            elif path == "/runner/":
+                await self._polled(scope, body, send)
             elif self.down:
                 await _answer(send, 503, b"down")
             elif path.startswith("/model/"):
@@ -230,36 +240,57 @@ class FakeControlPlane:
         if dict(scope["headers"]).get(b"authorization") != f"Bearer {RUNNER_TOKEN}".encode():
             await send({"type": "websocket.close", "code": 4401})
             return
+        if self.no_websocket:
+            await send({"type": "websocket.http.response.start", "status": self.no_websocket, "headers": []})
+            await send({"type": "websocket.http.response.body", "body": b""})
+            return
         await send({"type": "websocket.accept"})
         self._send, self._loop = send, asyncio.get_running_loop()
         while (event := await receive())["type"] == "websocket.receive":
-            message = _from_runner.validate_json(event["text"])
-            reply: Any = None
-            match message:
-                case Hello():
-                    self.hellos.append(message)
-                    reply = Welcome(runner=uuid4(), heartbeat_seconds=0.2)
-                case Accepted():
-                    self.accepted.append(message.execution)
-                    reply = self._verdicts([message.execution])
-                case Heartbeat():
-                    self.beats += message.executions
-                    reply = self._verdicts([beat.execution for beat in message.executions])
-                case Leaving():
-                    self.leaving += 1
-                case Unsaved():
-                    self.offered.append(message)
-                    if self.rescue == "forget":
-                        reply = Forget(execution=message.execution)
-                    elif self.rescue and not message.because:
-                        reply = Rescue(execution=message.execution, token=self.rescue)
-                case Saved():
-                    self.saved.append(message)
-                case Ended():
-                    self.let_go[message.execution] = message.because
-                    self.ended.append(message.execution)
-            if reply is not None:
+            if (reply := self._hear(_from_runner.validate_json(event["text"]))) is not None:
                 await send({"type": "websocket.send", "text": reply.model_dump_json()})
+
+    def _hear(self, message: FromRunner) -> ToRunner | None:
+        match message:
+            case Hello():
+                self.hellos.append(message)
+                return Welcome(runner=uuid4(), heartbeat_seconds=0.2)
+            case Accepted():
+                self.accepted.append(message.execution)
+                return self._verdicts([message.execution])
+            case Heartbeat():
+                self.beats += message.executions
+                return self._verdicts([beat.execution for beat in message.executions])
+            case Leaving():
+                self.leaving += 1
+            case Unsaved():
+                self.offered.append(message)
+                if self.rescue == "forget":
+                    return Forget(execution=message.execution)
+                if self.rescue and not message.because:
+                    return Rescue(execution=message.execution, token=self.rescue)
+            case Saved():
+                self.saved.append(message)
+            case Ended():
+                self.let_go[message.execution] = message.because
+                self.ended.append(message.execution)
+        return None
+
+    async def _tell(self, event: dict[str, Any]) -> None:
+        self._told.put_nowait(event["text"])
+
+    async def _polled(self, scope: dict[str, Any], body: bytes, send: Any) -> None:
+        if self.down or dict(scope["headers"]).get(b"authorization") != f"Bearer {RUNNER_TOKEN}".encode():
+            await _answer(send, 503 if self.down else 401, b"no")
+            return
+        said = Said.model_validate_json(body)
+        self._loop = asyncio.get_running_loop()
+        heard = [reply for message in said.messages if (reply := self._hear(message)) is not None]
+        if said.wait:
+            self._send = self._tell
+            with suppress(TimeoutError):
+                heard.append(_to_runner.validate_json(await asyncio.wait_for(self._told.get(), 1)))
+        await _answer(send, 200, Heard(messages=tuple(heard)).model_dump_json().encode())
 
     def _verdicts(self, executions: list[UUID]) -> Verdicts:
         return Verdicts(executions={one: self.orders.get(one, Order(verdict="continue")) for one in executions})

@@ -1,35 +1,18 @@
 """The websocket of a runner."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import UUID
 
 import structlog
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
-from django.conf import settings
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from agents import rescue, runners
-from agents.contracts.link import (
-    Accepted,
-    Assign,
-    Ended,
-    FromRunner,
-    Heartbeat,
-    Hello,
-    Hurry,
-    Leaving,
-    Order,
-    Saved,
-    Unsaved,
-    Verdicts,
-    Welcome,
-)
-from agents.leases import STALE
+from agents import linking, runners
+from agents.contracts.link import FromRunner, Hello, ToRunner
 from tenants import tokens
-from tenants.hints import capacity_freed
 
 logger = structlog.get_logger(__name__)
 MESSAGES: TypeAdapter[FromRunner] = TypeAdapter(FromRunner)
@@ -71,33 +54,8 @@ class RunnerConsumer(AsyncWebsocketConsumer):
             logger.warning("a runner sent nonsense", runner=str(self.runner), error=str(error))
             await self.close(BAD_MESSAGE)
             return
-        match message:
-            case Hello():
-                await self._hello(message)
-            case Accepted():
-                verdict = await self._ask(runners.accepted, self.runner, message.execution, message.fence)
-                if verdict != "continue":
-                    await self._say(Verdicts(executions={message.execution: Order(verdict=verdict)}))
-            case Heartbeat():
-                orders = await self._ask(runners.beats, self.runner, message.executions)
-                await self._say(Verdicts(executions=orders))
-            case Leaving():
-                await self._ask(runners.leave, self.runner)
-            case Unsaved():
-                if answer := await self._ask(rescue.offered, self.runner, message):
-                    await self._say(answer)
-            case Saved():
-                await self._ask(rescue.saved, self.runner, message)
-            case Ended():
-                await self._ask(runners.let_go, self.runner, message.execution, message.because)
-                await self.placed({})
-
-    async def _hello(self, message: Hello) -> None:
-        assert self.runner is not None
-        await self._ask(runners.connect, self.runner, message, self.channel_name)
-        await self._say(Welcome(runner=self.runner, heartbeat_seconds=settings.HEARTBEAT_SECONDS))
-        await self._ask(capacity_freed)
-        if self.looking is None:
+        await self._say(await self._ask(linking.hear, self.runner, message, self.channel_name))
+        if isinstance(message, Hello) and self.looking is None:
             self.looking = asyncio.create_task(self._look())
 
     async def _look(self) -> None:
@@ -112,23 +70,16 @@ class RunnerConsumer(AsyncWebsocketConsumer):
             await asyncio.sleep(LOOK_SECONDS)
 
     async def placed(self, event: dict[str, Any]) -> None:
-        """Something was placed on this runner: give it. Something must stop, or was said to an agent: do not wait for
-        the next heartbeat."""
-        orders = {UUID(one): Order(verdict="cancel") for one in event.get("cancel", ())}
-        orders |= {UUID(one): STALE for one in event.get("stale", ())}
-        if orders:
-            await self._say(Verdicts(executions=orders))
-        if event.get("is_said"):
-            await self._say(Hurry())
-        for assignment in await self._ask(runners.pending, self.runner, self.channel_name):
-            await self._say(Assign(assignment=assignment))
+        """A nudge, or a look by oneself."""
+        await self._say(await self._ask(linking.nudged, self.runner, event, self.channel_name))
 
     async def disconnect(self, code: int) -> None:
         if self.runner is not None:
             await self._ask(runners.disconnect, self.runner, self.channel_name)
 
-    async def _say(self, message: BaseModel) -> None:
-        await self.send(text_data=message.model_dump_json())
+    async def _say(self, messages: Iterable[ToRunner]) -> None:
+        for message in messages:
+            await self.send(text_data=message.model_dump_json())
 
     async def _ask(self, verb: Callable[..., Any], *args: Any) -> Any:
         """Scope and query sit inside one synchronous call (see tenants.context)."""

@@ -1,4 +1,8 @@
-"""Messages on a runner's websocket (/runner/, subprotocol-free JSON, one object a frame)."""
+"""Messages between a runner and the control plane at /runner/.
+
+On a websocket each is a frame of JSON. Where no websocket gets through, they go over plain HTTP: a POST of `Said` for
+those of the runner, answered by `Heard`.
+"""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -158,3 +162,17 @@ class Forget(Frozen):
 
 
 ToRunner = Annotated[Welcome | Assign | Verdicts | Hurry | Rescue | Forget, Field(discriminator="type")]
+
+
+class Said(Frozen):
+    """What a runner says over HTTP."""
+
+    messages: tuple[FromRunner, ...] = ()
+    wait: bool = False
+    """Answer when there is something to do, or after a while: for the one request that listens."""
+
+
+class Heard(Frozen):
+    """The answer to Said."""
+
+    messages: tuple[ToRunner, ...] = ()

@@ -1,17 +1,25 @@
-"""The runner's websocket to the control plane: asks for work, says what goes on, is told what to stop."""
+"""The runner's link to the control plane: asks for work, says what goes on, is told what to stop.
+
+A websocket; where none gets through, because a proxy on the way knows none, plain HTTP.
+"""
 
 import asyncio
 import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
 from uuid import UUID, uuid4
 
 import structlog
 from pydantic import TypeAdapter, ValidationError
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from agents.contracts.assignment import Frozen
 from agents.contracts.link import Assign, Forget, Hello, Hurry, Rescue, ToRunner, Verdicts, Welcome
 from agents.runner.leftovers import Leftovers
+from agents.runner.polled import polled
 from agents.runner.pool import Pool
 from agents.runner.sandbox import Sandbox
 from agents.runner.settings import RunnerSettings
@@ -24,6 +32,20 @@ MESSAGE_BYTES = 16 << 20
 _messages: TypeAdapter[ToRunner] = TypeAdapter(ToRunner)
 
 
+HTTP_SECONDS = 300.0
+"""For how long websockets are not tried again after one was refused by somebody on the way."""
+
+
+class Connection(Protocol):
+    """Texts in both directions."""
+
+    async def send(self, text: str, /) -> None:
+        """Raises ConnectionClosed or OSError."""
+
+    def __aiter__(self) -> AsyncIterator[str | bytes]:
+        """Raises ConnectionClosed or OSError."""
+
+
 class Link:
     """Keeps the connection for ever; work goes on while it is down."""
 
@@ -31,7 +53,8 @@ class Link:
         self._settings = settings
         self._sandbox = sandbox
         self._boot: UUID = uuid4()
-        self._connection: ClientConnection | None = None
+        self._connection: Connection | None = None
+        self._http_until = 0.0
         self.kept = Leftovers(settings.folder, settings.keep_mb << 20, settings.keep_days)
         self.pool = Pool(
             settings.url, settings.folder, settings.capacity, sandbox, settings.log_format, self.kept, self.send
@@ -43,7 +66,7 @@ class Link:
             return
         try:
             await connection.send(message.model_dump_json())
-        except ConnectionClosed:
+        except (ConnectionClosed, OSError):
             log.info("message not sent: the link is down", type=getattr(message, "type", ""))
 
     async def run(self) -> None:
@@ -51,25 +74,33 @@ class Link:
         pause = 0.1
         while True:
             try:
-                async with connect(
-                    self._settings.link_url,
-                    additional_headers={"Authorization": f"Bearer {self._settings.token}"},
-                    max_size=MESSAGE_BYTES,
-                    open_timeout=10,
-                    proxy=None,
-                ) as connection:
+                async with self._connected() as connection:
                     await self._talk(connection)
                 pause = 0.1
             except InvalidStatus as error:
                 status = error.response.status_code
                 hint = " Check the runner's token." if status in (401, 403) else ""
                 log.warning(f"The control plane answered HTTP {status}.{hint}", url=self._settings.url)
+                if self._settings.link == "auto" and status not in (401, 403) and status < 500:
+                    log.warning("no websocket gets through: plain HTTP is used", seconds=HTTP_SECONDS)
+                    self._http_until = time.monotonic() + HTTP_SECONDS
             except (ConnectionClosed, InvalidHandshake, OSError, TimeoutError) as error:
                 log.warning("no link to the control plane", url=self._settings.url, because=str(error))
             await asyncio.sleep(pause * random.uniform(0.5, 1))
             pause = min(pause * 2, LONGEST_PAUSE)
 
-    async def _talk(self, connection: ClientConnection) -> None:
+    def _connected(self) -> AbstractAsyncContextManager[Connection]:
+        if self._settings.link == "http" or time.monotonic() < self._http_until:
+            return polled(f"{self._settings.url}/runner/", self._settings.token)
+        return connect(
+            self._settings.link_url,
+            additional_headers={"Authorization": f"Bearer {self._settings.token}"},
+            max_size=MESSAGE_BYTES,
+            open_timeout=10,
+            proxy=None,
+        )
+
+    async def _talk(self, connection: Connection) -> None:
         hello = Hello(
             name=self._settings.name,
             boot=self._boot,

@@ -26,6 +26,8 @@ class RunnerSettings:
     keep_mb: int = 2048
     """Of work that is on no branch."""
     keep_days: float = 14
+    link: str = "auto"
+    """auto: a websocket, and plain HTTP where none gets through; websocket or http: that alone."""
     unconfined: bool = False
     """Where no sandbox works, commands run without one."""
 
@@ -44,6 +46,9 @@ def read(environment: Mapping[str, str]) -> RunnerSettings:
     log_format = environment.get("WAGGLE_LOG_FORMAT") or "json"
     if log_format not in ("json", "console"):
         raise SettingsError(f"WAGGLE_LOG_FORMAT is {log_format!r}; set it to json or console.")
+    link = environment.get("WAGGLE_RUNNER_LINK") or "auto"
+    if link not in ("auto", "websocket", "http"):
+        raise SettingsError(f"WAGGLE_RUNNER_LINK is {link!r}; set it to auto, websocket or http.")
     return RunnerSettings(
         url=url,
         token=_token(environment),
@@ -51,6 +56,7 @@ def read(environment: Mapping[str, str]) -> RunnerSettings:
         capacity=env_number("WAGGLE_RUNNER_CAPACITY", environment, 4, least=1, most=1000),
         folder=Path(environment.get("WAGGLE_RUNNER_DIR") or "var/runner").absolute(),
         log_format=log_format,
+        link=link,
         drain_seconds=env_number("WAGGLE_RUNNER_DRAIN_SECONDS", environment, 30, most=86_400),
         keep_mb=env_number("WAGGLE_RUNNER_KEEP_MB", environment, 2048, most=1 << 20),
         keep_days=env_number("WAGGLE_RUNNER_KEEP_DAYS", environment, 14, most=3650),
