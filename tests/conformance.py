@@ -302,7 +302,7 @@ class Stage:
 
     def begun(self, marker: str) -> None:
         """Waits until a command with the marker runs."""
-        until(lambda: processes_now_with(marker) or self.plane.outcomes, "the command runs", 90)
+        until(lambda: processes_now_with(marker) or self.plane.outcomes, "the command runs", 200)
         assert not self.plane.outcomes, self.plane.outcomes
 
     def shown(self) -> str:

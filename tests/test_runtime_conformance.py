@@ -101,7 +101,7 @@ def stage(
 WORDS = {True: "yes", False: "no"}
 
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
 
 def test_every_runtime_takes_part() -> None:
