@@ -8,7 +8,7 @@ from uuid import UUID, uuid4, uuid5
 
 from django.utils import timezone
 
-from agents import steering
+from agents import registry, servers, steering
 from agents.contracts import Doing, MessageRecord, PartRecord, Usage
 from agents.models import Budget, Execution, ModelCall, Server, Steer
 from sessions import history, transcript
@@ -210,6 +210,11 @@ class Happenings:
         Swarm.objects.filter(pk=self.swarm.pk).update(integration_commit=self.stage.base)
         publish(self.topic, "branch.set", commit=self.stage.base, why="what landed is taken back")
 
+    def leftovers_are_kept(self) -> None:
+        live = self.stage.live
+        told = {"execution": str(live.pk), "agent": live.agent, "runner": self.stage.runner.name}
+        publish(self.topic, "leftovers.kept", **told, commit=self.stage.head, folder="", because="")
+
 
 class Surroundings:
     """Everything that may happen to the project and the team of the stage."""
@@ -248,11 +253,6 @@ class Surroundings:
         relay_once()
         move(project, "ready", because="it is here", head=self.stage.head)
 
-    def rules_are_made(self) -> None:
-        project = Project.objects.get(pk=self.stage.project.pk)
-        toolrules.make(by=self.alice, tool="web", verdict="ask", project=project)
-        exposure.declare(project, untrusted_input=True, has_secrets=False, by=self.alice)
-
     def goal_is_stated(self) -> None:
         elsewhere(
             lambda: goals.state_goal(Project.objects.get(pk=self.stage.project.pk), "Another goal", by=self.alice)
@@ -261,8 +261,31 @@ class Surroundings:
     def breaker_opens(self) -> None:
         publish("team", "breaker.moved", name="provider", before="closed", after="open", because="it answers 500")
 
-    def server_is_trusted(self) -> None:
-        move(Server.objects.get(), "trusted", because="it is ours")
+    def server_is_disabled_and_removed(self) -> None:
+        def go() -> None:
+            servers.disable(Server.objects.get(), because="it is not ours")
+            servers.remove(Server.objects.get())
+
+        elsewhere(go)
+
+    def agent_is_drained_and_removed(self) -> None:
+        def go() -> None:
+            registry.drain(self.stage.agent, because="for today")
+            registry.remove(self.stage.agent)
+
+        elsewhere(go)
+
+    def provider_is_added(self) -> None:
+        told = {"name": "Mine", "url": "https://models.example/v1", "models": ["large"], "what": "added", "by": "Alice"}
+        publish("team", "provider.changed", provider=str(uuid4()), **told)
+
+    def rule_is_made(self) -> None:
+        project = self.stage.project
+        elsewhere(lambda: toolrules.make(by=self.alice, tool="web", verdict="ask", project=project, why="Who knows."))
+
+    def exposure_is_declared(self) -> None:
+        project = self.stage.project
+        elsewhere(lambda: exposure.declare(project, untrusted_input=True, has_secrets=True, by=self.alice))
 
     def webhook_is_tested_and_changed(self) -> None:
         def change() -> None:
