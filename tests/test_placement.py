@@ -14,7 +14,7 @@ from agents.models import Agent, Execution
 from agents.placement import Candidate, Chosen, Nobody, Place, Seen, Why, choose, health, prefer
 from agents.registry import Terms
 from agents.states import LIVE
-from swarms import conditions, dispatch
+from swarms import conditions, crew, dispatch
 from swarms.models import Node, Swarm
 from tenants.context import in_schema
 from tenants.models import Team, Ticket
@@ -170,6 +170,17 @@ def test_an_agent_with_room_for_one_does_one_after_the_other_and_the_rest_say_wh
     assert not Ticket.objects.filter(parked__startswith="agent:").exists()
     dispatch.dispatch()
     assert [each.agent for each in live()] == ["anna"]
+
+
+def test_all_that_wait_for_the_same_role_are_put_off_together(swarm: Swarm, monkeypatch: pytest.MonkeyPatch) -> None:
+    parked: list[Ticket] = []
+    park = crew.park
+    monkeypatch.setattr(crew, "park", lambda ticket, nobody: (parked.append(ticket), park(ticket, nobody)))
+    registry.disable(registry.add(Terms("anna", ["developer"])), because="test")
+    make_runner()
+    dispatch.dispatch()
+    assert len(parked) == 1
+    assert Ticket.objects.filter(parked__startswith="agent:developer").count() == 3
 
 
 def test_nobody_in_a_role_is_told_and_enabling_somebody_wakes_what_waits(swarm: Swarm) -> None:
