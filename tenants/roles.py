@@ -47,7 +47,7 @@ _WORDS = {
     Permission.INVITE: "invite and remove members and change roles below owner",
     Permission.SPEND: "set budgets and the prices of models",
     Permission.CONNECT: "send events of the team on to webhooks",
-    Permission.KEYS: "give and revoke the team's own keys of model providers",
+    Permission.KEYS: "give and revoke the keys of the team for model providers",
     Permission.POLICY: "make and revoke rules for the tools of agents",
     Permission.ADMINISTER: "rename the team and hand out ownership",
 }

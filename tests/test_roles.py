@@ -25,7 +25,7 @@ def member(name: str, team: Team) -> Membership:
 
 def test_the_table_is_what_the_design_says() -> None:
     admin = {"view", "state_goal", "edit_project", "export", "import", "approve", "enrol", "invite", "spend", "connect"}
-    admin |= {"policy"}
+    admin |= {"policy", "keys"}
     allowed = {role: {permission.value for permission in MAY[role]} for role in Role}
     assert allowed == {
         "viewer": {"view"},
