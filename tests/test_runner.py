@@ -372,6 +372,8 @@ def test_wrong_settings_are_named_at_start(tmp_path: Path) -> None:
         ({"WAGGLE_RUNNER_TOKEN": ""}, "WAGGLE_RUNNER_TOKEN_FILE"),
         ({"WAGGLE_RUNNER_TOKEN": "", "WAGGLE_RUNNER_TOKEN_FILE": "/nowhere"}, "/nowhere"),
         ({"WAGGLE_RUNNER_CAPACITY": "many"}, "WAGGLE_RUNNER_CAPACITY"),
+        ({"WAGGLE_RUNNER_DRAIN_SECONDS": "-1"}, "WAGGLE_RUNNER_DRAIN_SECONDS"),
+        ({"WAGGLE_RUNNER_LINK": "pigeon"}, "WAGGLE_RUNNER_LINK"),
         ({"WAGGLE_LOG_FORMAT": "xml"}, "WAGGLE_LOG_FORMAT"),
     ],
 )

@@ -78,9 +78,9 @@ class Assignment(Frozen):
     """What the agent is told, in Markdown."""
     runtime: str = "builtin"
     writes: tuple[str, ...] = ()
-    checks: tuple[Check, ...] = ()
     unasked: tuple[str, ...] = ()
     """Tools (see PermissionAsked) that the team's rules allow for whatever is in the workspace: no need to ask."""
+    checks: tuple[Check, ...] = ()
     repository: Repository | None = None
     model: ModelAccess | None = None
     limits: Limits = Limits()

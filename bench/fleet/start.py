@@ -75,6 +75,7 @@ def _said(of: Team, made: UUID) -> list[float]:
 
 def _attempt(of: Team, project: Project, runner: int) -> Figure:
     """What one attempt takes beside its runner, while its agent hears a long answer."""
+    time.sleep(3)  # whoever worked last is gone
     before = memory(runner)
     made = staff.submit(of, project, swarm.agents(1, title=SLOW))
     wait_for(lambda: bool(_said(of, made.pk)), "no agent says a word", every=0.1)

@@ -95,8 +95,8 @@ def runner(site: Site, environ: Mapping[str, str]) -> dict[str, str]:
     }
     defaults = {
         "WAGGLE_RUNNER_NAME": "local",
-        "WAGGLE_RUNNER_DIR": str(site.root / "runner"),
         "WAGGLE_RUNNER_DRAIN_SECONDS": "0",  # all ends together: nobody would hear of a result
+        "WAGGLE_RUNNER_DIR": str(site.root / "runner"),
         "WAGGLE_RUNNER_OPENCODE": str(site.root / "tools"),
     }
     given = {"WAGGLE_URL": f"http://127.0.0.1:{site.port}", "WAGGLE_RUNNER_TOKEN_FILE": str(site.token_file)}

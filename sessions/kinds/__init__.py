@@ -83,10 +83,10 @@ KINDS: dict[str, type[Payload]] = {f"{noun}.moved": model for noun, model in MOV
     "agent.changed": AgentChanged,
     "provider.changed": ProviderChanged,
     "server.changed": ServerChanged,
-    "webhook.changed": WebhookChanged,
-    "webhook.tested": WebhookTested,
     "rule.changed": RuleChanged,
     "exposure.set": ExposureSet,
+    "webhook.changed": WebhookChanged,
+    "webhook.tested": WebhookTested,
 }
 
 DECISIONS = ("approval.decided", "decision.made", "plan.refused")
