@@ -12,6 +12,7 @@ from uuid import UUID, uuid5
 
 from agents.contracts import Delta, Doing, MessageRecord, PartRecord, Record
 from agents.opencode.shapes import RULES, UNFINISHED, Shape, Unfit, mapping, unknown, words
+from agents.runtimes.output import SHOWN_CHARS
 from agents.runtimes.recording import KEEP_CHARS, KEEP_SECONDS, clip
 
 Json = dict[str, Any]
@@ -117,13 +118,15 @@ class Mirror:
         begun, ended = _times(part) if kind in (*GROWING, "tool") else (None, None)
         if kind in GROWING and ended is None and before is not None and len(shape.text) < len(before.text):
             return []  # the server keeps a text only when it is whole
+        state = _state(kind, shape, ended)
         record = record.model_copy(
             update={
-                "state": _state(kind, shape, ended),
+                "state": state,
                 "text": shape.text,
                 "tool": shape.tool,
                 "input": shape.input,
-                "output": clip(shape.output),
+                # While a command runs, it is sent anew with each piece: its end must do.
+                "output": shape.output[-SHOWN_CHARS:] if state == "open" else clip(shape.output),
                 "usage": shape.usage,
                 "started_at": begun if kind == "tool" else None,
                 "ended_at": ended if kind == "tool" else None,
