@@ -250,7 +250,7 @@ def test_who_offers_the_tools_of_opencode_is_answered_with_these(scene: Scene) -
 def test_who_has_no_tool_for_the_end_is_told_the_answer(scene: Scene) -> None:
     for step in scene.steps:
         told = spoken(step, OPENCODE_ARGUMENTS)
-        (answer,) = [call.args for call in step.call if call.tool == "final_result"] or [None]
+        answer = next((call.args for call in step.call if call.tool == "final_result"), None)
         assert answer_in(told.say) == answer
         assert {call.tool for call in told.call} <= set(OPENCODE_ARGUMENTS)
 
