@@ -97,7 +97,7 @@ def assignment_of(execution: Execution, *, team: Team, token: str) -> Assignment
         model = {
             "base_url": f"{root}/model/v1",
             "name": execution.model,
-            "window": prices.window_of(execution.model),
+            "window": prices.window_of(execution.model, base_url=routes.base_url(execution)),
             "rehearsal": execution.is_rehearsal,
         }
     return Assignment.model_validate(

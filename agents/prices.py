@@ -42,10 +42,11 @@ def window(model: str, *, base_url: str) -> int | None:
     return found.context_window
 
 
-def window_of(model: str) -> int | None:
-    """How many tokens a model takes at once: as the operator says of the one that is set, else by the list."""
-    said = settings.MODEL_WINDOW if model == settings.MODEL_NAME else 0
-    return said or window(model, base_url=settings.MODEL_BASE_URL)
+def window_of(model: str, *, base_url: str) -> int | None:
+    """How many tokens a model of this provider takes at once: as the operator says of the one that is set, else by the
+    list."""
+    is_set = (model, base_url) == (settings.MODEL_NAME, settings.MODEL_BASE_URL)
+    return (settings.MODEL_WINDOW if is_set else 0) or window(model, base_url=base_url)
 
 
 def own_cost(price: ModelPrice, usage: Usage) -> int:

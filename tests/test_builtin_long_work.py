@@ -174,10 +174,12 @@ def test_a_piece_that_cannot_be_replaced_is_told_of_exactly(old: str, said: str)
 
 def test_what_the_operator_says_of_the_window_holds_for_that_model(settings: Any) -> None:
     settings.MODEL_BASE_URL, settings.MODEL_NAME = "https://api.openai.com/v1", "gpt-4o"
-    assert prices.window_of("gpt-4o") == 128_000
+    here = settings.MODEL_BASE_URL
+    assert prices.window_of("gpt-4o", base_url=here) == 128_000
     settings.MODEL_WINDOW = 9000
-    assert prices.window_of("gpt-4o") == 9000
-    assert prices.window_of("gpt-4o-mini") == 128_000, "what is said of one model holds for no other"
+    assert prices.window_of("gpt-4o", base_url=here) == 9000
+    assert prices.window_of("gpt-4o-mini", base_url=here) == 128_000, "what is said of one model holds for no other"
+    assert prices.window_of("gpt-4o", base_url="https://models.example/v1") is None, "nor for another provider's"
 
 
 def test_the_window_of_a_model_is_known_from_the_public_list() -> None:

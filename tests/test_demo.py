@@ -21,7 +21,7 @@ from config.demo.figures import covered
 from config.demo.options import STOPPED, WRONG_CALL
 from config.env import PROJECT_ROOT
 from config.services import embedded, stop
-from config.services.layout import Layout, read_json
+from config.services.layout import Layout
 from config.services.marks import Mark, with_variable
 from config.services.ports import free_port
 from swarms import sample
@@ -82,12 +82,6 @@ class Demo:
             assert time.monotonic() < deadline, f"waited in vain for {pattern}:\n{self.text}"
             time.sleep(0.05)
 
-    def kill(self, name: str) -> None:
-        """kill -9 of one process of the platform."""
-        mark = Mark.parse(read_json(self.layout.platform)["processes"][name])
-        assert mark.alive(), f"{name} does not run"
-        os.kill(mark.pid, signal.SIGKILL)
-
     def end(self) -> int:
         """Its exit code."""
         code = self.process.wait(SECONDS)
@@ -145,20 +139,6 @@ def landed(demo: Demo) -> None:
 def test_the_demo_lands_the_sample_goal_and_proves_it(demo: Demo) -> None:
     assert demo.end() == 0, demo.text
     landed(demo)
-    assert not demo.remains(), "a process of the platform was left behind"
-
-
-@pytest.mark.timeout(2 * SECONDS)
-def test_the_demo_lands_while_worker_runner_and_web_are_killed(demo: Demo) -> None:
-    demo.wait_for(r"begins attempt 1 of words")
-    demo.kill("worker")
-    demo.wait_for(r"\w+ is merged")
-    demo.kill("runner")
-    demo.wait_for(r"begins attempt \d of report")
-    demo.kill("web")
-    assert demo.end() == 0, demo.text
-    landed(demo)
-    assert demo.text.count("was ended by SIGKILL") == 3, demo.text
     assert not demo.remains(), "a process of the platform was left behind"
 
 

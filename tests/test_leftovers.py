@@ -97,7 +97,7 @@ def test_whose_lease_is_gone_keeps_its_work_until_it_may_push_it(plane: FakeCont
         until(lambda: plane.saved, "it is pushed")
         assert on_branch(plane) == "half done\n"
         assert plane.saved[0].commit == plane.git("rev-parse", "attempts/1").strip()
-        assert not folder.exists()
+        assert not folder.parent.exists()
 
 
 def test_what_a_killed_runner_had_is_saved_by_the_next_one(plane: FakeControlPlane, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tests.conftest import user_of
 from tests.machine import SwarmMachine
 from tests.machine_stage import make_project
 
-EXAMPLES = int(os.environ.get("WAGGLE_MACHINE_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("WAGGLE_MACHINE_EXAMPLES", "6"))
 """More of them, and other ones each time, for a long run: WAGGLE_MACHINE_EXAMPLES=200."""
 STEPS = int(os.environ.get("WAGGLE_MACHINE_STEPS", "25"))
 

@@ -3,14 +3,14 @@
 import json
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
-from agents.contracts import Delta, Doing, FailureReason, MessageRecord, PartRecord, Record
+from agents.contracts import Assignment, Delta, Doing, FailureReason, MessageRecord, PartRecord, Record
 from agents.runtimes.opencode.asking import asked_of
 from agents.runtimes.opencode.client import messages_of
-from agents.runtimes.opencode.configuration import permission
+from agents.runtimes.opencode.configuration import configuration, permission
 from agents.runtimes.opencode.faults import failed
 from agents.runtimes.opencode.ids import new_id
 from agents.runtimes.opencode.mirror import Mirror
@@ -114,6 +114,17 @@ def test_errors_of_a_model_have_the_same_names_as_with_our_own_agents() -> None:
     assert failed(error(400)).reason == FailureReason.MODEL_ERROR
     assert "HTTP 400" in str(failed(error(400)))
     assert failed({"name": "UnknownError", "data": {"message": "oops"}}).reason == FailureReason.AGENT_ERROR
+
+
+@pytest.mark.parametrize(
+    ("window", "limit"), [(None, (64_000, 16_000)), (200_000, (200_000, 16_384)), (8_000, (8_000, 2_000))]
+)
+def test_how_much_a_model_takes_at_once_is_told(window: int | None, limit: tuple[int, int]) -> None:
+    words: dict[str, Any] = dict.fromkeys(("execution", "fence", "session"), uuid4())
+    words |= dict.fromkeys(("team", "subject", "title", "role", "token", "url"), "x") | {"kind": "work"}
+    model = {"base_url": "http://plane/model/v1", "name": "m", "window": window}
+    told = configuration(Assignment.model_validate(words | {"model": model}), "http://plane")
+    assert told["provider"]["waggle"]["models"]["m"]["limit"] == dict(zip(("context", "output"), limit, strict=True))
 
 
 def test_who_may_do_what_without_asking() -> None:

@@ -8,6 +8,7 @@ with a token for just that.
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -108,6 +109,8 @@ class Leftovers:
     def forget(self, execution: UUID) -> None:
         """Nobody needs it any more."""
         shutil.rmtree(self.kept / str(execution), ignore_errors=True)
+        with suppress(OSError):
+            self.kept.rmdir()  # unless another one is kept
 
     def prune(self) -> None:
         """Removes what is too old, and the oldest of what is too much."""

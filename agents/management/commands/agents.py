@@ -5,29 +5,27 @@ from argparse import ArgumentParser
 from dataclasses import asdict, replace
 from typing import Any
 
-from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from agents import placing, registry
 from agents.contracts import AGENT_RUNTIMES
+from agents.management.teams import TeamCommand
 from agents.models import Agent
 from agents.registry import Terms
-from sessions.events import acting
-from tenants.context import in_schema
-from tenants.models import Domain
 
 BECAUSE = "by the command of an operator"
 STATES = {"drain": registry.drain, "enable": registry.enable, "disable": registry.disable}
 
 
-class Command(BaseCommand):
+class Command(TeamCommand):
+    subject, called = "name", "the name of the agent"
     help = "Lists and changes the agents of a team: who takes which roles, and what drives them."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """What to do, with whom, and the terms of an agent."""
+        super().add_arguments(parser)
         parser.add_argument("verb", choices=["list", "add", "change", *STATES, "remove"])
         parser.add_argument("name", nargs="?", default="", help="The agent's name")
-        parser.add_argument("--team", required=True, metavar="SLUG", help="Address of the team, e.g. acme")
         parser.add_argument("--role", action="append", choices=placing.ROLES, help="May be given several times")
         parser.add_argument("--runtime", choices=["default", *AGENT_RUNTIMES], help="default: WAGGLE_RUNTIME")
         parser.add_argument("--model", help="Name of the model; 'default': WAGGLE_MODEL_NAME")
@@ -36,29 +34,18 @@ class Command(BaseCommand):
         parser.add_argument("--skill", action="append", help="A word; may be given several times")
         parser.add_argument("--json", action="store_true", help="With list: for programs")
 
-    def handle(self, *args: Any, verb: str, name: str, team: str, **options: Any) -> None:
-        """Do it. Raises CommandError with what is wrong."""
-        domain = Domain.objects.select_related("tenant").filter(slug=team, tenant__state="ready").first()
-        if domain is None:
-            raise CommandError(f"--team {team}: there is no ready team of that address.")
-        with in_schema(domain.tenant.schema_name), acting("system"):
-            if verb == "list":
-                self._list(as_json=options["json"])
-                return
-            if not name:
-                raise CommandError(f"Give the name of the agent: manage.py agents {verb} NAME --team {team}")
-            try:
-                self.stdout.write(_do(verb, name, options))
-            except ValidationError as error:
-                raise CommandError(" ".join(error.messages)) from error
+    def carry_out(self, verb: str, subject: str, options: dict[str, Any]) -> str:
+        """See TeamCommand."""
+        return _do(verb, subject, options)
 
-    def _list(self, *, as_json: bool) -> None:
+    def show(self, options: dict[str, Any]) -> None:
+        """See TeamCommand."""
         rows: list[dict[str, Any]] = [
             asdict(Terms.of(agent)) | {"state": agent.state, "because": agent.because, "busy": placing.busy(agent)}
             for agent in Agent.objects.order_by("name")
         ]
         rows += [asdict(terms) | {"state": "default", "because": "", "busy": None} for terms in registry.defaults()]
-        if as_json:
+        if options["json"]:
             self.stdout.write(json.dumps(rows, indent=2))
             return
         for row in rows:

@@ -5,19 +5,17 @@ from argparse import ArgumentParser
 from getpass import getpass
 from typing import Any
 
-from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from agents import credentials
+from agents.management.teams import TeamCommand
 from agents.models import Provider
-from sessions.events import acting
-from tenants.context import in_schema
-from tenants.models import Domain
 
 BY = "an operator"
 
 
-class Command(BaseCommand):
+class Command(TeamCommand):
+    subject, called = "name", "the name of the provider"
     help = (
         "Lists and changes a team's own providers of models. A key is read from standard input, or typed; never from "
         "the command line, where everybody on the machine sees it."
@@ -25,31 +23,20 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """What to do, and with which provider."""
+        super().add_arguments(parser)
         parser.add_argument("verb", choices=["list", "add", "replace", "try", "revoke", "remove"])
         parser.add_argument("name", nargs="?", default="", help="What the team calls the provider")
-        parser.add_argument("--team", required=True, metavar="SLUG", help="Address of the team, e.g. acme")
         parser.add_argument("--url", default="", help="With add: its API, e.g. https://api.example/v1")
         parser.add_argument(
             "--models", nargs="+", default=[], metavar="MODEL", help="With add: the first is the default"
         )
 
-    def handle(self, *args: Any, verb: str, name: str, team: str, **options: Any) -> None:
-        """Do it. Raises CommandError with what is wrong."""
-        domain = Domain.objects.select_related("tenant").filter(slug=team, tenant__state="ready").first()
-        if domain is None:
-            raise CommandError(f"--team {team}: there is no ready team of that address.")
-        with in_schema(domain.tenant.schema_name), acting("system"):
-            if verb == "list":
-                self._list()
-                return
-            if not name:
-                raise CommandError(f"Name the provider: manage.py provider_key {verb} NAME --team {team}")
-            try:
-                self.stdout.write(_do(verb, name, options))
-            except ValidationError as error:
-                raise CommandError(" ".join(error.messages)) from error
+    def carry_out(self, verb: str, subject: str, options: dict[str, Any]) -> str:
+        """See TeamCommand."""
+        return _do(verb, subject, options)
 
-    def _list(self) -> None:
+    def show(self, options: dict[str, Any]) -> None:
+        """See TeamCommand."""
         for row in Provider.objects.order_by("created_at", "pk"):
             key = f"revoked by {row.revoked_by}" if row.revoked_at else f"key ...{row.key_end} given by {row.set_by}"
             self.stdout.write("  ".join([row.name, row.base_url, ",".join(row.serves), key, f"{row.set_at:%F %T}"]))

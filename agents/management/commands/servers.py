@@ -7,15 +7,12 @@ from getpass import getpass
 from pathlib import Path
 from typing import Any
 
-from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from agents import servers
 from agents.handshake import NoServer
+from agents.management.teams import TeamCommand
 from agents.models import Server
-from sessions.events import acting
-from tenants.context import in_schema
-from tenants.models import Domain
 
 BECAUSE = "by the command of an operator"
 MOVES: dict[str, Callable[..., bool]] = {
@@ -25,14 +22,15 @@ MOVES: dict[str, Callable[..., bool]] = {
 }
 
 
-class Command(BaseCommand):
+class Command(TeamCommand):
+    subject, called = "url", "the address of the server"
     help = "Lists and changes the agent servers of a team, which were found on the network or given by their address."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """What to do, and with which server."""
+        super().add_arguments(parser)
         parser.add_argument("verb", choices=["list", "add", "enrol", *MOVES, "probe", "remove"])
         parser.add_argument("url", nargs="?", default="", help="The server's address, e.g. https://gpu1.example:4096")
-        parser.add_argument("--team", required=True, metavar="SLUG", help="Address of the team, e.g. acme")
         parser.add_argument("--name", default="", help="With add: what people call it")
         parser.add_argument("--username", default="", help="With enrol: the server's user name (default: opencode)")
         secret = parser.add_mutually_exclusive_group()
@@ -40,26 +38,15 @@ class Command(BaseCommand):
         secret.add_argument("--ask-password", action="store_true", help="With enrol: type its password")
         parser.add_argument("--json", action="store_true", help="With list: for programs")
 
-    def handle(self, *args: Any, verb: str, url: str, team: str, **options: Any) -> None:
-        """Do it. Raises CommandError with what is wrong."""
-        domain = Domain.objects.select_related("tenant").filter(slug=team, tenant__state="ready").first()
-        if domain is None:
-            raise CommandError(f"--team {team}: there is no ready team of that address.")
-        with in_schema(domain.tenant.schema_name), acting("system"):
-            if verb == "list":
-                self._list(as_json=options["json"])
-                return
-            if not url:
-                raise CommandError(f"Give the server's address: manage.py servers {verb} URL --team {team}")
-            try:
-                self.stdout.write(_do(verb, url, options))
-            except ValidationError as error:
-                raise CommandError(" ".join(error.messages)) from error
+    def carry_out(self, verb: str, subject: str, options: dict[str, Any]) -> str:
+        """See TeamCommand."""
+        return _do(verb, subject, options)
 
-    def _list(self, *, as_json: bool) -> None:
+    def show(self, options: dict[str, Any]) -> None:
+        """See TeamCommand."""
         names = ("name", "url", "version", "state", "because", "fault", "latency_ms", "wants_password", "last_seen")
         rows = list(Server.objects.order_by("name", "url").values(*names))
-        if as_json:
+        if options["json"]:
             self.stdout.write(json.dumps(rows, indent=2, default=str))
             return
         for row in rows:

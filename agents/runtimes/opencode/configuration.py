@@ -14,9 +14,9 @@ FOLDER = "opencode"
 PROVIDER, MCP = "waggle", "waggle"
 MODEL_PATH, MCP_PATH = "/model/v1", "/mcp"
 """As a server knows the control plane's addresses."""
-CONTEXT_TOKENS, OUTPUT_TOKENS = 128_000, 16_384
-"""OpenCode sums up what was said before when a model's window fills; of a model that it does not know, it must be told.
-"""
+CONTEXT_TOKENS, OUTPUT_TOKENS = 64_000, 16_384
+"""OpenCode sums up what was said before when a model's window fills, and must be told how large that is: so large where
+the platform does not know it. An answer may be so long, or a quarter of the window."""
 
 ALLOW, ASK, DENY = "allow", "ask", "deny"
 READING = {"read": "read", "list": "list", "glob": "list", "grep": "search"}
@@ -49,10 +49,11 @@ def configuration(assignment: Assignment, plane: str) -> dict[str, Any]:
     """OpenCode's configuration. `plane` is where the control plane is found from inside the sandbox."""
     assert assignment.model is not None
     name = assignment.model.name
+    window = assignment.model.window or CONTEXT_TOKENS
     model = {
         "name": name,
         "tool_call": True,
-        "limit": {"context": CONTEXT_TOKENS, "output": OUTPUT_TOKENS},
+        "limit": {"context": window, "output": min(OUTPUT_TOKENS, window // 4)},
     }
     found: dict[str, Any] = {
         "autoupdate": False,

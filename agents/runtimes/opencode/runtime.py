@@ -1,9 +1,6 @@
 """The OpenCode runtime: OpenCode's agent in our workspace, with our model gateway, MCP endpoint and contract."""
 
-import structlog
-
 from agents.contracts import Assignment, FailureOutcome, FailureReason, Outcome
-from agents.runner.workspace import Workspace, WorkspaceError
 from agents.runtimes.capabilities import Capabilities
 from agents.runtimes.context import Context
 from agents.runtimes.delivery import Delivery, NoChanges
@@ -14,8 +11,6 @@ from agents.runtimes.opencode.server import Missing, Server
 from agents.runtimes.opencode.wording import instructed
 from agents.runtimes.recording import Transcript
 from agents.runtimes.restarts import Lost, lost, through_restarts
-
-log = structlog.get_logger(__name__)
 
 CAN = Capabilities(
     hears="at its next step",
@@ -57,7 +52,6 @@ async def run(assignment: Assignment, context: Context) -> Outcome:
     conversation.settle(failure.message)
     transcript.begin_answer()
     transcript.note("error", state="failed", text=failure.message)
-    await _keep_leftovers(assignment, workspace)
     return failure
 
 
@@ -70,14 +64,3 @@ def _failure(error: Exception, conversation: Conversation) -> FailureOutcome:
         case Lost():
             return lost(NAME, RESTARTS, error)
     return FailureOutcome(reason=FailureReason.AGENT_ERROR, message=str(error))
-
-
-async def _keep_leftovers(assignment: Assignment, workspace: Workspace) -> None:
-    """What an agent has written stays on the branch of its attempt."""
-    if assignment.kind != "work" or not (assignment.repository and assignment.repository.branch):
-        return
-    try:
-        if await workspace.commit_all(f"Unfinished: {assignment.title}\n"):
-            await workspace.push()
-    except WorkspaceError as error:
-        log.warning("what an agent left could not be kept", because=str(error))
