@@ -8,7 +8,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from agents.models import Agent, Budget, ModelCall, ModelPrice, Server
+from agents.models import Agent, Budget, ModelCall, ModelPrice, Provider, Server
 from sessions.events import publish
 from swarms import planned
 from swarms.digests import digest
@@ -23,6 +23,7 @@ from swarms.models import (
     Plan,
     Project,
     Swarm,
+    ToolRule,
 )
 from swarms.replay.archives import bring_in
 from swarms.replay.export import export
@@ -58,6 +59,11 @@ class Stage:
         self.webhook = webhook(self.swarm.topic, slug, by)
         seen = {"last_seen": timezone.now(), "fault": NASTY, "because": NASTY}
         self.server = Server.objects.create(name=f"box {NASTY}", url=f"http://{slug}:4096", **seen)
+        ended = {"revoked_by": NASTY, "revoked_at": timezone.now(), "set_at": timezone.now()}
+        self.provider = Provider.objects.create(
+            name=f"house {NASTY}", base_url=f"https://{slug}.example/v1", serves=[NASTY], set_by=NASTY, **ended
+        )
+        self.rule = ToolRule.objects.create(position=1, tool="shell", verdict="ask", why=NASTY, made_by=by)
         self.agent = Agent.objects.create(name="anna", roles=["writer"], skills=["css"], model=NASTY, because=NASTY)
 
     def _swarm(self, number: int, state: str) -> Swarm:
@@ -287,6 +293,7 @@ class Stage:
             "agents-now": "/agents/now/",
             "agent": f"/agents/{self.agent.name}/",
             "agent-new": "/agents/new/?role=developer",
+            "providers": "/settings/providers/",
             "runners": "/runners/",
             "servers": "/servers/",
             "servers-now": "/servers/now/",

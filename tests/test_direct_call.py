@@ -25,7 +25,7 @@ from tenants import tokens, turns
 from tenants.context import current_schema, in_schema
 from tenants.models import Placement, Runner, Team, TeamShare, Ticket, Token
 from tests.conftest import user_of
-from tests.fake_control_plane import FakeControlPlane, call, serving, steps, until
+from tests.fake_control_plane import FakeControlPlane, call, serving, until
 from tests.hands import Hands
 from tests.invariants import violations
 from tests.test_runner import running
@@ -277,7 +277,7 @@ def plane(tmp_path: Path) -> Iterator[FakeControlPlane]:
 
 @pytest.mark.parametrize("capacity", ["1", "4"])
 def test_a_runner_begins_with_what_the_answer_brings(plane: FakeControlPlane, tmp_path: Path, capacity: str) -> None:
-    plane.script = steps([call("final_result", summary="Done.")])
+    plane.script = lambda messages: [call("final_result", summary="No plan.")]
     first, second, third = (plane.assignment("plan") for _ in range(3))
     plane.follows = [second, third]
     with running(plane, tmp_path / "runner", WAGGLE_RUNNER_CAPACITY=capacity):

@@ -14,6 +14,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.urls.resolvers import RoutePattern
 
+from agents.models import Agent
 from tenants import invitations, programs, runners, tokens
 from tenants.context import in_schema
 from tenants.models import Membership, Team
@@ -57,6 +58,7 @@ class Objects:
         with in_schema(globex.schema_name):
             self.stage = Stage(user_of("alice", "globex"), slug=SECRET)
             archive = self.stage.archive.pk
+            Agent.objects.create(name=SECRET, roles=["writer"])
         boss = Membership.objects.get(team=globex, role=Role.OWNER)
         invitation, _ = invitations.invite(role="viewer", by=boss, email=f"{SECRET}@else.example")
         member = Membership.objects.get(team=globex, role=Role.DEVELOPER)
@@ -66,7 +68,11 @@ class Objects:
             "projects key": "parser",
             "projects name": CHOICES["region"],
             "approvals pk": self.stage.approval.pk,
-            "settings webhook": self.stage.webhook.pk,
+            "webhooks webhook": self.stage.webhook.pk,
+            "rules pk": self.stage.rule.pk,
+            "providers pk": self.stage.provider.pk,
+            "servers pk": self.stage.server.pk,
+            "agents name": SECRET,
             "sessions pk": self.stage.live.session_id,
             "sessions question": NOBODY,
             "archives pk": archive,
@@ -79,7 +85,7 @@ class Objects:
         }
         self.nobodys: dict[str, Any] = {
             key: NOBODY if isinstance(value, UUID) else value for key, value in self.theirs.items()
-        } | {"projects slug": "no-such-thing"}
+        } | {"projects slug": "no-such-thing", "agents name": "no-such-thing"}
 
         self.theirs |= {
             f"{model._meta.label_lower} object_id": self._one(globex, model) for model in team_admin._registry
@@ -95,7 +101,7 @@ class Objects:
     def path(self, route: str, values: dict[str, Any]) -> str:
         """An address with its parameters filled in. Raises KeyError for a parameter that has no object here."""
         words = route.split("/")
-        first = ".".join(words[1:3]) if words[0] == "admin" else words[0]
+        first = ".".join(words[1:3]) if words[0] == "admin" else words[words[0] == "settings"]
         return "/" + re.sub(r"<(?:\w+:)?(\w+)>", lambda found: str(values[f"{first} {found[1]}"]), route)
 
 

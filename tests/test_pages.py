@@ -34,7 +34,12 @@ def member(acme: Team) -> Callable[[Role], User]:
     return make
 
 
-CLOSED = {"webhooks": Permission.CONNECT, "webhook": Permission.CONNECT, "runners": Permission.ENROL}
+CLOSED = {
+    "webhooks": Permission.CONNECT,
+    "webhook": Permission.CONNECT,
+    "runners": Permission.ENROL,
+    "providers": Permission.KEYS,
+}
 """Pages that not everybody may read: an address may hold a secret."""
 
 
@@ -105,6 +110,12 @@ def test_every_page_of_the_dashboard_is_on_the_stage(stage: Stage) -> None:
         "agent-enable",
         "agent-disable",
         "agent-remove",
+        "provider-add",
+        "provider-replace",
+        "provider-change",
+        "provider-try",
+        "provider-revoke",
+        "provider-remove",
         "runner-add",
         "runner-renew",
         "runner-end",
