@@ -205,10 +205,9 @@ def health(runner: Seen, *, beat: float, missed: int) -> tuple[str, str]:
     if runner.silent_seconds is None:
         return "away", "it was never connected"
     if not runner.is_linked:
-        return "away", f"its connection ended, last heard {runner.silent_seconds:.0f} s ago"
-    beats = int(runner.silent_seconds // beat)
+        return "away", "its connection ended"
     if runner.silent_seconds >= beat * missed:
-        return "silent", f"it missed {beats} heartbeats, and gets no new work"
+        return "silent", f"it missed {missed} heartbeats or more, and gets no new work"
     if runner.capacity and runner.held >= runner.capacity:
         return "connected", f"all {runner.capacity} slots are taken"
     return "connected", ""

@@ -6,6 +6,7 @@ Each journey begins and leaves a platform of healthy processes. It gives back wh
 import signal
 from collections.abc import Callable
 
+from agents.runner.mirror import MIRRORS
 from tests.crash_processes import wait_for
 from tests.crash_stage import Platform
 from tests.receiver import receiving
@@ -104,7 +105,8 @@ def working(at: Platform) -> list[str]:
     for following in ("runner.pushed", ""):
         at.dies("runner", then=following, child=True)
     faults = ends(at, swarm)
-    return faults + [f"{folder} was left behind" for folder in (at.data / "runner").iterdir() if folder.is_dir()]
+    left = [path for path in (at.data / "runner").iterdir() if path.is_dir() and path.name != MIRRORS]
+    return faults + [f"{folder} was left behind" for folder in left]
 
 
 @journey("dispatch.placing", "attempt.opening", "dispatch.placed")

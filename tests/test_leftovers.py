@@ -12,6 +12,7 @@ import pytest
 from agents.contracts import Assignment, FailureOutcome, WorkOutcome
 from agents.contracts.link import Order
 from agents.runner.leftovers import Leftovers
+from agents.runner.mirror import MIRRORS
 from tests.fake_control_plane import FakeControlPlane, call, serving, steps, until
 from tests.test_runner import DONE, begin_sleeping, processes_now_with, running
 
@@ -137,7 +138,7 @@ def test_nothing_is_kept_of_who_changed_nothing_or_delivered(plane: FakeControlP
         until(lambda: len(plane.ended) == 2, "it is over")
     assert isinstance(plane.outcomes[-1], WorkOutcome)
     assert plane.offered == []
-    assert [path.name for path in (tmp_path / "runner").iterdir() if path.is_dir()] == []
+    assert [path.name for path in (tmp_path / "runner").iterdir() if path.is_dir()] == [MIRRORS]
 
 
 def test_a_runner_that_is_asked_to_stop_lets_its_agents_finish(plane: FakeControlPlane, tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from pydantic import ValidationError
 
 from agents.contracts import Assignment
 from agents.contracts.link import Unsaved
+from agents.runner import mirror
+from agents.runner.mirror import MIRRORS
 from agents.runner.workspace import Workspace
 
 log = structlog.get_logger(__name__)
@@ -76,7 +78,7 @@ class Leftovers:
     def recover(self) -> None:
         """A runner begins: of what the one before it left, keep workspaces and remove the rest."""
         for left in self.folder.iterdir():
-            if not left.is_dir() or left.name == KEPT:
+            if not left.is_dir() or left.name in (KEPT, MIRRORS):
                 continue
             try:
                 assignment = Assignment.model_validate_json((left / NOTE).read_bytes())
@@ -87,6 +89,7 @@ class Leftovers:
             else:
                 shutil.rmtree(left, ignore_errors=True)
         self.prune()
+        mirror.prune(self.folder / MIRRORS, self.kept, self.days)
 
     def all(self) -> Iterator[Unsaved]:
         """What is kept, as the control plane is told of it."""

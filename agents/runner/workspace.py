@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agents.contracts import Repository
+from agents.runner.mirror import PACKS, give_up, held, is_broken, packs, path_of, slot
 
 NETWORK_TROUBLE = (
     "Could not resolve host",
@@ -42,6 +43,7 @@ CONFIG = {
     "credential.helper": "",
     "diff.ignoreSubmodules": "all",
     "fetch.recurseSubmodules": "false",
+    "fetch.unpackLimit": "1",  # what comes is one pack, which is there whole or not at all
     "gc.auto": "0",
     "http.followRedirects": "false",
     "maintenance.auto": "false",
@@ -77,19 +79,63 @@ class Workspace:
         self._environment = _environment(token)
 
     @classmethod
-    async def clone(cls, folder: Path, repository: Repository, token: str, patience: float = 60) -> "Workspace":
+    async def clone(
+        cls, folder: Path, repository: Repository, token: str, patience: float = 60, mirrors: Path | None = None
+    ) -> "Workspace":
         """Fetches a commit with its history and checks it out in `folder`/work.
 
-        `patience`: seconds for which an unreachable control plane is tried again. Raises WorkspaceError.
+        `patience`: seconds for which an unreachable control plane is tried again. With `mirrors`, what was fetched of
+        the repository before is borrowed from there. Raises WorkspaceError.
         """
         self = cls(folder, repository, token, patience)
         self.work.mkdir(parents=True, exist_ok=True)
         await self._git("init", "--quiet", "--bare", "--template=", "--initial-branch=work", str(self.git_dir))
-        await self._git("fetch", "--quiet", "--no-tags", repository.url, repository.commit, network=True)
-        await self._git("update-ref", "refs/heads/work", repository.commit)
-        await self._git("update-ref", SAVED, repository.commit)
-        await self._git("reset", "--quiet", "--hard")
+        mirror = path_of(mirrors, repository.url) if mirrors else None
+        if mirror is None or is_broken(mirror):
+            await self._fetch_and_check_out()
+            return self
+        try:
+            await self._borrow(mirror)
+            await self._check_out()
+        except WorkspaceError as error:
+            if any(sign in str(error) for sign in NETWORK_TROUBLE):
+                raise
+            await self._fetch_and_check_out()
+            give_up(mirror, str(error))  # it is the mirror: without it all is well
         return self
+
+    async def _fetch_and_check_out(self) -> None:
+        self._borrows.unlink(missing_ok=True)
+        await self._git("fetch", "--quiet", "--no-tags", self.repository.url, self.repository.commit, network=True)
+        await self._check_out()
+
+    async def _check_out(self) -> None:
+        await self._git("update-ref", "refs/heads/work", self.repository.commit)
+        await self._git("update-ref", SAVED, self.repository.commit)
+        await self._git("reset", "--quiet", "--hard")
+
+    @property
+    def _borrows(self) -> Path:
+        """Where git reads whose objects are taken for ours."""
+        return self.git_dir / "objects" / "info" / "alternates"
+
+    async def _borrow(self, mirror: Path) -> None:
+        """Brings the commit into the mirror, unless it is there, and takes the mirror's objects for ours."""
+        commit = self.repository.commit
+        async with held(mirror):
+            if not (mirror / "HEAD").exists():
+                await self._git("init", "--quiet", "--bare", "--template=", str(mirror))
+            # That a commit is there does not say that its history is: a fetch may have been killed. A ref does.
+            if not await self._git("for-each-ref", f"--points-at={commit}", at=mirror):
+                refspec = f"+{commit}:{slot(commit)}"
+                await self._git(
+                    "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", self.repository.url, refspec,
+                    at=mirror, network=True,
+                )  # fmt: skip
+            if packs(mirror) > PACKS:
+                await self._git("repack", "-a", "-d", "-k", "-q", at=mirror)
+        self._borrows.parent.mkdir(exist_ok=True)
+        self._borrows.write_text(f"{mirror / 'objects'}\n")
 
     @classmethod
     def left_in(cls, folder: Path, repository: Repository, token: str, patience: float) -> "Workspace | None":
@@ -152,16 +198,27 @@ class Workspace:
         await self._git("push", "--quiet", self.repository.url, f"HEAD:{ref}", network=True)
         await self._git("update-ref", SAVED, "HEAD")
 
+    def _where(self, verb: str, at: Path | None) -> tuple[str, ...]:
+        if verb == "init":
+            return ()
+        return (f"--git-dir={at}",) if at else (f"--git-dir={self.git_dir}", f"--work-tree={self.work}")
+
     async def _git(
-        self, *arguments: str, text: str = "", extra: dict[str, str] | None = None, network: bool = False
+        self,
+        *arguments: str,
+        text: str = "",
+        extra: dict[str, str] | None = None,
+        network: bool = False,
+        at: Path | None = None,
     ) -> str:
-        """Runs git on this workspace; network trouble is waited out for as long as the patience lasts."""
+        """Runs git on this workspace, or on the bare repository `at`; network trouble is waited out for as long as the
+        patience lasts."""
         deadline = time.monotonic() + self._patience
         pause = 0.25
         while True:
             process = await asyncio.create_subprocess_exec(
                 "git",
-                *(() if arguments[0] == "init" else (f"--git-dir={self.git_dir}", f"--work-tree={self.work}")),
+                *self._where(arguments[0], at),
                 *arguments,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,

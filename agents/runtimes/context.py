@@ -5,6 +5,7 @@ from pathlib import Path
 
 from agents.contracts import Assignment
 from agents.runner.confinement import Places
+from agents.runner.mirror import MIRRORS
 from agents.runner.reports import Reports
 from agents.runner.sandbox import Confined, Sandbox
 from agents.runner.workspace import Workspace, WorkspaceError
@@ -35,7 +36,8 @@ class Context:
         if assignment.repository is None:
             raise WorkspaceError("The assignment names no repository.")
         patience = 2 * assignment.lease_seconds
-        return await Workspace.clone(self.folder, assignment.repository, assignment.token, patience)
+        mirrors = self.folder.parent / MIRRORS
+        return await Workspace.clone(self.folder, assignment.repository, assignment.token, patience, mirrors)
 
     def confined(self, assignment: Assignment, workspace: Workspace) -> Confined:
         """Runs commands in a workspace, locked in."""

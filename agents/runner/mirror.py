@@ -1,0 +1,89 @@
+"""What a runner has fetched of each repository: workspaces borrow these objects, and fetch only what is new.
+
+A mirror is the runner's alone. Agents see none of it: the git directories of workspaces lie outside of what their
+commands see, and which commit an attempt may have is for the control plane to say.
+"""
+
+import asyncio
+import fcntl
+import hashlib
+import shutil
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+MIRRORS = "mirrors"
+"""The folder of them all, beside those of executions."""
+SLOTS = 16
+"""Refs of a mirror: the newest commits, from which the next fetch goes on."""
+PACKS = 50
+"""A mirror with more is packed anew."""
+DAY_SECONDS = 86_400
+
+
+def path_of(mirrors: Path, url: str) -> Path:
+    """Where the mirror of the repository at this address is."""
+    return mirrors / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.git"
+
+
+def slot(commit: str) -> str:
+    """The ref under which a mirror keeps a commit until another one takes its place."""
+    return f"refs/waggle/{int(commit[:4], 16) % SLOTS}"
+
+
+def packs(mirror: Path) -> int:
+    """How many packs it has."""
+    return sum(1 for _ in (mirror / "objects" / "pack").glob("*.pack"))
+
+
+def give_up(mirror: Path, because: str) -> None:
+    """It cannot be used: workspaces fetch by themselves until the runner begins anew, which removes it."""
+    log.error("a mirror is broken and not used any more", folder=str(mirror), because=because)
+    mirror.with_suffix(".broken").touch()
+
+
+def is_broken(mirror: Path) -> bool:
+    """Whether somebody gave it up."""
+    return mirror.with_suffix(".broken").exists()
+
+
+@asynccontextmanager
+async def held(mirror: Path) -> AsyncIterator[None]:
+    """Alone with a mirror, among all processes of this runner. What a git that was killed left locked is free again."""
+    mirror.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with mirror.with_suffix(".lock").open("w") as lock:
+        while True:
+            with suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            await asyncio.sleep(0.02)
+        for left in mirror.glob("**/*.lock"):
+            left.unlink(missing_ok=True)
+        yield
+
+
+def prune(mirrors: Path, kept: Path, days: float) -> None:
+    """Removes mirrors that are broken or that nobody used for so many days, when the runner begins; not those that kept
+    work needs."""
+    needed = set(_borrowed(kept))
+    for mirror in mirrors.glob("*.git"):
+        used = mirror.with_suffix(".lock").stat().st_mtime if mirror.with_suffix(".lock").exists() else 0
+        is_old = time.time() - used > days * DAY_SECONDS
+        if str(mirror) not in needed and (is_old or is_broken(mirror)):
+            log.info(
+                "a mirror is removed", folder=str(mirror), because=f"unused for {days} days" if is_old else "broken"
+            )
+            shutil.rmtree(mirror, ignore_errors=True)
+            for suffix in (".lock", ".broken"):
+                mirror.with_suffix(suffix).unlink(missing_ok=True)
+
+
+def _borrowed(kept: Path) -> Iterator[str]:
+    for borrows in kept.glob("*/repo.git/objects/info/alternates"):
+        for line in borrows.read_text().splitlines():
+            yield line.removesuffix("/objects")

@@ -1,0 +1,146 @@
+"""A runner's mirrors: what was fetched once is borrowed, whoever is killed, and whatever breaks."""
+
+import asyncio
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agents.contracts import Repository
+from agents.runner import mirror
+from agents.runner.workspace import Workspace, WorkspaceError
+from tests.fake_control_plane import FILES, FakeControlPlane, serving
+
+TOKEN = "wg_attempt_token"
+
+
+@pytest.fixture
+def plane(tmp_path: Path) -> Iterator[FakeControlPlane]:
+    with serving(tmp_path / "plane") as plane:
+        yield plane
+
+
+@pytest.fixture
+def mirrors(tmp_path: Path) -> Path:
+    return tmp_path / "runner" / mirror.MIRRORS
+
+
+def repository(plane: FakeControlPlane, commit: str = "") -> Repository:
+    found = plane.assignment().repository
+    assert found
+    return found.model_copy(update={"commit": commit or plane.head})
+
+
+def clone(plane: FakeControlPlane, folder: Path, mirrors: Path, commit: str = "") -> Workspace:
+    return asyncio.run(Workspace.clone(folder, repository(plane, commit), TOKEN, 5, mirrors))
+
+
+def another_commit(plane: FakeControlPlane, text: str) -> str:
+    """One more commit on the main branch of the control plane."""
+    blob = subprocess.run(
+        ["git", "-C", str(plane.repository), "hash-object", "-w", "--stdin"],
+        input=text, text=True, capture_output=True, check=True,
+    ).stdout.strip()  # fmt: skip
+    index = {"GIT_INDEX_FILE": str(plane.folder / "index"), **os.environ}
+    for words in (["read-tree", plane.head], ["update-index", "--add", "--cacheinfo", f"100644,{blob},more.txt"]):
+        subprocess.run(["git", "-C", str(plane.repository), *words], env=index, check=True)
+    tree = subprocess.run(
+        ["git", "-C", str(plane.repository), "write-tree"], env=index, check=True, capture_output=True, text=True
+    ).stdout.strip()
+    who = ("-c", "user.name=x", "-c", "user.email=x@x.invalid")
+    commit = plane.git(*who, "commit-tree", tree, "-p", plane.head, "-m", text).strip()
+    plane.git("update-ref", "refs/heads/main", commit)
+    return commit
+
+
+def test_what_was_fetched_once_is_not_fetched_again(plane: FakeControlPlane, tmp_path: Path, mirrors: Path) -> None:
+    first = clone(plane, tmp_path / "1", mirrors)
+    asked = len(plane.git_headers)
+    assert asked > 0
+    second = clone(plane, tmp_path / "2", mirrors)
+    assert len(plane.git_headers) == asked
+    for workspace in (first, second):
+        assert (workspace.work / "greet.py").read_text() == FILES["greet.py"]
+
+    newer = another_commit(plane, "more\n")
+    third = clone(plane, tmp_path / "3", mirrors, newer)
+    assert len(plane.git_headers) > asked
+    assert (third.work / "more.txt").read_text() == "more\n"
+    assert mirror.packs(mirror.path_of(mirrors, repository(plane).url)) == 2
+
+
+def test_work_on_borrowed_objects_is_committed_and_pushed(
+    plane: FakeControlPlane, tmp_path: Path, mirrors: Path
+) -> None:
+    workspace = clone(plane, tmp_path / "1", mirrors)
+    (workspace.work / "new.txt").write_text("new\n")
+
+    async def deliver() -> None:
+        assert await workspace.commit_all("More")
+        await workspace.push()
+
+    asyncio.run(deliver())
+    assert plane.git("show", "attempts/1:new.txt") == "new"
+
+
+def test_many_at_once_fetch_one_after_the_other(plane: FakeControlPlane, tmp_path: Path, mirrors: Path) -> None:
+    async def all_at_once() -> list[Workspace]:
+        clones = [Workspace.clone(tmp_path / str(n), repository(plane), TOKEN, 5, mirrors) for n in range(6)]
+        return list(await asyncio.gather(*clones))
+
+    for workspace in asyncio.run(all_at_once()):
+        assert (workspace.work / "greet.py").exists()
+    assert mirror.packs(mirror.path_of(mirrors, repository(plane).url)) == 1
+
+
+def test_what_a_killed_git_left_does_not_stand_in_the_way(
+    plane: FakeControlPlane, tmp_path: Path, mirrors: Path
+) -> None:
+    clone(plane, tmp_path / "1", mirrors)
+    own = mirror.path_of(mirrors, repository(plane).url)
+    newer = another_commit(plane, "more\n")
+    locked = own / f"{mirror.slot(newer)}.lock"
+    locked.parent.mkdir(parents=True, exist_ok=True)
+    locked.touch()
+    (own / "objects" / "pack" / "tmp_pack_x").write_text("half")
+    assert (clone(plane, tmp_path / "2", mirrors, newer).work / "more.txt").exists()
+
+
+def test_a_broken_mirror_is_given_up_and_removed_when_the_runner_begins(
+    plane: FakeControlPlane, tmp_path: Path, mirrors: Path
+) -> None:
+    clone(plane, tmp_path / "1", mirrors)
+    own = mirror.path_of(mirrors, repository(plane).url)
+    for pack in (own / "objects" / "pack").glob("*"):
+        pack.unlink()
+    for number in (2, 3):
+        assert (clone(plane, tmp_path / str(number), mirrors).work / "greet.py").exists()
+    assert mirror.is_broken(own)
+    mirror.prune(mirrors, tmp_path / "runner" / "kept", days=14)
+    assert list(mirrors.iterdir()) == []
+    assert (clone(plane, tmp_path / "4", mirrors).work / "greet.py").exists()
+    assert not mirror.is_broken(own)
+
+
+def test_what_nobody_used_goes_unless_kept_work_needs_it(
+    plane: FakeControlPlane, tmp_path: Path, mirrors: Path
+) -> None:
+    own, kept = mirror.path_of(mirrors, repository(plane).url), tmp_path / "runner" / "kept"
+    clone(plane, kept / "1", mirrors)
+    long_ago = time.time() - 15 * mirror.DAY_SECONDS
+    os.utime(own.with_suffix(".lock"), (long_ago, long_ago))
+    mirror.prune(mirrors, kept, days=14)
+    assert own.exists()
+    (kept / "1").rename(tmp_path / "gone")
+    mirror.prune(mirrors, kept, days=14)
+    assert not own.exists()
+
+
+def test_who_may_not_fetch_gets_no_workspace(plane: FakeControlPlane, tmp_path: Path, mirrors: Path) -> None:
+    nothing = repository(plane, "0" * 39 + "1")
+    with pytest.raises(WorkspaceError):
+        asyncio.run(Workspace.clone(tmp_path / "1", nothing, TOKEN, 0.5, mirrors))
+    assert not mirror.is_broken(mirror.path_of(mirrors, nothing.url))
