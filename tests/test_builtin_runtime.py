@@ -276,7 +276,7 @@ def test_tools_stay_in_the_workspace(plane: FakeControlPlane, tmp_path: Path) ->
     assert outputs[11] == "No match."
     assert outputs[12] == "No file matches."
     assert outputs[14] == "greet.py:2:    return 'hello ' + name"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["plane", "run", "secret"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mirrors", "plane", "run", "secret"]
 
 
 def test_a_refusing_provider_ends_the_attempt_with_its_own_words(plane: FakeControlPlane, tmp_path: Path) -> None:

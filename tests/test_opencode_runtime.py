@@ -13,6 +13,7 @@ import pytest
 
 from agents.contracts import Assignment, FailureOutcome, FailureReason, PermissionGiven, ReviewOutcome, WorkOutcome
 from agents.contracts.link import Steer
+from agents.runner import leftovers
 from agents.runtimes.inbox import Inbox
 from agents.runtimes.opencode import client, runtime, server
 from agents.runtimes.opencode.bridge import join
@@ -249,10 +250,13 @@ def test_an_attempt_whose_server_dies_again_and_again_is_lost_and_its_work_is_on
         await seen(lambda: [part for part in plane.parts("text") if part.text == "I ponder"])
         os.kill(server_of(tmp_path / "run"), signal.SIGKILL)
 
-    outcome, _ = carry_out(work(plane), tmp_path / "run", kill)
+    assignment = work(plane)
+    outcome, _ = carry_out(assignment, tmp_path / "run", kill)
 
     assert isinstance(outcome, FailureOutcome), outcome
     assert outcome.reason == FailureReason.LOST
+    # As the runner's child does with what any runtime leaves.
+    assert asyncio.run(leftovers.save(assignment, tmp_path / "run", 5))
     assert plane.git("show", "attempts/1:a.txt") == "a"
 
 

@@ -223,9 +223,15 @@ def test_what_a_dead_child_left_to_nobody_is_ended_too(fleet: FakeControlPlane) 
 
 def child_of(marker: str) -> int:
     """The process that carries out the execution whose command holds the marker: the leader of its session."""
-    lines = subprocess.run(["ps", "-eww", "-o", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
-    rows = {int(line.split()[0]): line for line in lines.splitlines()[1:]}
-    pid = next(pid for pid, line in rows.items() if marker in line)
+    rows: dict[int, str] = {}
+
+    def is_seen() -> int:  # amid an exec a process shows no words
+        look = subprocess.run(["ps", "-eww", "-o", "pid,ppid,args"], capture_output=True, text=True, check=True)
+        rows.update({int(line.split()[0]): line for line in look.stdout.splitlines()[1:]})
+        return next((pid for pid, line in rows.items() if marker in line), 0)
+
+    until(is_seen, "the command shows")
+    pid = is_seen()
     while "multiprocessing.forkserver" not in rows[pid]:
         pid = int(rows[pid].split()[1])
     return pid
