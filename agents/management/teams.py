@@ -1,5 +1,6 @@
 """Commands about one team."""
 
+from abc import ABC, abstractmethod
 from argparse import ArgumentParser
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ from tenants.context import in_schema
 from tenants.models import Domain
 
 
-class TeamCommand(BaseCommand):
+class TeamCommand(BaseCommand, ABC):
     """`manage.py <command> <verb> [<subject>] --team <slug>`: what a verb refuses is said in words.
 
     A command says which option names the subject, and what that is called.
@@ -40,10 +41,10 @@ class TeamCommand(BaseCommand):
             except ValidationError as error:
                 raise CommandError(" ".join(error.messages)) from error
 
+    @abstractmethod
     def show(self, options: dict[str, Any]) -> None:
         """Print what there is."""
-        raise NotImplementedError
 
+    @abstractmethod
     def carry_out(self, verb: str, subject: str, options: dict[str, Any]) -> str:
         """Do it; the line that says so. May raise CommandError or ValidationError."""
-        raise NotImplementedError
