@@ -23,7 +23,6 @@ from swarms.models import (
     Plan,
     Project,
     Swarm,
-    ToolRule,
 )
 from swarms.replay.archives import bring_in
 from swarms.replay.export import export
@@ -63,7 +62,6 @@ class Stage:
         self.provider = Provider.objects.create(
             name=f"house {NASTY}", base_url=f"https://{slug}.example/v1", serves=[NASTY], set_by=NASTY, **ended
         )
-        self.rule = ToolRule.objects.create(position=1, tool="shell", verdict="ask", why=NASTY, made_by=by)
         self.agent = Agent.objects.create(name="anna", roles=["writer"], skills=["css"], model=NASTY, because=NASTY)
 
     def _swarm(self, number: int, state: str) -> Swarm:

@@ -15,6 +15,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.urls.resolvers import RoutePattern
 
 from agents.models import Agent
+from swarms.models import ToolRule
 from tenants import invitations, programs, runners, tokens
 from tenants.context import in_schema
 from tenants.models import Membership, Team
@@ -59,6 +60,8 @@ class Objects:
             self.stage = Stage(user_of("alice", "globex"), slug=SECRET)
             archive = self.stage.archive.pk
             Agent.objects.create(name=SECRET, roles=["writer"])
+            by = user_of("alice", "globex")
+            rule = ToolRule.objects.create(position=1, tool="shell", verdict="ask", why=SECRET, made_by=by)
         boss = Membership.objects.get(team=globex, role=Role.OWNER)
         invitation, _ = invitations.invite(role="viewer", by=boss, email=f"{SECRET}@else.example")
         member = Membership.objects.get(team=globex, role=Role.DEVELOPER)
@@ -69,7 +72,7 @@ class Objects:
             "projects name": CHOICES["region"],
             "approvals pk": self.stage.approval.pk,
             "webhooks webhook": self.stage.webhook.pk,
-            "rules pk": self.stage.rule.pk,
+            "rules pk": rule.pk,
             "providers pk": self.stage.provider.pk,
             "servers pk": self.stage.server.pk,
             "agents name": SECRET,
