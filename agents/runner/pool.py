@@ -50,6 +50,8 @@ class Pool:
         """It ends what it has, and takes nothing more."""
         self._executions: dict[UUID, Execution] = {}
         self._waiting: dict[UUID, Assignment] = {}
+        self._offered: set[UUID] = set()
+        self._rescuing: set[UUID] = set()
         self._room = asyncio.Semaphore(capacity)
         self._tasks: set[asyncio.Task[None]] = set()
         self._processes = multiprocessing.get_context("forkserver")
@@ -135,19 +137,35 @@ class Pool:
             await asyncio.wait(self._tasks, timeout=END_SECONDS)
 
     async def offer(self) -> None:
-        """Tells the control plane which work lies here and is on no branch."""
+        """Tells the control plane which work lies here and is on no branch, each once a connection: the token that
+        answers an offer ends the one before, with which a push may be under way."""
         for one in self._kept.all():
-            await self._send(one)
+            if one.execution not in self._offered:
+                self._offered.add(one.execution)
+                await self._send(one)
+
+    async def offer_anew(self) -> None:
+        """There is a new connection: what was offered on the one before may not have been heard."""
+        self._offered = set(self._rescuing)
+        await self.offer()
 
     def rescue(self, order: Rescue) -> None:
         """Pushes what is kept of an execution."""
-        self._spawn(self._rescue(order))
+        if order.execution not in self._rescuing:
+            self._rescuing.add(order.execution)
+            self._spawn(self._rescue(order))
 
     def forget(self, execution: UUID) -> None:
         """Removes what is kept of an execution."""
         self._spawn(asyncio.to_thread(self._kept.forget, execution))
 
     async def _rescue(self, order: Rescue) -> None:
+        try:
+            await self._push_kept(order)
+        finally:
+            self._rescuing.discard(order.execution)
+
+    async def _push_kept(self, order: Rescue) -> None:
         kept = next((one for one in self._kept.all() if one.execution == order.execution), None)
         if kept is None:
             return
