@@ -1,5 +1,6 @@
 """The team's own providers of models. Keys go in here, and never come out."""
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -58,34 +59,26 @@ def add(request: TeamRequest) -> HttpResponse:
 @requires(Permission.KEYS)
 def replace(request: TeamRequest, pk: UUID) -> HttpResponse:
     """Another key."""
-    found, form = get_object_or_404(Provider, pk=pk), KeyForm(request.POST)
-    if form.is_valid():
-        try:
-            with acting(f"user:{request.user.pk}"):
-                credentials.replace(found, form.cleaned_data["key"], by=str(request.user))
-        except ValidationError as error:
-            form.refuse(error)
-        else:
-            messages.success(request, f"The key of {found.name} is replaced.")
-            return redirect("providers")
-    return _again(request, form)
+    found = get_object_or_404(Provider, pk=pk)
+    return _take(
+        request,
+        KeyForm(request.POST),
+        lambda given: credentials.replace(found, given["key"], by=str(request.user)),
+        f"The key of {found.name} is replaced.",
+    )
 
 
 @require_POST
 @requires(Permission.KEYS)
 def change(request: TeamRequest, pk: UUID) -> HttpResponse:
     """Other models."""
-    found, form = get_object_or_404(Provider, pk=pk), ModelsForm(request.POST)
-    if form.is_valid():
-        try:
-            with acting(f"user:{request.user.pk}"):
-                credentials.change(found, form.cleaned_data["serves"].split(), by=str(request.user))
-        except ValidationError as error:
-            form.refuse(error)
-        else:
-            messages.success(request, f"The models of {found.name} are changed.")
-            return redirect("providers")
-    return _again(request, form)
+    found = get_object_or_404(Provider, pk=pk)
+    return _take(
+        request,
+        ModelsForm(request.POST),
+        lambda given: credentials.change(found, given["serves"].split(), by=str(request.user)),
+        f"The models of {found.name} are changed.",
+    )
 
 
 @require_POST
@@ -120,7 +113,16 @@ def remove(request: TeamRequest, pk: UUID) -> HttpResponse:
     return redirect("providers")
 
 
-def _again(request: TeamRequest, form: Refusable) -> HttpResponse:
+def _take(request: TeamRequest, form: Refusable, verb: Callable[[dict[str, Any]], object], done: str) -> HttpResponse:
+    """Do what a small form of the page asks for; what is refused is said on the page."""
+    if form.is_valid():
+        try:
+            with acting(f"user:{request.user.pk}"):
+                verb(form.cleaned_data)
+        except ValidationError as error:
+            form.refuse(error)
+        else:
+            messages.success(request, done)
     for texts in form.errors.values():
         for text in texts:
             messages.error(request, str(text))
