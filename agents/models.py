@@ -36,6 +36,9 @@ class Agent(models.Model):
         null=True, blank=True, help_text="Executions at once; empty: as many as the runners have room for."
     )
     runner = models.CharField(max_length=80, blank=True, help_text="The only runner on which it works; empty: any.")
+    server = models.CharField(
+        max_length=300, blank=True, help_text="Address of the enrolled server on which it works, or any; empty: none."
+    )
     skills = models.JSONField(default=list, blank=True, help_text="Words; work that names one goes to it first.")
     state = models.CharField(max_length=12, default=AgentState.ACTIVE, choices=[(s, s) for s in AgentState])
     because = models.TextField(blank=True)
@@ -70,12 +73,25 @@ class Server(models.Model):
     wants_password = models.BooleanField(default=False, help_text="It answers only who has its password.")
     username = models.CharField(max_length=80, blank=True)
     password = SealedField(blank=True, default="", help_text="Sent to it only while it is trusted.")
+    roles = models.JSONField(default=list, blank=True, help_text="Roles of agents that work on it; none: no work.")
+    capacity = models.PositiveIntegerField(default=2, help_text="Executions on it at once.")
+    takes_untrusted = models.BooleanField(
+        default=False, help_text="Work that reads strangers' words may be placed on it, too."
+    )
+    shared_with = models.JSONField(
+        default=dict, blank=True, help_text="Runners whose disk it reads, by id, each with the start that showed it."
+    )
     latency_ms = models.PositiveIntegerField(null=True, blank=True, help_text="Of the last answer.")
     state = models.CharField(max_length=16, default=ServerState.QUARANTINED, choices=[(s, s) for s in ServerState])
     because = models.TextField(blank=True, help_text="Why it is in its state.")
     fault = models.CharField(max_length=200, blank=True, help_text="What was wrong with the last probe.")
     first_seen = models.DateTimeField(auto_now_add=True)
     last_seen = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=Q(capacity__gte=1), name="server_has_room"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.url})"
@@ -194,7 +210,7 @@ class Steer(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, help_text="May be made by the page: sent twice, it is one.")
     execution = models.ForeignKey(Execution, models.CASCADE, related_name="steers")
-    kind = models.CharField(max_length=12, help_text="message, interrupt or answer")
+    kind = models.CharField(max_length=12, help_text="message, interrupt, answer, revert or unrevert")
     text = models.TextField(blank=True)
     question = models.UUIDField(null=True, blank=True, help_text="Of an answer: the part that asks.")
     by = models.UUIDField(help_text="The user.")
@@ -207,7 +223,7 @@ class Steer(models.Model):
             models.UniqueConstraint(fields=["question"], name="one_answer_to_a_question"),
             models.CheckConstraint(
                 condition=Q(kind="answer", question__isnull=False)
-                | Q(kind__in=["message", "interrupt"], question__isnull=True),
+                | Q(kind__in=["message", "interrupt", "revert", "unrevert"], question__isnull=True),
                 name="steer_answers_a_question",
             ),
         ]

@@ -26,16 +26,22 @@ LIVE = frozenset(EXECUTION_MOVES) - terminal(EXECUTION_MOVES)
 class ServerState(StrEnum):
     QUARANTINED = "quarantined"  # found on the network; nobody has enrolled it
     TRUSTED = "trusted"
+    DRAINING = "draining"  # trusted, finishes what it has, and gets no new work
     LOST = "lost"  # no longer answers
     DISABLED = "disabled"  # a member wants to hear nothing of it: it is not asked
 
 
 SERVER_MOVES = table(
     quarantined="trusted lost disabled",
-    trusted="lost quarantined disabled",
+    trusted="draining lost quarantined disabled",
+    draining="trusted lost quarantined disabled",
     lost="quarantined trusted disabled",
     disabled="quarantined",
 )
+
+
+ENROLLED = (ServerState.TRUSTED, ServerState.DRAINING)
+"""A member trusts them: their passwords are kept, and sent to them."""
 
 
 class AgentState(StrEnum):

@@ -61,6 +61,17 @@ class Repository(Frozen):
     author: str = "Waggle agent <agent@waggle.invalid>"
 
 
+class Host(Frozen):
+    """An enrolled agent server on the runner's machine: an agent works there, in the workspace that the runner made."""
+
+    id: UUID
+    name: str
+    url: str
+    username: str = ""
+    password: str = ""
+    """Empty: it wants none."""
+
+
 class Assignment(Frozen):
     """One execution: everything a runner needs, and nothing else."""
 
@@ -77,6 +88,8 @@ class Assignment(Frozen):
     briefing: str = ""
     """What the agent is told, in Markdown."""
     runtime: str = "builtin"
+    host: Host | None = None
+    """Where its agent works; None: in a process of the runner's own."""
     writes: tuple[str, ...] = ()
     unasked: tuple[str, ...] = ()
     """Tools (see PermissionAsked) that the team's rules allow for whatever is in the workspace: no need to ask."""

@@ -21,6 +21,8 @@ class Hello(Frozen):
     version: str
     capacity: int = Field(ge=1, le=1000)
     sandbox: Literal["bubblewrap", "unshare", "unconfined", "none"]
+    proof: str = ""
+    """A file of the runner's which says `boot`: whoever can read it there shares its disk."""
     holding: tuple[UUID, ...] = ()
     """Executions that this process still carries out (after a reconnect)."""
     leaving: bool = False

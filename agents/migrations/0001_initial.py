@@ -58,6 +58,14 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "server",
+                    models.CharField(
+                        blank=True,
+                        help_text="Address of the enrolled server on which it works, or any; empty: none.",
+                        max_length=300,
+                    ),
+                ),
+                (
                     "skills",
                     models.JSONField(
                         blank=True, default=list, help_text="Words; work that names one goes to it first."
@@ -171,6 +179,27 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "roles",
+                    models.JSONField(
+                        blank=True, default=list, help_text="Roles of agents that work on it; none: no work."
+                    ),
+                ),
+                ("capacity", models.PositiveIntegerField(default=2, help_text="Executions on it at once.")),
+                (
+                    "takes_untrusted",
+                    models.BooleanField(
+                        default=False, help_text="Work that reads strangers' words may be placed on it, too."
+                    ),
+                ),
+                (
+                    "shared_with",
+                    models.JSONField(
+                        blank=True,
+                        default=dict,
+                        help_text="Runners whose disk it reads, by id, each with the start that showed it.",
+                    ),
+                ),
+                (
                     "latency_ms",
                     models.PositiveIntegerField(blank=True, help_text="Of the last answer.", null=True),
                 ),
@@ -180,6 +209,7 @@ class Migration(migrations.Migration):
                         choices=[
                             (agents.states.ServerState["QUARANTINED"], agents.states.ServerState["QUARANTINED"]),
                             (agents.states.ServerState["TRUSTED"], agents.states.ServerState["TRUSTED"]),
+                            (agents.states.ServerState["DRAINING"], agents.states.ServerState["DRAINING"]),
                             (agents.states.ServerState["LOST"], agents.states.ServerState["LOST"]),
                             (agents.states.ServerState["DISABLED"], agents.states.ServerState["DISABLED"]),
                         ],
@@ -195,6 +225,11 @@ class Migration(migrations.Migration):
                 ("first_seen", models.DateTimeField(auto_now_add=True)),
                 ("last_seen", models.DateTimeField()),
             ],
+            options={
+                "constraints": [
+                    models.CheckConstraint(condition=models.Q(("capacity__gte", 1)), name="server_has_room")
+                ],
+            },
         ),
         migrations.CreateModel(
             name="Budget",
@@ -387,7 +422,10 @@ class Migration(migrations.Migration):
                         serialize=False,
                     ),
                 ),
-                ("kind", models.CharField(help_text="message, interrupt or answer", max_length=12)),
+                (
+                    "kind",
+                    models.CharField(help_text="message, interrupt, answer, revert or unrevert", max_length=12),
+                ),
                 ("text", models.TextField(blank=True)),
                 ("question", models.UUIDField(blank=True, help_text="Of an answer: the part that asks.", null=True)),
                 ("by", models.UUIDField(help_text="The user.")),
@@ -407,7 +445,9 @@ class Migration(migrations.Migration):
                     models.CheckConstraint(
                         condition=models.Q(
                             models.Q(("kind", "answer"), ("question__isnull", False)),
-                            models.Q(("kind__in", ["message", "interrupt"]), ("question__isnull", True)),
+                            models.Q(
+                                ("kind__in", ["message", "interrupt", "revert", "unrevert"]), ("question__isnull", True)
+                            ),
                             _connector="OR",
                         ),
                         name="steer_answers_a_question",

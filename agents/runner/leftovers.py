@@ -25,7 +25,7 @@ from agents.runner.workspace import Workspace
 log = structlog.get_logger(__name__)
 
 NOTE = "assignment.json"
-"""In the folder of an execution: what it was asked to do, without its token."""
+"""In the folder of an execution: what it was asked to do, without token and password."""
 KEPT = "kept"
 """The folder of those whose work is on no branch."""
 NO_TOKEN = "-"
@@ -63,7 +63,7 @@ class Leftovers:
     def note(self, assignment: Assignment, folder: Path) -> None:
         """Writes down whose folder this is, for the case that we end before it does."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (folder / NOTE).write_text(assignment.model_copy(update={"token": NO_TOKEN}).model_dump_json())
+        (folder / NOTE).write_text(assignment.model_copy(update={"token": NO_TOKEN, "host": None}).model_dump_json())
 
     def keep(self, folder: Path, because: str) -> None:
         """An execution is over, and its work could not be pushed: its folder stays."""

@@ -147,6 +147,17 @@ class Workspace:
             lock.unlink()  # of a git that was killed
         return self
 
+    async def hide(self, paths: Collection[str]) -> None:
+        """Takes tracked files and folders out of the work tree; commits go on to have them as they are.
+
+        Raises WorkspaceError."""
+        names = await self._git("ls-files", "-z", "--", *(f":(top,literal){path}" for path in paths))
+        if not names:
+            return
+        await self._git("update-index", "--skip-worktree", "-z", "--stdin", text=names)
+        for name in filter(None, names.split("\0")):
+            (self.work / name).unlink(missing_ok=True)
+
     async def save(self, message: str) -> str | None:
         """Commits and pushes what is not yet on the branch; the commit, or None when there was nothing.
 

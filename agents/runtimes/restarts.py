@@ -19,10 +19,10 @@ class Lost(Exception):
 
 
 async def through_restarts(
-    once: Callable[[], Awaitable[Outcome]], restarts: int, transcript: Transcript, name: str
+    once: Callable[[], Awaitable[Outcome]], restarts: int, transcript: Transcript, name: str, *, is_ours: bool = True
 ) -> Outcome:
     """The outcome, with as many programs as it takes. `once` starts one, and raises Lost when it dies; after so many
-    restarts, so does this."""
+    restarts, so does this. One that is not ours is started again by others."""
     for left in reversed(range(restarts + 1)):
         try:
             return await once()
@@ -31,9 +31,10 @@ async def through_restarts(
                 raise
             log.warning("the program of an agent died", program=name, because=str(error))
             transcript.begin_answer()
-            why = f"{name} died: {error}. It is started again, and the session goes on."
+            then = "It is started again" if is_ours else "It is waited for"
+            why = f"{name} died: {error}. {then}, and the session goes on."
             transcript.note("error", state="failed", text=why)
-            transcript.doing(f"starting {name} again")
+            transcript.doing(f"starting {name} again" if is_ours else f"waiting for {name}")
     raise AssertionError("unreachable")
 
 

@@ -266,6 +266,12 @@ class Migration(migrations.Migration):
                 ("version", models.CharField(blank=True, max_length=40)),
                 ("boot", models.UUIDField(blank=True, help_text="Changes with each start of its process.", null=True)),
                 (
+                    "proof",
+                    models.CharField(
+                        blank=True, help_text="A file that says `boot` to who shares its disk.", max_length=500
+                    ),
+                ),
+                (
                     "channel",
                     models.CharField(blank=True, help_text="Where its websocket listens; empty: away.", max_length=120),
                 ),

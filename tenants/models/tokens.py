@@ -49,6 +49,7 @@ class Runner(models.Model):
     sandbox = models.CharField(max_length=16, blank=True)
     version = models.CharField(max_length=40, blank=True)
     boot = models.UUIDField(null=True, blank=True, help_text="Changes with each start of its process.")
+    proof = models.CharField(max_length=500, blank=True, help_text="A file that says `boot` to who shares its disk.")
     channel = models.CharField(max_length=120, blank=True, help_text="Where its websocket listens; empty: away.")
     seen_at = models.DateTimeField(null=True, blank=True)
 

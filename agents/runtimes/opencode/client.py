@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import structlog
 
+from agents.opencode.shapes import mapping, words
 from agents.runtimes.restarts import Lost
 
 log = structlog.get_logger(__name__)
@@ -26,17 +27,23 @@ class Rejected(Exception):
 
 
 class Client:
-    """One server and one directory on it, reached through a Unix socket."""
+    """One server and one directory on it: a server of ours, reached through a Unix socket, or one `at` an address."""
 
-    def __init__(self, socket: str, password: str, directory: str) -> None:
+    def __init__(self, socket: str, password: str, directory: str, *, url: str = "", username: str = USER) -> None:
         self.directory = directory
+        self._is_ours = not url
         self._http = httpx.AsyncClient(
-            base_url="http://opencode",
-            transport=httpx.AsyncHTTPTransport(uds=socket),
-            auth=(USER, password),
+            base_url=url or "http://opencode",
+            transport=httpx.AsyncHTTPTransport(uds=socket or None),
+            auth=(username, password) if password else None,
             params={"directory": directory},
             timeout=httpx.Timeout(SECONDS, connect=5),
         )
+
+    @classmethod
+    def at(cls, url: str, username: str, password: str, directory: str) -> "Client":
+        """A server that others use, too: nothing of it is touched but what belongs to this directory."""
+        return cls("", password, directory, url=url, username=username or USER)
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -45,6 +52,14 @@ class Client:
     async def version(self, seconds: float) -> str:
         """The server's version, if it answers within so many seconds. Raises Lost."""
         return str((await self._call("GET", "/global/health", seconds=seconds)).get("version", ""))
+
+    async def agents(self) -> list[str]:
+        """Names of the agents that are configured for the directory."""
+        return list(mapping((await self._call("GET", "/config")).get("agent")))
+
+    async def mcp(self, name: str) -> str:
+        """How a connection to an MCP server of the directory stands; empty: it is not known."""
+        return words(mapping((await self._call("GET", "/mcp")).get(name)).get("status"))
 
     async def create(self, title: str, metadata: Json) -> str:
         """A new session's id."""
@@ -88,12 +103,23 @@ class Client:
         """Stops the turn of a session."""
         await self._call("POST", f"/session/{session}/abort")
 
+    async def forget(self, session: str) -> None:
+        """Removes a session with all that was said in it."""
+        await self._call("DELETE", f"/session/{session}")
+
+    async def sessions(self) -> list[Json]:
+        """The sessions of all directories."""
+        return _rows(await self._call("GET", "/experimental/session"))
+
     async def stop(self, session: str) -> None:
-        """Ends all work on the server in good order, if that can be had at once; the rest is killed with it."""
+        """Ends all work on the server in good order, if that can be had at once; the rest is killed with it.
+
+        On a server that others use, too: all work of the session and in its directory.
+        """
         try:
             async with asyncio.timeout(STOP_SECONDS):
                 await self.abort(session)
-                await self._call("POST", "/global/dispose")
+                await self._call("POST", "/global/dispose" if self._is_ours else "/instance/dispose")
         except (TimeoutError, Lost, Rejected) as error:
             log.info("opencode was not stopped in good order", because=str(error))
 

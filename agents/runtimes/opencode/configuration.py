@@ -11,7 +11,9 @@ PROGRAM = "/opt/opencode/opencode"
 """The program, as the sandbox shows it."""
 FOLDER = "opencode"
 """Its home, below the sandbox's /tmp."""
-PROVIDER, MCP = "waggle", "waggle"
+PROVIDER, MCP, AGENT = "waggle", "waggle", "waggle"
+REPOSITORY = ("opencode.json", "opencode.jsonc", ".opencode")
+"""Where a repository tells OpenCode what to do: that is for its people, not for what runs here."""
 MODEL_PATH, MCP_PATH = "/model/v1", "/mcp"
 """As a server knows the control plane's addresses."""
 CONTEXT_TOKENS, OUTPUT_TOKENS = 64_000, 16_384
@@ -47,6 +49,22 @@ def routes(assignment: Assignment) -> dict[str, str]:
 
 def configuration(assignment: Assignment, plane: str) -> dict[str, Any]:
     """OpenCode's configuration. `plane` is where the control plane is found from inside the sandbox."""
+    return _common(assignment, plane, "none") | {"permission": permission(assignment.kind, assignment.unasked)}
+
+
+def at_host(assignment: Assignment, plane: str, key: str) -> dict[str, Any]:
+    """The configuration of one directory on a server that others use, too: on top of its own, which stays as it is.
+
+    `plane` is the proxy of this attempt, and `key` what opens it. Our agent has a name of its own there: what it may do
+    is said for that alone, and comes after whatever the server's owner allows. No subagents: these would keep to his
+    rules.
+    """
+    found = _common(assignment, plane, key)
+    rules = permission(assignment.kind, assignment.unasked) | {"task": DENY}
+    return found | {"agent": {AGENT: {"mode": "primary", "permission": rules}}}
+
+
+def _common(assignment: Assignment, plane: str, key: str) -> dict[str, Any]:
     assert assignment.model is not None
     name = assignment.model.name
     window = assignment.model.window or CONTEXT_TOKENS
@@ -68,14 +86,15 @@ def configuration(assignment: Assignment, plane: str) -> dict[str, Any]:
                 "npm": "@ai-sdk/openai-compatible",
                 "name": "Waggle",
                 # The proxy before the sandbox sets the true key; the library insists on one.
-                "options": {"baseURL": f"{plane}{MODEL_PATH}", "apiKey": "none"},
+                "options": {"baseURL": f"{plane}{MODEL_PATH}", "apiKey": key},
                 "models": {name: model},
             }
         },
-        "permission": permission(assignment.kind, assignment.unasked),
     }
     if assignment.mcp:
-        found["mcp"] = {MCP: {"type": "remote", "url": f"{plane}{MCP_PATH}", "oauth": False, "enabled": True}}
+        shown = {"Authorization": f"Bearer {key}"}
+        url = f"{plane}{MCP_PATH}"
+        found["mcp"] = {MCP: {"type": "remote", "url": url, "oauth": False, "enabled": True, "headers": shown}}
     return found
 
 
@@ -103,12 +122,21 @@ def variables(config: Mapping[str, Any], home: str) -> dict[str, str]:
 
 def files() -> dict[str, str]:
     """Files in the server's home, by path."""
+    return _plugged(".config/opencode")
+
+
+def files_at_host(assignment: Assignment, plane: str, key: str) -> dict[str, str]:
+    """Files beside a workspace on a server that others use, too: it looks for its configuration up from there."""
+    return {"opencode.json": json.dumps(at_host(assignment, plane, key))} | _plugged(".opencode")
+
+
+def _plugged(folder: str) -> dict[str, str]:
     lock = {"packages": {"": {"dependencies": {"@opencode-ai/plugin": VERSION}}}}
     return {
         # With this it does not try to install a package from the network at each start.
-        ".config/opencode/package-lock.json": json.dumps(lock),
-        ".config/opencode/node_modules/.keep": "",
-        ".config/opencode/plugin/environment.js": PLUGIN,
+        f"{folder}/package-lock.json": json.dumps(lock),
+        f"{folder}/node_modules/.keep": "",
+        f"{folder}/plugin/environment.js": PLUGIN,
     }
 
 

@@ -19,11 +19,11 @@ from agents.runtimes.delivery import LAST_WORDS, ROUNDS, Delivery, NotKept
 from agents.runtimes.inbox import as_heard
 from agents.runtimes.opencode.asking import Requests
 from agents.runtimes.opencode.client import Client, Json
+from agents.runtimes.opencode.configuration import AGENT
 from agents.runtimes.opencode.faults import Failed, failed
-from agents.runtimes.opencode.following import AGAIN, follow
+from agents.runtimes.opencode.following import AGAIN, Answering, follow
 from agents.runtimes.opencode.ids import new_id
 from agents.runtimes.opencode.mirror import Mirror
-from agents.runtimes.opencode.server import Running
 from agents.runtimes.opencode.wording import BREAKS, FINISH, GO_ON, NOT_FINISHED, instructed, named
 from agents.runtimes.policy import Policy
 from agents.runtimes.recording import Transcript, listed
@@ -63,7 +63,7 @@ class Conversation:
         if self._mirror is not None:
             self._context.reports.record(*self._mirror.settle(why))
 
-    async def go_on(self, running: Running) -> Outcome:
+    async def go_on(self, running: Answering) -> Outcome:
         """From where it stands to the agent's outcome. Raises Failed, NoChanges, Rejected; Lost with the server."""
         client = running.client
         resumes = bool(self._session)
@@ -82,7 +82,7 @@ class Conversation:
                 await client.stop(self._session)
 
     @asynccontextmanager
-    async def _following(self, running: Running) -> AsyncIterator[tuple["asyncio.Queue[Json | Lost]", Requests]]:
+    async def _following(self, running: Answering) -> AsyncIterator[tuple["asyncio.Queue[Json | Lost]", Requests]]:
         """The events of a server, once its stream has begun, and the requests of its agent to people."""
         events: asyncio.Queue[Json | Lost] = asyncio.Queue()
         refusal = Policy(self._context.reports, self._transcript).refusal
@@ -180,7 +180,8 @@ class Conversation:
         message, part, text = self._prompt
         schema = {"type": "json_schema", "schema": self._answer_type.model_json_schema()}
         system = instructed(self._assignment.role)
-        await client.prompt(self._session, message, part, text, agent="build", system=system, format=schema)
+        agent = AGENT if self._assignment.host else "build"
+        await client.prompt(self._session, message, part, text, agent=agent, system=system, format=schema)
 
     async def _resume(self, client: Client) -> None:
         """A new server has the session, but nobody works on it. It goes on where the last one ended."""
@@ -203,9 +204,11 @@ class Conversation:
             requests.permission(request)
         for request in await client.questions():
             requests.question(request)
-        if self._prompt is not None and not await client.is_busy(self._session):
-            return await self._turn_over(client)
-        return None
+        if self._prompt is None or await client.is_busy(self._session):
+            return None
+        if self._assignment.host and not _is_whole(await self._last(client) or {}):
+            raise Lost("it was started anew")  # faster than we could see that it was gone
+        return await self._turn_over(client)
 
     async def _hear(self, client: Client, said: list[Steer], requests: Requests) -> None:
         """People said something: at once amid a turn, or after it was stopped because somebody wants that."""
@@ -259,8 +262,7 @@ class Conversation:
             self._context.reports.record(*self._mirror.catch_up(messages))
             infos = [mapping(one.get("info")) for one in messages]
             last = next((info for info in reversed(infos) if info.get("role") == "assistant"), {})
-            is_whole = bool(mapping(last.get("time")).get("completed")) or bool(last.get("error"))
-            if is_whole and last.get("parentID", self._prompt[0]) == self._prompt[0]:
+            if _is_whole(last) and last.get("parentID", self._prompt[0]) == self._prompt[0]:
                 return last
             if self._error:
                 return {"error": self._error}
@@ -292,3 +294,8 @@ class Conversation:
             raise Failed(FailureReason.INVALID_OUTPUT, message, self.last_answer)
         self._transcript.say("user", text)
         await self._say(client, text)
+
+
+def _is_whole(info: Json) -> bool:
+    """Whether a message of the agent is at its end."""
+    return bool(mapping(info.get("time")).get("completed")) or bool(info.get("error"))

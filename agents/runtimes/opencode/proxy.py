@@ -1,11 +1,12 @@
-"""The only way out of the sandbox of a server: to the model gateway and the MCP endpoint, with the attempt token.
+"""A server's way to the model gateway and the MCP endpoint, with the attempt token; out of a sandbox, its only one.
 
 The token is added here, outside: neither the server nor what its tools start ever has it.
 """
 
 import asyncio
+import secrets
 from asyncio import StreamReader, StreamWriter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
 import h11
@@ -21,6 +22,7 @@ TOLD_BYTES = 4096
 OnAnswer = Callable[[str, int, bytes], None]
 """Hears of each answer: the path as the sandbox knows it, the status, and the beginning of the body if it is an error.
 """
+Begin = Callable[[StreamReader, StreamWriter], None]
 HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "te", "trailer", "host", "authorization"})
 """Headers of one connection, and those that are ours to set."""
 
@@ -35,6 +37,10 @@ class Proxy:
     def __init__(self, routes: Mapping[str, str], token: str, on_answer: OnAnswer = unheard) -> None:
         self._routes = dict(routes)
         self._on_answer = on_answer
+        self._key = ""
+        """Who does not show it is turned away; empty: who comes may come."""
+        self.heard = 0
+        """Requests so far."""
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {token}"}, timeout=TIMEOUT, trust_env=False, follow_redirects=False
         )
@@ -42,6 +48,20 @@ class Proxy:
     @asynccontextmanager
     async def listening(self, path: str) -> AsyncIterator[None]:
         """Serves on a Unix socket while the block lasts."""
+        async with self._listening(lambda begin: asyncio.start_unix_server(begin, path)):
+            yield
+
+    @asynccontextmanager
+    async def on_loopback(self, key: str) -> AsyncIterator[int]:
+        """Serves who shows the key, on a port of this machine's loopback, while the block lasts; gives the port.
+
+        Others on this machine reach the port, too."""
+        self._key = key
+        async with self._listening(lambda begin: asyncio.start_server(begin, "127.0.0.1", 0)) as server:
+            yield server.sockets[0].getsockname()[1]
+
+    @asynccontextmanager
+    async def _listening(self, start: "Callable[[Begin], Awaitable[asyncio.Server]]") -> AsyncIterator[asyncio.Server]:
         tasks: set[asyncio.Task[None]] = set()
 
         def begin(reader: StreamReader, writer: StreamWriter) -> None:
@@ -49,9 +69,9 @@ class Proxy:
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
-        server = await asyncio.start_unix_server(begin, path)
+        server = await start(begin)
         try:
-            yield
+            yield server
         finally:
             server.close()
             for task in tasks:
@@ -84,6 +104,11 @@ class Proxy:
 
     async def _pass_on(self, peer: h11.Connection, request: h11.Request, body: bytes, writer: StreamWriter) -> None:
         path = request.target.decode("latin-1").partition("?")[0]
+        shown = dict(request.headers).get(b"authorization", b"").decode("latin-1")
+        if self._key and not secrets.compare_digest(shown, f"Bearer {self._key}"):
+            await _answer(peer, writer, 401, "This is not for you.")
+            return
+        self.heard += 1
         address = self._routes.get(path)
         if address is None:
             await _answer(peer, writer, 404, f"{path} cannot be reached from here.")

@@ -45,6 +45,11 @@ class Running:
     client: Client
     beside: Beside
 
+    async def gone(self, seconds: float) -> str:
+        """How it ended, in words; empty when it is there after so many seconds."""
+        await asyncio.wait({self.beside.ended}, timeout=seconds)
+        return self.beside.end() if self.beside.ended.done() else ""
+
 
 def program() -> Path:
     """OpenCode's program. Raises Missing."""

@@ -1,0 +1,159 @@
+"""Enrolled servers of OpenCode as places to work: the real program, started as its owner would, many sessions on it."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from agents.contracts import Assignment, Host, WorkOutcome
+from agents.runtimes.opencode.configuration import files
+from tests.fake_control_plane import FakeControlPlane, call, serving, steps
+from tests.test_opencode_runtime import DONE, program
+from tests.test_steered_agents import carry_out
+
+__all__ = ["program"]
+
+PASSWORD = "correct horse"
+ADDRESS = "127.0.0.2"
+"""Another machine than the control plane's, as far as addresses go."""
+
+
+@dataclass
+class Owned:
+    """A server that somebody runs for himself, with a home and settings of his own."""
+
+    program: Path
+    folder: Path
+    port: int = 0
+    process: subprocess.Popen[bytes] | None = None
+    more: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"http://{ADDRESS}:{self.port}"
+
+    @property
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, auth=("opencode", PASSWORD), timeout=30, trust_env=False)
+
+    def start(self) -> None:
+        home = self.folder / "home"
+        for name, text in (files() | {".config/opencode/opencode.json": json.dumps(OWN)}).items():
+            path = home / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        (home / ".config/opencode/plugin/environment.js").unlink()
+        environment = {"PATH": os.environ["PATH"], "HOME": str(home), "OPENCODE_SERVER_PASSWORD": PASSWORD}
+        environment |= {"OPENCODE_DISABLE_MODELS_FETCH": "1", "OPENCODE_DISABLE_DEFAULT_PLUGINS": "1", **self.more}
+        if not self.port:
+            with socket.create_server((ADDRESS, 0)) as free:
+                self.port = free.getsockname()[1]
+        command = [self.program, "serve", "--hostname", ADDRESS, "--port", str(self.port)]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, env=environment, cwd=home, stdout=log, stderr=log)
+
+    def until_up(self) -> None:
+        deadline, patience = time.monotonic() + 60, 0.5
+        while True:
+            try:
+                self.client.get("/global/health", timeout=patience)
+            except httpx.TransportError as error:
+                assert time.monotonic() < deadline, f"it did not start: {(self.folder / 'log').read_text()}"
+                patience *= 2 if isinstance(error, httpx.TimeoutException) else 1
+                time.sleep(0.1)
+            else:
+                return
+
+    def sessions(self) -> list[str]:
+        return [one["directory"] for one in self.client.get("/experimental/session").json()]
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(10)
+
+
+OWN = {"autoupdate": False, "share": "disabled", "permission": {"edit": "allow", "bash": "allow"}}
+"""The settings of the server's owner: his agents may do all that they like."""
+
+
+@pytest.fixture(scope="module")
+def owned(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Owned]:
+    made = Owned(program, tmp_path_factory.mktemp("owned"))
+    made.start()
+    try:
+        made.until_up()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def plane(tmp_path: Path) -> Iterator[FakeControlPlane]:
+    with serving(tmp_path / "plane") as plane:
+        yield plane
+
+
+def work(plane: FakeControlPlane, owned: Owned, **changes: Any) -> Assignment:
+    host = Host(id=uuid4(), name="box", url=owned.url, username="opencode", password=PASSWORD)
+    return plane.assignment(runtime="opencode", host=host, **changes)
+
+
+def test_two_agents_work_on_one_server_at_the_same_time_by_the_teams_rules(
+    plane: FakeControlPlane, owned: Owned, tmp_path: Path
+) -> None:
+    plane.script = steps(
+        [{"content": "I begin."}, call("write", filePath="a.txt", content="a")],
+        [call("bash", command="env; sleep 1; cat opencode.json; ls ..", description="look around")],
+        DONE,
+    )
+    one, other = work(plane, owned), work(plane, owned)
+    branch = other.repository.model_copy(update={"branch": "attempts/2"})  # type: ignore[union-attr]
+    other = other.model_copy(update={"repository": branch})
+    at_once: list[int] = []
+
+    async def both() -> list[Any]:
+        async def look() -> None:
+            while True:
+                names = await asyncio.to_thread(owned.sessions)
+                at_once.append(len(names))
+                await asyncio.sleep(0.1)
+
+        looking = asyncio.create_task(look())
+        found = await asyncio.gather(
+            asyncio.to_thread(carry_out, one, tmp_path / "runner" / "one"),
+            asyncio.to_thread(carry_out, other, tmp_path / "runner" / "other"),
+        )
+        looking.cancel()
+        return [outcome for outcome, _ in found]
+
+    outcomes = asyncio.run(both())
+
+    assert all(isinstance(outcome, WorkOutcome) for outcome in outcomes), outcomes
+    assert plane.git("rev-parse", "attempts/1", "attempts/2").split() == [outcome.commit for outcome in outcomes]
+    assert max(at_once) == 2
+    assert owned.sessions() == []
+    # The owner lets his agents write; ours are held to the team's rules all the same.
+    assert sorted(one.tool for one in plane.asked) == ["edit", "edit", "shell", "shell"]
+    shells = [part for part in plane.parts("tool") if part.tool == "bash"]
+    assert len(shells) == 2
+    for shell in shells:
+        assert "PATH=" in shell.output
+        assert PASSWORD not in shell.output
+        assert "wg_attempt_token" not in shell.output
