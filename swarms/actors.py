@@ -1,6 +1,5 @@
 """Dramatiq actors: short, idempotent, and only hints make them run. What they lose, the reconciler finds."""
 
-from functools import partial
 from uuid import UUID
 
 import dramatiq
@@ -9,7 +8,6 @@ import structlog
 from swarms import control, engine, landing, merges, projects, reverts
 from swarms import dispatch as dispatching
 from swarms.models import Swarm
-from tenants import turns
 from tenants.trace import begin_trace
 
 SHORT, GIT = 30_000, 900_000
@@ -28,13 +26,7 @@ def _enter(swarm_id: str) -> UUID:
 def advance(swarm_id: str) -> None:
     """Something changed in a swarm. What that made ready for the control plane is served here, not by a message."""
     structlog.contextvars.bind_contextvars(swarm=swarm_id)
-    swarm = UUID(swarm_id)
-    engine.advance(swarm, between=partial(_serve, swarm))
-
-
-def _serve(swarm: UUID) -> None:
-    if turns.waits_for_control(swarm):
-        control.serve()
+    engine.advance(UUID(swarm_id), between=control.serve)
 
 
 @dramatiq.actor(time_limit=SHORT)

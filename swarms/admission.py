@@ -75,6 +75,8 @@ def why_not_adopt(plan: Plan) -> str:
 
 def why_not(more: int) -> str:
     """Why there is no room for so many more nodes; empty: there is."""
+    if more <= 0:
+        return ""
     most = TeamShare.objects.values_list("max_waiting", flat=True).get(team=turns.current_team_id())
     return no_room_for(more, most)
 

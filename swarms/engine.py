@@ -57,16 +57,17 @@ MAX_ROUNDS = 50
 def advance(swarm_id: UUID, *, between: Callable[[], object] | None = None) -> None:
     """Decide and act until the swarm waits for something outside. Safe at any time, by several at once.
 
-    `between` is called after each round that acted, when the swarm is free: it serves what that made ready for the
-    control plane, of which then no message tells.
+    `between` is called after a round that made nodes wait for the control plane, when the swarm is free: it serves
+    them, and no message tells of them.
     """
     for _ in range(MAX_ROUNDS):
-        with hints.steps_follow(swarm_id if between else None):
+        follower = hints.Follower(swarm_id) if between else None
+        with hints.followed(follower):
             rests = _round(swarm_id)
         if rests:
             return
         crash_point("engine.between_rounds")
-        if between:
+        if between and follower and follower.is_wanted:
             between()
     logger.error("a swarm does not come to rest", swarm=str(swarm_id), rounds=MAX_ROUNDS)
     turns.settled("advance", swarm_id)
@@ -170,9 +171,11 @@ def _plan(swarm: Swarm) -> Plan:
 
 
 def _begin(swarm: Swarm, action: AdoptPlan) -> None:
-    first = planner.adopt(swarm, _plan(swarm), because=action.why)
+    plan = _plan(swarm)
+    first = planner.adopt(swarm, plan, because=action.why)
     crash_point("plan.adopting")
-    checks.ask(swarm, "before", swarm.base_commit, landing.acceptance(swarm))
+    # No earlier version can have been adopted: this one begins the swarm.
+    checks.ask(swarm, "before", swarm.base_commit, landing.required(swarm, [plan.document]))
     move(swarm, SwarmState.RUNNING, because=action.why, started_at=timezone.now())
     progress.release(swarm.pk, consider=first)
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
@@ -34,21 +35,32 @@ def land(swarm: UUID) -> None:
 def step(swarm: UUID) -> None:
     """Nodes of a swarm wait for the control plane itself."""
     turns.due("step", swarm, after=LOST_HINT)
-    if _steps_of.get() != swarm:
+    follower = _follower.get()
+    if follower and follower.swarm == swarm:
+        follower.is_wanted = True
+    else:
         send_on_commit("step", str(swarm))
 
 
-_steps_of: ContextVar[UUID | None] = ContextVar("steps_of", default=None)
+@dataclass
+class Follower:
+    """Who serves a swarm's nodes in the control lane right after, without a message; `is_wanted` when there are any."""
+
+    swarm: UUID
+    is_wanted: bool = False
+
+
+_follower: ContextVar[Follower | None] = ContextVar("follower", default=None)
 
 
 @contextmanager
-def steps_follow(swarm: UUID | None) -> Iterator[None]:
-    """Whoever is in here looks himself, right after, whether nodes of this swarm wait for the control plane."""
-    before = _steps_of.set(swarm)
+def followed(by: Follower | None) -> Iterator[None]:
+    """Inside, no message tells of the follower's nodes; with none, everything is told as usual."""
+    before = _follower.set(by)
     try:
         yield
     finally:
-        _steps_of.reset(before)
+        _follower.reset(before)
 
 
 def revert(swarm: UUID) -> None:

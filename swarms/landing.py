@@ -1,5 +1,6 @@
 """Landing: the integration branch goes to the target branch, checked on the exact commit that lands."""
 
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
@@ -18,14 +19,19 @@ from tenants.faults import crash_point
 
 
 def acceptance(swarm: Swarm) -> list[dict[str, str]]:
-    """The checks that the whole result must pass: the plan's, the project's acceptance, the project's own.
+    """The checks that the whole result must pass: of its adopted plans, the project's acceptance, the project's own."""
+    adopted = swarm.plans.filter(state="approved").order_by("version")
+    return required(swarm, adopted.values_list("document", flat=True))
+
+
+def required(swarm: Swarm, documents: Iterable[dict[str, Any] | None]) -> list[dict[str, str]]:
+    """The same, with the documents of the adopted plans.
 
     What the plan wanted is not there any more when it is rolled back: then only the project's count.
     """
     if swarm.undoes:
         return compensation.required(swarm, [*swarm.project.acceptance, *swarm.project.checks])
-    plans = swarm.plans.filter(state="approved").order_by("version")
-    proposed = [check for plan in plans if plan.document for check in plan.document["acceptance"]]
+    proposed = [check for document in documents if document for check in document["acceptance"]]
     return [*swarm.project.acceptance, *proposed, *swarm.project.checks]
 
 

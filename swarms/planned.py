@@ -11,25 +11,35 @@ MOST = 100
 """Nodes that one event tells of."""
 
 
-def tell(swarm: Swarm, nodes: Iterable[Node], *, dropped: Iterable[Node] = ()) -> None:
-    """Publish nodes as their rows and edges are now, and which ones the plan no longer has. With the swarm locked."""
-    facts = _facts(list(nodes))
+def tell(
+    swarm: Swarm, nodes: Iterable[Node], *, edges: Iterable[Edge] | None = None, dropped: Iterable[Node] = ()
+) -> None:
+    """Publish nodes as their rows and edges are now, and which ones the plan no longer has. With the swarm locked.
+
+    Who has just made all the edges to these nodes hands them over, with their parents.
+    """
+    told = list(nodes)
+    facts = _facts(told, _edges(told) if edges is None else edges)
     gone = [str(node.pk) for node in dropped]
     parts: list[dict[str, Any]] = [{"nodes": facts[start : start + MOST]} for start in range(0, len(facts), MOST)]
     parts += [{"nodes": [], "dropped": gone[start : start + MOST]} for start in range(0, len(gone), MOST)]
     publish_all(swarm.topic, [("nodes.planned", part) for part in parts])
 
 
-def _facts(nodes: list[Node]) -> list[dict[str, Any]]:
+def _edges(nodes: list[Node]) -> Iterable[Edge]:
+    found = Edge.objects.filter(child__in=[node.pk for node in nodes]).select_related("parent")
+    return found.only("child", "condition", "parent__key")
+
+
+def _facts(nodes: list[Node], edges: Iterable[Edge]) -> list[dict[str, Any]]:
     versions = {node.plan_id: node.plan.version for node in nodes if Node.plan.is_cached(node)}
     if unknown := {node.plan_id for node in nodes} - versions.keys():
         versions |= dict(Plan.objects.filter(pk__in=unknown).values_list("pk", "version"))
     others = {pk for node in nodes for pk in (node.parent_id, node.undoes_id) if pk}
     keys = dict(Node.objects.filter(pk__in=others).values_list("pk", "key")) if others else {}
     wires: dict[UUID, list[tuple[str, dict[str, Any] | None]]] = {}
-    edges = Edge.objects.filter(child__in=[node.pk for node in nodes]).order_by("parent__key")
-    for child, parent, condition in edges.values_list("child_id", "parent__key", "condition"):
-        wires.setdefault(child, []).append((parent, condition))
+    for edge in sorted(edges, key=lambda edge: edge.parent.key):
+        wires.setdefault(edge.child_id, []).append((edge.parent.key, edge.condition))
     return [_fact(node, versions[node.plan_id], wires.get(node.pk, []), keys) for node in nodes]
 
 

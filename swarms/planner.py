@@ -67,7 +67,7 @@ def begin(plan_id: UUID, runner: Runner) -> Execution | Nobody | Parked | None:
         versions.AMENDABLE if plan.amends_id else (SwarmState.PLANNING,)
     ):
         return None
-    chosen = placing.chosen("coordinator", runner, swarm.goal.text)
+    chosen = placing.chosen("coordinator", runner, swarm.goal.text, untrusted=swarm.project.untrusted_input)
     if isinstance(chosen, Nobody):
         return chosen
     begun = allowances.allowed(swarm, "coordinator", lambda: _start(plan, runner, chosen))
@@ -240,11 +240,12 @@ def adopt(swarm: Swarm, plan: Plan, *, because: str) -> list[UUID]:
     nodes = {node.key: plan_rows.row(swarm, plan, node, lengths[node.key]) for node in proposal.nodes}
     Node.objects.bulk_create(nodes.values())
     plan_rows.set_budgets(nodes, proposal.nodes)
-    Edge.objects.bulk_create(
+    edges = [
         Edge(parent=nodes[wire.parent], child=nodes[wire.child], condition=plan_rows.condition(wire.condition))
         for wire in amend.wires(proposal.nodes)
-    )
-    planned.tell(swarm, nodes.values())
+    ]
+    Edge.objects.bulk_create(edges)
+    planned.tell(swarm, nodes.values(), edges=edges)
     return [node.pk for node in nodes.values() if not node.parents]
 
 

@@ -152,11 +152,6 @@ def next_control() -> ControlTurn | None:
     return ControlTurn(*row) if row else None
 
 
-def waits_for_control(swarm: UUID) -> bool:
-    """Whether something of a swarm waits in the control lane."""
-    return Ticket.objects.filter(swarm=swarm, lane="control").exists()
-
-
 _SERVED = f"""
 WITH paid AS ({_CHARGE} RETURNING team_id, virtual_time), kept AS (
   UPDATE public.tenants_due SET due_at = statement_timestamp() + %(after)s
