@@ -6,8 +6,8 @@
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
-# Test files that run side by side; each has databases of its own.
-JOBS ?= 2
+# Processes that take test files, each with databases of its own. Much of a test is waiting: three keep two cores busy.
+JOBS ?= 3
 DATA := $(if $(WAGGLE_DATA_DIR),$(WAGGLE_DATA_DIR),var)
 # In a folder that is not ours to write, everything goes into the data folder.
 VENV ?= $(shell if test -w . && { ! test -e .venv || test -O .venv; }; then echo .venv; else echo "$(DATA)/venv"; fi)

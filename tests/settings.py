@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import IO, Any
+from unittest.mock import patch
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -39,15 +40,18 @@ for _name in ("WAGGLE_MODEL_BASE_URL", "WAGGLE_MODEL_API_KEY", "WAGGLE_MODEL_NAM
     os.environ[_name] = ""
 os.environ["WAGGLE_HOST"], os.environ["WAGGLE_PORT"] = "waggle.localhost", "8000"
 
-from config.services import ensure, stop  # noqa: E402
+from config.services import ensure, postgres, stop  # noqa: E402
 
 _missing = {"DATABASE_URL": "postgres", "REDIS_URL": "valkey"}
 if _worker := os.environ.get("PYTEST_XDIST_WORKER"):
     # What the process that hands out the tests has started is its own.
     for _name in os.environ.pop("WAGGLE_TEST_STARTED", "").split():
         del os.environ[_name]
+# Its rows need not outlive the machine. Tests that end a Postgres start one of their own, with the usual settings.
+_careless = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 if _own := tuple(service for name, service in _missing.items() if not os.environ.get(name)):
-    os.environ |= ensure(DATA_FOLDER, only=_own, bound=True)
+    with patch.dict(postgres.SETTINGS, _careless):
+        os.environ |= ensure(DATA_FOLDER, only=_own, bound=True)
     os.environ["WAGGLE_TEST_STARTED"] = " ".join(name for name in _missing if _missing[name] in _own)
     atexit.register(stop, DATA_FOLDER)
 
