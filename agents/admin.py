@@ -101,7 +101,7 @@ class AgentAdminForm(forms.ModelForm):
 
     class Meta:
         model = Agent
-        fields = ("name", "roles", "runtime", "model", "capacity", "runner", "skills")
+        fields = ("name", "roles", "runtime", "model", "capacity", "runner", "server", "skills")
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -147,7 +147,7 @@ class AgentAdmin(TeamAdminMixin, admin.ModelAdmin):
 
     form = AgentAdminForm
     add_needs = change_needs = delete_needs = Permission.ENROL
-    list_display = ("name", "state", "roles", "runtime", "model", "capacity", "runner", "because")
+    list_display = ("name", "state", "roles", "runtime", "model", "capacity", "runner", "server", "because")
     list_filter = ("state",)
     search_fields = ("name",)
     actions = (
@@ -182,15 +182,28 @@ class AgentAdmin(TeamAdminMixin, admin.ModelAdmin):
 
 @admin.register(Server, site=team_admin)
 class ServerAdmin(TeamAdminMixin, admin.ModelAdmin):
-    """Servers, to be looked at and moved; passwords are given on the dashboard."""
+    """Servers, to be looked at and moved; passwords and the work that they take are given on the dashboard."""
 
     change_needs = Permission.ENROL
-    list_display = ("name", "url", "version", "state", "latency_ms", "last_seen", "fault", "because")
+    list_display = (
+        "name",
+        "url",
+        "version",
+        "state",
+        "roles",
+        "capacity",
+        "latency_ms",
+        "last_seen",
+        "fault",
+        "because",
+    )
     list_filter = ("state",)
     search_fields = ("name", "url")
     exclude = ("password",)
     actions = (
         _action(servers.enrol, "Enrol"),
+        _action(servers.drain, "Drain"),
+        _action(servers.enable, "Enable"),
         _action(servers.quarantine, "Back to quarantine"),
         _action(servers.disable, "Disable"),
     )

@@ -7,10 +7,12 @@ What breaks for everybody (no answer, timeouts, 5xx) opens the breaker of the en
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
 
 import structlog
 from channels.db import database_sync_to_async
@@ -99,6 +101,13 @@ class Breaker:
         """How a call ended; for COOL, how long to wait."""
         await self._step("record", call, told, why, random.randint(*JITTER), int(hold.total_seconds() * 1000))
 
+    def rest(self, why: str, hold: timedelta) -> Move | None:
+        """Leave it alone for so long; for code without an event loop. The change of its state, if it is one."""
+        ms = int(hold.total_seconds() * 1000)
+        answer = self._shared.run_now(_RULES, [key(self.name)], ["record", "", Told.COOL, why, 1000, ms, 0])
+        found = seen(answer) if answer else _twin(self.name).record(_now(), "", Told.COOL, why, hold=ms)
+        return self._moved(found) if found.moved else None
+
     def look(self) -> Seen:
         """As it is now."""
         answer = self._shared.run_now(_RULES, [key(self.name)], ["look", "", "", "", 0, 0, 0])
@@ -122,10 +131,13 @@ class Breaker:
         if scope(self.name) == "model":
             OPEN.labels(self.name).set(_HEIGHT[found.after])
         if found.moved:
-            MOVES.labels(scope(self.name), found.after).inc()
-            seconds = max(found.until - found.now, 0) / 1000
-            await self._tell(Move(self.name, found.before, found.after, found.why, seconds))
+            await self._tell(self._moved(found))
         return found
+
+    def _moved(self, found: Seen) -> Move:
+        MOVES.labels(scope(self.name), found.after).inc()
+        seconds = max(found.until - found.now, 0) / 1000
+        return Move(self.name, found.before, found.after, found.why, seconds)
 
     def _shut(self, found: Seen) -> Shut:
         return Shut(self.name, timedelta(milliseconds=found.wait), found.why)
@@ -151,7 +163,8 @@ def key(name: str) -> str:
 
 
 def scope(name: str) -> str:
-    """`model` (an endpoint, everybody's), `own` (one of a team's provider) or `key` (one team's credential)."""
+    """`model` (an endpoint, everybody's), `own` (one of a team's provider), `key` (one team's credential) or `server`
+    (one that a team enrolled)."""
     return name.partition(":")[0]
 
 
@@ -180,6 +193,18 @@ def of_route(schema: str, route: Route) -> tuple[Breaker, Breaker]:
         task.add_done_callback(_telling.discard)
 
     return Breaker(key_name(schema, route), shared(), tell), Breaker(model_name(route), shared(), tell)
+
+
+def of_server(schema: str, server: str) -> Breaker:
+    """The breaker of an enrolled server, by its id: it rests when attempts are lost there."""
+    return Breaker(f"server:{schema}:{server}", shared(), partial(announce, schema))
+
+
+def rest(breaker: Breaker, why: str, hold: timedelta) -> None:
+    """Leave a dependency of this team alone for so long, and tell that."""
+    if move := breaker.rest(why, hold):
+        logger.warning("a breaker moved", breaker=move.name, after=move.after, why=why, seconds=hold.total_seconds())
+        _publish(move, datetime.now(UTC) + hold)
 
 
 def announcing() -> list[asyncio.Task[None]]:
@@ -217,56 +242,18 @@ async def announce(schema: str, move: Move) -> None:
 @database_sync_to_async
 def _published(schema: str, move: Move, until: datetime | None) -> None:
     with in_schema(schema):
-        publish(
-            "team",
-            "breaker.moved",
-            name=move.name,
-            before=move.before,
-            after=move.after,
-            because=move.why,
-            until=until.isoformat() if until else None,
-        )
+        _publish(move, until)
 
 
-@dataclass(frozen=True)
-class Line:
-    """A breaker as a person sees it."""
-
-    name: str
-    title: str
-    state: Lamp
-    since: datetime | None
-    until: datetime | None
-    why: str
-
-
-def lines(schema: str, models: Iterable[str] = ()) -> list[Line]:
-    """The breakers that concern a team: those of its default model and other models of its agents, and of the keys."""
-    with in_schema(schema):
-        rehearsal = is_rehearsal()
-        routes = dict.fromkeys(route_for(model_for(model), rehearsal=rehearsal) for model in ("", *models))
-    found, keys = [], dict[str, Line]()
-    for route in filter(None, routes):
-        mine, endpoint = of_route(schema, route)
-        at = f"{route.provider}, {route.host}" if route.provider else route.host
-        found.append(_line(endpoint, f"Model {route.model} at {at}"))
-        keys[mine.name] = _line(mine, f"This team's key at {at}")
-    return [*found, *keys.values()]
+def _publish(move: Move, until: datetime | None) -> None:
+    facts: dict[str, Any] = {"name": move.name, "before": move.before, "after": move.after, "because": move.why}
+    publish("team", "breaker.moved", **facts, until=until.isoformat() if until else None)
 
 
 def forget() -> None:
     """Drop what this process keeps of them."""
     _twins.clear()
     _looked.clear()
-
-
-def _line(breaker: Breaker, title: str) -> Line:
-    found = breaker.look()
-    return Line(breaker.name, title, found.after, _moment(found.since), _moment(found.until), found.why)
-
-
-def _moment(ms: int) -> datetime | None:
-    return datetime.fromtimestamp(ms / 1000, UTC) if ms else None
 
 
 def _twin(name: str) -> Circuit:

@@ -21,7 +21,7 @@ from django.db import DatabaseError, connection
 from django.utils import timezone
 from zeroconf import Error as ZeroconfError
 
-from agents import servers, sightings
+from agents import hosting, servers, sightings
 from agents.handshake import (
     PROBE_SECONDS,
     Health,
@@ -31,6 +31,7 @@ from agents.handshake import (
     given_rule,
     shake,
 )
+from agents.hosting import Proof, Untried
 from agents.neighbourhood import HTTP, WAGGLE, Gone, Hint, Name, Neighbourhood
 from agents.servers import Locked
 from agents.sightings import Found
@@ -62,6 +63,7 @@ class Round:
 
     found: tuple[Found, ...]
     unlocked: tuple[tuple[Locked, Health | NoServer], ...]
+    shared: tuple[tuple[Untried, tuple[Proof, ...]], ...] = ()
 
 
 def of_hint(hint: Hint, answers: Mapping[str, Health]) -> list[Found]:
@@ -112,17 +114,22 @@ class Look:
         except Exception:  # a thread's last words: its announcement is met again in the next round
             logger.exception("an announcement could not be looked at", name=name.instance)
 
-    def again(self, known: Mapping[str, tuple[str, bool]], locked: Iterable[Locked]) -> None:
+    def again(
+        self, known: Mapping[str, tuple[str, bool]], locked: Iterable[Locked], untried: Iterable[Untried] = ()
+    ) -> None:
         """Ask everything that is known; a Round comes into the inbox."""
-        threading.Thread(target=self._again, args=[known, list(locked)], name="round", daemon=True).start()
+        asked = [known, list(locked), list(untried)]
+        threading.Thread(target=self._again, args=asked, name="round", daemon=True).start()
 
-    def _again(self, known: Mapping[str, tuple[str, bool]], locked: list[Locked]) -> None:
+    def _again(self, known: Mapping[str, tuple[str, bool]], locked: list[Locked], untried: list[Untried]) -> None:
         rules = {url: given_rule() if is_given else announced_rule() for url, (_, is_given) in known.items()}
         try:
             unlocking = [(one, self._probes.submit(servers.asked, one)) for one in locked]
+            trying = [(one, self._probes.submit(hosting.proved, one)) for one in untried]
             answers = self._ask(rules, self._probes, seconds=PROBE_SECONDS)
             found = tuple(_found(known[url][0], url, health) for url, health in answers.items())
-            self._inbox.put(Round(found, tuple((one, future.result()) for one, future in unlocking)))
+            told = tuple((one, future.result()) for one, future in unlocking)
+            self._inbox.put(Round(found, told, tuple((one, future.result()) for one, future in trying)))
         except RuntimeError:
             logger.debug("a round was broken off: the pool is closed")
 
@@ -204,7 +211,7 @@ class _Watch:
 
     def _begin_round(self) -> None:
         self._round_due = timezone.now() + timedelta(seconds=self._every)
-        self._look.again(sightings.known(), sightings.locked())
+        self._look.again(sightings.known(), sightings.locked(), hosting.untried_everywhere())
         for name in self._near.names:
             self._look.meet(name, self._near.resolve)
 
@@ -224,6 +231,9 @@ class _Watch:
             sightings.still(news.found, lost_before=timezone.now() - LOST_AFTER * timedelta(seconds=self._every))
             for one, answer in news.unlocked:
                 sightings.told(one, answer)
+            for one_of, proofs in news.shared:
+                if proofs:
+                    sightings.shared(one_of, proofs)
         elif isinstance(news, Gone):
             self._near.forget(news.name)
             self._later.pop(news.name, None)

@@ -13,7 +13,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from agents import budgets, placing, prices, routes
+from agents import budgets, hosting, placing, prices, routes
 from agents.contracts import Assignment, FailureOutcome, FailureReason, Outcome
 from agents.leases import DUES, extend, lease, limit, token_subject
 from agents.leases import heartbeat as heartbeat
@@ -70,7 +70,7 @@ def open_execution(
         runner=runner,
         agent=agent,
         session=session,
-        assignment=assignment | {"title": title, "runtime": (chosen and chosen.runtime) or settings.RUNTIME},
+        assignment=assignment | {"title": title, "runtime": settings.RUNTIME} | (chosen.driven if chosen else {}),
         placed=(chosen.facts if chosen else {}) | routes.terms(chosen.model if chosen else ""),
         lease_until=timezone.now() + lease(),
         stall_seconds=stall_seconds,
@@ -89,7 +89,7 @@ def assignment_of(execution: Execution, *, team: Team, token: str) -> Assignment
     """The whole assignment of an execution, with its secrets."""
     slug = Domain.objects.get(tenant=team, is_primary=True).slug
     root = f"{settings.INTERNAL_URL}/t/{slug}"
-    stored = dict(execution.assignment)
+    stored = hosting.opened(execution)
     if repository := stored.get("repository"):
         stored["repository"] = repository | {"url": f"{root}/git/{repository['url']}.git"}
     model = None

@@ -6,11 +6,17 @@ from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
 
-from agents import registry
+from agents import registry, servers
 from agents.contracts import AGENT_RUNTIMES
-from agents.models import Agent
+from agents.models import Agent, Server
 from agents.placing import ROLES
 from agents.registry import Terms
+from agents.server_choice import ANY
+
+UNSANDBOXED = (
+    "Their tools run as the owner of the server, with his files, keys and network: nothing locks them in. The team's"
+    " rules are asked before each tool, and can be got round by a command."
+)
 
 
 class Refusable(forms.Form):
@@ -43,6 +49,11 @@ class AgentForm(Refusable):
         help_text="How many pieces of work it does at once. Empty: as many as the runners have room for.",
     )
     runner = forms.ChoiceField(label="Runner", required=False, help_text="Where it works.")
+    server = forms.ChoiceField(
+        label="Server",
+        required=False,
+        help_text="With the runtime opencode: an enrolled server on which it works, outside of any sandbox.",
+    )
     skills = forms.CharField(
         label="Skills",
         max_length=1000,
@@ -59,6 +70,11 @@ class AgentForm(Refusable):
         gone = [kept] if kept and kept not in here else []
         runners = [("", "Any"), *((name, name) for name in here), *((name, f"{name} (gone)") for name in gone)]
         self.fields["runner"].choices = runners  # type: ignore[attr-defined]
+        servers = [(row.url, f"{row.name} ({row.url})") for row in Server.objects.exclude(roles=[]).order_by("name")]
+        kept = self.initial.get("server") or self.data.get("server")
+        gone = [kept] if kept and kept not in (ANY, *(url for url, _ in servers)) else []
+        servers = [("", "None: on its runner, locked in"), (ANY, "Any that takes its work"), *servers]
+        self.fields["server"].choices = [*servers, *((url, f"{url} (takes no work)") for url in gone)]  # type: ignore[attr-defined]
         model = settings.MODEL_NAME or "none is set"
         self.fields["model"].help_text = (
             "In a rehearsal everybody asks the rehearsal."
@@ -69,16 +85,56 @@ class AgentForm(Refusable):
     @staticmethod
     def initial_of(agent: Agent) -> dict[str, Any]:
         """An agent as the form shows it."""
-        names = ("name", "roles", "runtime", "model", "capacity", "runner")
+        names = ("name", "roles", "runtime", "model", "capacity", "runner", "server")
         return {name: getattr(agent, name) for name in names} | {"skills": " ".join(agent.skills)}
 
     def terms(self) -> Terms:
         """What was filled in."""
         given = self.cleaned_data
         skills = tuple(given["skills"].replace(",", " ").split())
-        return Terms(
-            given["name"], given["roles"], given["runtime"], given["model"], given["capacity"], given["runner"], skills
-        )
+        names = ("name", "roles", "runtime", "model", "capacity", "runner", "server")
+        return Terms(**{name: given[name] for name in names}, skills=skills)
+
+
+class WorkForm(Refusable):
+    """Which work may be placed on a server."""
+
+    roles = forms.MultipleChoiceField(
+        label="Roles",
+        required=False,
+        choices=[(role, role.capitalize()) for role in ROLES],
+        widget=forms.CheckboxSelectMultiple,
+        help_text="Agents of these roles may work on it. None: no work is placed on it.",
+    )
+    capacity = forms.IntegerField(
+        label="Room", min_value=1, max_value=servers.MOST_AT_ONCE, help_text="Pieces of work at the same time."
+    )
+    unsandboxed = forms.BooleanField(
+        label="Agents may run there without a sandbox", required=False, help_text=UNSANDBOXED
+    )
+    takes_untrusted = forms.BooleanField(
+        label="Also work that reads what strangers wrote",
+        required=False,
+        help_text="Who writes what an agent reads may steer it, and there it is not locked in.",
+    )
+
+    @staticmethod
+    def initial_of(server: Server) -> dict[str, Any]:
+        """What a server may do, as the form shows it."""
+        names = ("roles", "capacity", "takes_untrusted")
+        return {name: getattr(server, name) for name in names} | {"unsandboxed": bool(server.roles)}
+
+    def clean(self) -> dict[str, Any]:
+        """Work is placed there only when somebody says that he knows what that means."""
+        given = super().clean() or self.cleaned_data
+        if given.get("roles") and not given.get("unsandboxed"):
+            self.add_error("unsandboxed", "Say that you want this, or choose no role.")
+        return given
+
+    def work(self) -> servers.Work:
+        """What was filled in."""
+        given = self.cleaned_data
+        return servers.Work(given["roles"], given["capacity"], given["takes_untrusted"])
 
 
 class ServerForm(Refusable):

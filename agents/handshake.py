@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
+from urllib.parse import urlencode
 
 from django.conf import settings
 
@@ -81,10 +82,7 @@ def candidate_urls(addresses: Iterable[str], port: int, *, loopback: bool = Fals
 
 def shake(url: str, rule: Rule, *, seconds: float = FIND_SECONDS, username: str = "", password: str = "") -> Health:
     """Ask the address what it is. Raises NoServer."""
-    headers: dict[bytes | str, bytes | str] = {"Accept": "application/json", "User-Agent": "waggle"}
-    if password:
-        pair = f"{username or USERNAME}:{password}".encode()
-        headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+    headers = _headers(username, password)
     way = Way(f"{url}{_PATH}", rule, seconds=seconds)
     try:
         answer = way.get(headers)
@@ -100,6 +98,40 @@ def shake(url: str, rule: Rule, *, seconds: float = FIND_SECONDS, username: str 
     if answer.status != 200:
         raise NoServer(f"it answers HTTP {answer.status}, as no OpenCode server does")
     return Health(_version(answer.excerpt), latency_ms=latency)
+
+
+def read(url: str, rule: Rule, directory: str, name: str, *, username: str = "", password: str = "") -> str:
+    """What the server reads in a small file of its machine; empty where there is none. Raises NoServer."""
+    asked = urlencode({"directory": directory, "path": name})
+    headers = _headers(username, password)
+    way = Way(f"{url}/file/content?{asked}", rule, seconds=PROBE_SECONDS)
+    try:
+        answer = way.get(headers)
+        # Looking into a directory costs it memory until it is told that this was all.
+        left = Way(f"{url}/instance/dispose?{urlencode({'directory': directory})}", rule, seconds=PROBE_SECONDS)
+        try:
+            left.post(b"{}", headers | {"Content-Type": "application/json"})
+        finally:
+            left.close()
+    except (NoAnswer, NotAllowed) as error:
+        raise NoServer(str(error)) from error
+    finally:
+        way.close()
+    if answer.status != 200:
+        raise NoServer(f"it answers HTTP {answer.status} when it is asked for a file")
+    try:
+        found = json.loads(answer.excerpt)
+    except ValueError as error:
+        raise NoServer("it answers, and reads no files as OpenCode does") from error
+    return str(found.get("content", "")) if isinstance(found, dict) else ""
+
+
+def _headers(username: str, password: str) -> dict[bytes | str, bytes | str]:
+    headers: dict[bytes | str, bytes | str] = {"Accept": "application/json", "User-Agent": "waggle"}
+    if password:
+        pair = f"{username or USERNAME}:{password}".encode()
+        headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+    return headers
 
 
 def _version(text: str) -> str:

@@ -1,12 +1,15 @@
 """Where work goes: which agent takes it, and on which runner. Pure: over what is known at that moment.
 
 Agents are chosen by role, state, room, what drives them and skills; runners by how full they are and whether they hold
-the project's cache. Who does not fit is told with the reason.
+the project's cache; servers in agents.server_choice. Who does not fit is told with the reason.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
+
+from agents.server_choice import Host, pick
 
 ROOMY = 0.5
 """A runner with the project's cache is taken while it is at most so full; a fuller one only if none is emptier."""
@@ -26,6 +29,8 @@ class Candidate:
     """Executions at once; None: as many as the runners have room for."""
     runner: str = ""
     """The only runner on which it works; empty: any."""
+    server: str = ""
+    """The address of the enrolled server on which it works, or `any`; empty: none."""
     skills: tuple[str, ...] = ()
     is_registered: bool = True
 
@@ -37,6 +42,7 @@ class Why(StrEnum):
     BREAKER = "breaker"
     FULL = "full"
     ELSEWHERE = "elsewhere"
+    SERVER = "server"
 
 
 @dataclass(frozen=True)
@@ -60,11 +66,23 @@ class Chosen:
     model: str = ""
     because: str = ""
     is_registered: bool = False
+    host: Host | None = None
+    """The enrolled server on which it works; None: its runner does all."""
+
+    @property
+    def driven(self) -> dict[str, Any]:
+        """What its assignment says of that."""
+        found: dict[str, Any] = {"runtime": self.runtime} if self.runtime else {}
+        if self.host is not None:
+            found["host"] = {"id": self.host.id, "name": self.host.name, "url": self.host.url}
+        return found
 
     @property
     def facts(self) -> dict[str, str | bool]:
         """As the execution keeps it."""
         facts: dict[str, str | bool] = {"agent": self.agent, "model": self.model, "because": self.because}
+        if self.host is not None:
+            facts |= {"server": self.host.id, "server_name": self.host.name}
         return facts | {"registered": self.is_registered}
 
 
@@ -76,6 +94,8 @@ class Nobody:
     misfits: tuple[Misfit, ...]
     elsewhere: tuple[str, ...] = ()
     """Runners on which somebody would take it at once."""
+    is_untrusted: bool = False
+    """Other work of the role might be taken: a server does not take this because it reads strangers' words."""
 
     @property
     def text(self) -> str:
@@ -97,15 +117,19 @@ def choose(
     live: Collection[str],
     text: str = "",
     shut: Mapping[str, str] | None = None,
+    hosts: Sequence[Host] = (),
+    untrusted: bool = False,
 ) -> Chosen | Nobody:
     """Which of the candidates for a role takes a piece of work that has its turn on this runner.
 
     `live` are the names of executions under way; `text` is the work in words, in which skills are looked for; `shut`
-    tells of each model that is left alone now why that is.
+    tells of each model that is left alone now why that is; `hosts` are the enrolled servers on which work may be
+    placed, and `untrusted` says that the work reads strangers' words.
     """
-    fitting: list[tuple[Candidate, int]] = []
+    fitting: list[tuple[Candidate, int, Host | None]] = []
     misfits: list[Misfit] = []
-    elsewhere = []
+    elsewhere: list[str] = []
+    is_untrusted = False
     for one in candidates:
         busy = sum(belongs(name, one.name) for name in live)
         if misfit := _misfit(one, busy, shut or {}):
@@ -114,19 +138,35 @@ def choose(
             elsewhere.append(one.runner)
             text_of = f"{one.name} works on the runner {one.runner} only, and that has no room or is away"
             misfits.append(Misfit(one.name, Why.ELSEWHERE, text_of))
+        elif not one.server:
+            fitting.append((one, busy, None))
         else:
-            fitting.append((one, busy))
+            found = pick(one.name, one.server, hosts, role, runner, untrusted=untrusted)
+            if found.host is not None:
+                fitting.append((one, busy, found.host))
+                continue
+            misfits.append(Misfit(one.name, Why.SERVER, found.text))
+            is_untrusted |= found.is_untrusted
+            elsewhere += [name for name in found.elsewhere if one.runner in ("", name)]
     if not fitting:
-        return Nobody(role, tuple(misfits), tuple(dict.fromkeys(elsewhere)))
+        return Nobody(role, tuple(misfits), tuple(dict.fromkeys(elsewhere)), is_untrusted)
     words = _words(text)
-    best, busy = min(fitting, key=lambda each: (-len(_known(each[0], words)), _fill(*each), each[0].name))
+    best, busy, host = min(fitting, key=lambda each: (-len(_known(each[0], words)), _fill(*each[:2]), each[0].name))
     reasons = [f"{best.name} takes the role {role}"]
     if known := _known(best, words):
         reasons.append(f"knows {', '.join(known)}")
     if best.runner:
         reasons.append(f"works on {best.runner} only")
+    if host is not None:
+        reasons.append(f"on the server {host.name}, which has {host.busy} of {host.capacity}")
     return Chosen(
-        best.name, _name(best, live), best.runtime, best.model, ", ".join(reasons), is_registered=best.is_registered
+        best.name,
+        _name(best, live),
+        best.runtime,
+        best.model,
+        ", ".join(reasons),
+        is_registered=best.is_registered,
+        host=host,
     )
 
 

@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from agents import breakers, routes
+from agents import breakers, hosting, routes
 from agents.models import Agent, Execution
 from agents.placement import Candidate, Chosen, Nobody, belongs, choose
 from agents.states import LIVE, AgentState
@@ -31,10 +31,11 @@ _LIVE = ", ".join(f"'{state}'" for state in sorted(LIVE))
 # Names are of a-z, 0-9 and dashes: nothing in them means something else to LIKE.
 _OF_ROLE = f"""
 WITH registered AS (
-  SELECT name, state, runtime, model, capacity, runner, skills, true FROM agents_agent WHERE roles @> %(roles)s::jsonb
-), whoever (name, state, runtime, model, capacity, runner, skills, is_registered) AS (
+  SELECT name, state, runtime, model, capacity, runner, server, skills, true
+  FROM agents_agent WHERE roles @> %(roles)s::jsonb
+), whoever (name, state, runtime, model, capacity, runner, server, skills, is_registered) AS (
   SELECT * FROM registered UNION ALL
-  SELECT %(role)s, 'active', '', '', NULL, '', '[]'::jsonb, false WHERE NOT EXISTS (SELECT 1 FROM registered)
+  SELECT %(role)s, 'active', '', '', NULL, '', '', '[]'::jsonb, false WHERE NOT EXISTS (SELECT 1 FROM registered)
 )
 SELECT w.*, ARRAY(
   SELECT x.agent FROM agents_execution x
@@ -43,18 +44,31 @@ SELECT w.*, ARRAY(
 """
 
 
-def chosen(role: str, runner: Runner, text: str) -> Chosen | Nobody:
+def chosen(role: str, runner: Runner, text: str, *, untrusted: bool = False) -> Chosen | Nobody:
     """Which agent takes work of this role on this runner: of those that take the role or, where the registry has none,
-    the one that does it by default. One query."""
+    the one that does it by default. One query; more where agents work on enrolled servers.
+
+    `untrusted`: the work reads strangers' words.
+    """
     candidates: list[Candidate] = []
     live: set[str] = set()
     with connection.cursor() as cursor:
         cursor.execute(_OF_ROLE, {"role": role, "roles": json.dumps([role])})
-        for name, state, runtime, model, capacity, where, skills, is_registered, names in cursor.fetchall():
+        for name, state, runtime, model, capacity, where, server, skills, is_registered, names in cursor.fetchall():
             known = tuple(map(str, json.loads(skills)))
-            candidates.append(Candidate(name, state, runtime, model, capacity, where, known, is_registered))
+            candidates.append(Candidate(name, state, runtime, model, capacity, where, server, known, is_registered))
             live |= set(names)
-    return choose(role, candidates, runner=runner.name, live=live, text=text, shut=_shut(candidates))
+    hosts = hosting.hosts() if any(one.server for one in candidates) else []
+    return choose(
+        role,
+        candidates,
+        runner=runner.name,
+        live=live,
+        text=text,
+        shut=_shut(candidates),
+        hosts=hosts,
+        untrusted=untrusted,
+    )
 
 
 def own_name(role: str) -> str:
@@ -103,7 +117,8 @@ def wake(role: str = "", *, most: int = 0) -> None:
 
 
 def left(execution: Execution) -> None:
-    """An execution of a registered agent has ended: once that is committed, somebody else may have its place."""
+    """An execution has ended: once that is committed, somebody else may have the place of its agent."""
+    hosting.noted(execution)
     if execution.placed.get("registered"):
         name = str(execution.placed["agent"])
         # Whoever commits may be in another scope by then.
@@ -117,7 +132,7 @@ def _left(schema: str, name: str) -> None:
             return
         if agent.state == AgentState.DRAINING:
             settle_draining(agent)
-        elif agent.capacity is not None or agent.runner:
+        elif agent.capacity is not None or agent.runner or agent.server:
             for role in agent.roles:
                 wake(role, most=WOKEN)
 

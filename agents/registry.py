@@ -10,9 +10,10 @@ from django.db import transaction
 
 from agents import executions, placing
 from agents.contracts import AGENT_RUNTIMES
-from agents.models import Agent, Execution
+from agents.models import Agent, Execution, Server
 from agents.placement import belongs
 from agents.placing import ROLES
+from agents.server_choice import ANY
 from agents.states import LIVE, AgentState, ExecutionState
 from sessions.events import publish
 from sessions.transitions import move
@@ -24,6 +25,8 @@ MOST_SKILLS, SKILL_LENGTH = 20, 40
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _NUMBERED = re.compile(r".*-\d+")
 _SKILL = re.compile(r"[\w+#]+")
+HOSTED = "opencode"
+"""The runtime whose agents may work on enrolled servers."""
 OWN = ("checks", "new", "now")
 """Names under which Waggle itself works, and those of pages."""
 
@@ -38,13 +41,21 @@ class Terms:
     model: str = ""
     capacity: int | None = None
     runner: str = ""
+    server: str = ""
     skills: Sequence[str] = ()
 
     @classmethod
     def of(cls, agent: Agent) -> "Terms":
         """As they are."""
         return cls(
-            agent.name, agent.roles, agent.runtime, agent.model, agent.capacity, agent.runner, tuple(agent.skills)
+            agent.name,
+            agent.roles,
+            agent.runtime,
+            agent.model,
+            agent.capacity,
+            agent.runner,
+            agent.server,
+            tuple(agent.skills),
         )
 
 
@@ -137,6 +148,7 @@ def _fields(terms: Terms) -> dict[str, Any]:
         "model": terms.model.strip(),
         "capacity": terms.capacity,
         "runner": terms.runner,
+        "server": terms.server,
         "skills": list(dict.fromkeys(skill.lower() for skill in terms.skills)),
     }
 
@@ -164,6 +176,10 @@ def check(terms: Terms) -> None:
         faults["capacity"] = f"Use 1 to {MOST_AT_ONCE}, or nothing for as many as the runners have room for."
     if terms.runner and terms.runner not in runners():
         faults["runner"] = f"There is no runner {terms.runner} that serves this team."
+    if terms.server and terms.runtime != HOSTED:
+        faults["server"] = f"Only agents with the runtime {HOSTED} work on enrolled servers."
+    elif terms.server not in ("", ANY) and not Server.objects.filter(url=terms.server).exists():
+        faults["server"] = f"There is no server at {terms.server}."
     if wrong := [skill for skill in terms.skills if len(skill) > SKILL_LENGTH or not _SKILL.fullmatch(skill)]:
         faults["skills"] = f"A skill is one word of at most {SKILL_LENGTH} letters; this is none: {wrong[0][:60]}"
     elif len(terms.skills) > MOST_SKILLS:

@@ -23,7 +23,7 @@ from tenants.faults import crash_point
 from tenants.models import Placement, Runner
 
 logger = structlog.get_logger(__name__)
-VERSION_LENGTH = 40
+VERSION_LENGTH, PROOF_LENGTH = 40, 500
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,9 @@ def connect(runner_id: UUID, hello: Hello, channel: str) -> None:
         runner.sandbox = hello.sandbox
         runner.version = hello.version[:VERSION_LENGTH]
         runner.boot = hello.boot
+        runner.proof = hello.proof[:PROOF_LENGTH]
         runner.channel = channel
-        runner.save(update_fields=["capacity", "sandbox", "version", "boot", "channel"])
+        runner.save(update_fields=["capacity", "sandbox", "version", "boot", "proof", "channel"])
         Runner.objects.filter(pk=runner_id).update(seen_at=Now())
     held = set(hello.holding)
     for schema, placed in _by_team(runner_id, Q(delivered_at__isnull=False)).items():

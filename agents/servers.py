@@ -1,5 +1,6 @@
 """Agent servers of a team: what members decide about them, and what one of them answers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -8,10 +9,10 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from agents import handshake
+from agents import executions, handshake, hosting, placing
 from agents.handshake import Health, NoServer
 from agents.models import Server
-from agents.states import ServerState
+from agents.states import ENROLLED, ExecutionState, ServerState
 from sessions.events import publish
 from sessions.models import Event
 from sessions.transitions import move
@@ -21,9 +22,23 @@ from tenants.secrets import seal, unseal
 MOST = 200
 """Servers of a team: whoever floods the network with names does not flood the list."""
 NAME_LENGTH, FAULT_LENGTH = 120, 200
+MOST_AT_ONCE = 100
+"""Executions on one server."""
 SHOWN = 30
 """Events of one server that are shown."""
 UNASKED = (ServerState.DISABLED,)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a member lets be done on a server. There its agents' tools run as its owner, outside of any sandbox."""
+
+    roles: Sequence[str] = ()
+    """None: no work is placed on it."""
+    capacity: int = 2
+    """Executions at once."""
+    takes_untrusted: bool = False
+    """Also work that reads what strangers wrote."""
 
 
 @dataclass(frozen=True)
@@ -133,22 +148,81 @@ def change_password(server: Server, *, username: str, password: str) -> None:
     tell(server, "changed")
 
 
+def place(server: Server, work: Work) -> None:
+    """Which work may be placed on it, from now on. Raises ValidationError."""
+    faults = {}
+    if wrong := set(work.roles) - set(placing.ROLES):
+        faults["roles"] = f"There is no role {', '.join(sorted(wrong))}."
+    if not 1 <= work.capacity <= MOST_AT_ONCE:
+        faults["capacity"] = f"Use 1 to {MOST_AT_ONCE}."
+    if work.roles and server.state not in ENROLLED:
+        faults["roles"] = f"{server.name} is {server.state}: enrol it first."
+    if faults:
+        raise ValidationError(faults)
+    roles = [role for role in placing.ROLES if role in work.roles]
+    Server.objects.filter(pk=server.pk).update(
+        roles=roles, capacity=work.capacity, takes_untrusted=bool(roles) and work.takes_untrusted
+    )
+    server.refresh_from_db()
+    tell(server, "changed")
+    if roles:
+        find_drivers(server)
+        placing.wake()
+
+
+def find_drivers(server: Server) -> list[str]:
+    """Ask it now for the files of runners of which nobody knows whether it shares their disk; those that drive it."""
+    for one in hosting.untried(Q(pk=server.pk)):
+        if hosting.keep_proofs(one, hosting.proved(one)):
+            placing.wake()
+    server.refresh_from_db()
+    return hosting.drivers(server)
+
+
+def drain(server: Server, *, because: str) -> bool:
+    """No new work is placed on it; what it has goes on to its end."""
+    return server.state == ServerState.TRUSTED and move(server, ServerState.DRAINING, because=because)
+
+
+def enable(server: Server, *, because: str) -> bool:
+    """Work is placed on it again; one that was disabled is asked again, and must be enrolled."""
+    if server.state != ServerState.DRAINING:
+        return server.state == ServerState.DISABLED and quarantine(server, because=because)
+    moved = move(server, ServerState.TRUSTED, because=because)
+    if moved:
+        placing.wake()
+    return moved
+
+
 def quarantine(server: Server, *, because: str) -> bool:
-    """It is not trusted any more, or asked again after it was disabled; its password is forgotten."""
-    if server.state not in (ServerState.TRUSTED, ServerState.DISABLED):
+    """It is not trusted any more, or asked again after it was disabled; its password is forgotten, and what it has
+    under way is taken from it."""
+    if server.state not in (*ENROLLED, ServerState.DISABLED):
         return False
-    return move(server, ServerState.QUARANTINED, because=because, username="", password="")
+    return _close(server, ServerState.QUARANTINED, because)
 
 
 def disable(server: Server, *, because: str) -> bool:
-    """It is not asked any more, and stays in the list, so that it is not found anew."""
+    """It is not asked any more, and stays in the list, so that it is not found anew; what it has under way is taken
+    from it."""
     if server.state in UNASKED:
         return False
-    return move(server, ServerState.DISABLED, because=because, username="", password="")
+    return _close(server, ServerState.DISABLED, because)
+
+
+def _close(server: Server, to: ServerState, because: str) -> bool:
+    if not move(server, to, because=because, username="", password="", roles=[], takes_untrusted=False):
+        return False
+    for execution in hosting.on(server):
+        why = f"its server {server.name} is {to}"
+        executions.end(execution, ExecutionState.LOST, reason="released", because=why)
+    return True
 
 
 def remove(server: Server) -> None:
     """It is gone from the list. Raises ValidationError for one that would come back by itself."""
+    if hosting.on(server):
+        raise ValidationError(f"{server.name} is at work. Drain or disable it first, and remove it then.")
     if not server.is_given and server.state not in (ServerState.LOST, ServerState.DISABLED):
         raise ValidationError(f"{server.name} announces itself and would be found again: disable it instead.")
     with transaction.atomic():
@@ -158,10 +232,12 @@ def remove(server: Server) -> None:
 
 def probe(server: Server) -> Health | NoServer:
     """Ask it now, and keep what came of it."""
-    secret = unseal(server, "password") if server.state == ServerState.TRUSTED else ""
+    secret = unseal(server, "password") if server.state in ENROLLED else ""
     one = Locked("", server.pk, server.url, server.is_given, server.username, secret)
     answer = asked(one, seconds=handshake.ASK_SECONDS)
     keep(server, answer)
+    if isinstance(answer, Health):
+        find_drivers(server)
     return answer
 
 

@@ -1,6 +1,6 @@
 """What discovery found and heard, written into the teams' lists of servers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,11 +9,12 @@ import structlog
 from django.db.models import Q
 from django.utils import timezone
 
-from agents import servers
+from agents import hosting, placing, servers
 from agents.handshake import Health, NoServer
+from agents.hosting import Proof, Untried
 from agents.models import Server
 from agents.servers import MOST, UNASKED, Locked, plain, tell
-from agents.states import ServerState
+from agents.states import ENROLLED, ServerState
 from sessions.transitions import move
 from tenants.context import each_team, in_schema
 from tenants.secrets import CannotUnseal, unseal
@@ -84,7 +85,7 @@ def _still(found: Found) -> bool:
     fields |= {"wants_password": found.wants_password}
     if found.also_at and not row.is_given:
         fields |= {"also_at": list(found.also_at)}
-    is_locked = bool(row.password) and row.state == ServerState.TRUSTED
+    is_locked = bool(row.password) and row.state in ENROLLED
     if not is_locked:  # what it says with its password is asked apart
         fields |= {"version": found.version, "fault": ""}
     news = (fields.get("version", row.version), fields.get("fault", row.fault)) != (row.version, row.fault)
@@ -125,7 +126,7 @@ def locked() -> list[Locked]:
     found = []
     for schema in each_team():
         with in_schema(schema):
-            for row in Server.objects.filter(state=ServerState.TRUSTED).exclude(password=""):
+            for row in Server.objects.filter(state__in=ENROLLED).exclude(password=""):
                 try:
                     secret = unseal(row, "password")
                 except CannotUnseal as error:
@@ -138,7 +139,7 @@ def locked() -> list[Locked]:
 def told(one: Locked, answer: Health | NoServer) -> None:
     """Keep what came of that. A fault is no loss: silence alone makes a server lost."""
     with in_schema(one.schema):
-        row = Server.objects.filter(pk=one.pk, state=ServerState.TRUSTED).first()
+        row = Server.objects.filter(pk=one.pk, state__in=ENROLLED).first()
         if row is not None:
             servers.keep(row, answer)
 
@@ -155,3 +156,10 @@ def known() -> dict[str, tuple[str, bool]]:
             for url, name, is_given in rows.values_list("url", "name", "is_given"):
                 found[url] = (name, is_given and found.get(url, ("", True))[1])
     return found
+
+
+def shared(one: Untried, proofs: Sequence[Proof]) -> None:
+    """Runners share a server's disk: work may be placed on it."""
+    with in_schema(one.schema):
+        if hosting.keep_proofs(one, proofs):
+            placing.wake()

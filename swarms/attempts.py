@@ -50,7 +50,8 @@ def begin(node_id: UUID, runner: Runner) -> Execution | Nobody | Parked | None:
     if node.state != NodeState.READY or swarm.state not in SWARM_STARTS:
         return None
     role = node.role or COORDINATOR
-    chosen = placing.chosen(role, runner, f"{node.title}\n{node.instructions}")
+    untrusted = exposure.reads_strangers(swarm, node)
+    chosen = placing.chosen(role, runner, f"{node.title}\n{node.instructions}", untrusted=untrusted)
     if isinstance(chosen, Nobody):
         return chosen
     if exposure.held_back(swarm, node):

@@ -69,11 +69,12 @@ def elsewhere(nobody: Nobody, others: Sequence[Runner]) -> Runner | None:
 
 def park(ticket: Ticket, nobody: Nobody) -> None:
     """Have a ticket wait for an agent, and all of its team that need one of the same role: one by one, they would hold
-    up the teams behind it."""
+    up the teams behind it. What waits for a reason of its own waits alone."""
     with in_schema(ticket.team.schema_name):
         of_role = Q(role=nobody.role) | (Q(role="") if nobody.role == COORDINATOR else Q())
         alike = Node.objects.filter(of_role, state=NodeState.READY).values_list("pk", flat=True)
-        subjects = [ticket.subject, *alike] if ticket.kind == "node" else [ticket.subject]
+        is_alone = nobody.is_untrusted or ticket.kind != "node"
+        subjects = [ticket.subject] if is_alone else [ticket.subject, *alike]
     rows = Ticket.objects.filter(team=ticket.team_id, lane="agent", kind=ticket.kind, subject__in=subjects)
     free = rows.select_for_update(skip_locked=True).values_list("pk", flat=True)
     parked = f"agent:{nobody.text}"[:200]

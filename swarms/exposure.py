@@ -49,6 +49,11 @@ def is_trifecta(swarm: Swarm, node: Declared) -> bool:
     return reaches_out(rulebook.of_swarm(swarm), rulebook.call_in(swarm, node.role))
 
 
+def reads_strangers(swarm: Swarm, node: Declared) -> bool:
+    """Whether an agent of the node reads what strangers wrote, by what its plan or its project says."""
+    return node.untrusted or swarm.project.untrusted_input
+
+
 def held_back(swarm: Swarm, node: Node) -> bool:
     """Take a node that was to start back to be asked about, if it is exposed to more than its plan's approval knew.
 

@@ -105,6 +105,7 @@ LOOKS: dict[str, dict[str, Look]] = {
     },
     "server": {
         "quarantined": Look("approval", "shield-check", "Quarantined"),
+        "draining": Look("approval", "pause", "Draining"),
         "trusted": Look("succeeded", "check", "Trusted"),
         "lost": Look("lost", "circle-question-mark", "Lost"),
         "disabled": Look("paused", "ban", "Disabled"),

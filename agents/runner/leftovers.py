@@ -20,6 +20,7 @@ from agents.contracts import Assignment
 from agents.contracts.link import Unsaved
 from agents.runner import mirror
 from agents.runner.mirror import MIRRORS
+from agents.runner.proof import FOLDER
 from agents.runner.workspace import Workspace
 
 log = structlog.get_logger(__name__)
@@ -78,7 +79,7 @@ class Leftovers:
     def recover(self) -> None:
         """A runner begins: of what the one before it left, keep workspaces and remove the rest."""
         for left in self.folder.iterdir():
-            if not left.is_dir() or left.name in (KEPT, MIRRORS):
+            if not left.is_dir() or left.name in (KEPT, MIRRORS, FOLDER):
                 continue
             try:
                 assignment = Assignment.model_validate_json((left / NOTE).read_bytes())

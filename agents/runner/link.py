@@ -21,6 +21,7 @@ from agents.contracts.link import Assign, Forget, Hello, Hurry, Rescue, ToRunner
 from agents.runner.leftovers import Leftovers
 from agents.runner.polled import polled
 from agents.runner.pool import Pool
+from agents.runner.proof import proof
 from agents.runner.sandbox import Sandbox
 from agents.runner.settings import RunnerSettings
 
@@ -114,6 +115,7 @@ class Link:
         beating: asyncio.Task[None] | None = None
         try:
             async for text in connection:
+            proof=proof(self._settings.folder, self._boot),
                 try:
                     message = _messages.validate_json(text)
                 except ValidationError as error:

@@ -13,7 +13,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from agents import breakers, placing, registry
+from agents import breakers_shown, placing, registry
 from agents.forms import AgentForm
 from agents.models import Agent, Execution
 from agents.placement import Seen, belongs, health
@@ -45,6 +45,7 @@ def _context(request: TeamRequest) -> dict[str, Any]:
     """The team's agents and runners, the platform's that serve every team, and what all of them depend on."""
     live = Execution.objects.filter(state__in=LIVE).select_related("session", "runner").order_by("created_at")
     rows = list(Agent.objects.order_by("name"))
+    schema, models = request.team.schema_name, sorted({row.model for row in rows if row.model})
     return {
         "agents": [(row, sum(belongs(one.agent, row.name) for one in live)) for row in rows],
         "defaults": registry.defaults(),
@@ -52,7 +53,7 @@ def _context(request: TeamRequest) -> dict[str, Any]:
         "model": settings.MODEL_NAME,
         "runners": [(runner, *_health(runner)) for runner in _runners(request)],
         "executions": live,
-        "breakers": breakers.lines(request.team.schema_name, sorted({row.model for row in rows if row.model})),
+        "breakers": [*breakers_shown.lines(schema, models), *breakers_shown.of_servers(schema)],
         "topics": ["team", *sorted({f"swarm:{execution.swarm}" for execution in live})[:18]],
     }
 

@@ -10,10 +10,11 @@ from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
+from agents import breakers_shown, hosting
 from agents import servers as verbs
-from agents.forms import PasswordForm, ServerForm
+from agents.forms import PasswordForm, ServerForm, WorkForm
 from agents.handshake import NoServer
-from agents.models import Server
+from agents.models import Execution, Server
 from sessions.events import acting
 from sessions.models import Stream
 from tenants.access import TeamRequest, requires
@@ -39,7 +40,8 @@ def servers_now(request: TeamRequest) -> HttpResponse:
 
 
 def _rows() -> dict[str, Any]:
-    return {"servers": Server.objects.order_by("name", "url")}
+    places = {host.id: host for host in hosting.hosts()}
+    return {"servers": [(row, places.get(str(row.pk))) for row in Server.objects.order_by("name", "url")]}
 
 
 @require_POST
@@ -62,10 +64,39 @@ def add(request: TeamRequest) -> HttpResponse:
 @require_GET
 def server(request: TeamRequest, pk: UUID) -> HttpResponse:
     """One server: its state, its answers and what happened to it."""
-    found = get_object_or_404(Server, pk=pk)
-    initial = {"username": found.username}
-    context = {"server": found, "events": verbs.history(found), "form": PasswordForm(initial=initial)}
-    return render(request, "agents/server.html", context)
+    return _page(request, get_object_or_404(Server, pk=pk))
+
+
+def _page(request: TeamRequest, found: Server, form: WorkForm | None = None) -> HttpResponse:
+    under_way = Execution.objects.filter(pk__in=hosting.on(found)).select_related("session", "runner")
+    context = {
+        "server": found,
+        "events": verbs.history(found),
+        "form": PasswordForm(initial={"username": found.username}),
+        "work": form or WorkForm(initial=WorkForm.initial_of(found)),
+        "executions": list(under_way.order_by("created_at")),
+        "drivers": hosting.drivers(found),
+        "breaker": breakers_shown.line(hosting.breaker(found), found.name),
+    }
+    return render(request, "agents/server.html", context, status=422 if form else 200)
+
+
+@require_POST
+@requires(Permission.ENROL)
+def work(request: TeamRequest, pk: UUID) -> HttpResponse:
+    """Which work may be placed on it."""
+    found, form = get_object_or_404(Server, pk=pk), WorkForm(request.POST)
+    if form.is_valid():
+        try:
+            with acting(f"user:{request.user.pk}"):
+                verbs.place(found, form.work())
+        except ValidationError as error:
+            form.refuse(error)
+        else:
+            said = f"{found.name} takes {', '.join(found.roles)}." if found.roles else "No work is placed on it."
+            messages.success(request, said)
+            return redirect("server", pk=pk)
+    return _page(request, found, form)
 
 
 def _acting(verb: Callable[[Server, TeamRequest], str]) -> Callable[..., HttpResponseBase]:
@@ -109,6 +140,20 @@ def password(found: Server, request: TeamRequest) -> str:
     given = _credentials(request)
     verbs.change_password(found, **given)
     return "The password is changed." if given["password"] else "The password is forgotten."
+
+
+@_acting
+def drain(found: Server, request: TeamRequest) -> str:
+    """No new work is placed on it."""
+    moved = verbs.drain(found, because=f"by {request.user}")
+    return _state(found, moved, f"{found.name} gets no new work; what it has goes on.")
+
+
+@_acting
+def enable(found: Server, request: TeamRequest) -> str:
+    """Work is placed on it again, or it is asked again."""
+    moved = verbs.enable(found, because=f"by {request.user}")
+    return _state(found, moved, f"{found.name} is {found.state}.")
 
 
 @_acting

@@ -31,6 +31,9 @@ class Command(TeamCommand):
         parser.add_argument("--model", help="Name of the model; 'default': WAGGLE_MODEL_NAME")
         parser.add_argument("--capacity", help="Executions at once; 'any': as many as the runners have room for")
         parser.add_argument("--runner", help="The only runner on which it works; 'any': any")
+        parser.add_argument(
+            "--server", help="Address of the enrolled server on which it works; 'any': any; 'none': on its runner"
+        )
         parser.add_argument("--skill", action="append", help="A word; may be given several times")
         parser.add_argument("--json", action="store_true", help="With list: for programs")
 
@@ -51,7 +54,10 @@ class Command(TeamCommand):
         for row in rows:
             parts = [row["name"], row["state"], ",".join(row["roles"]), row["runtime"] or "default runtime"]
             parts += [row["model"] or "default model", f"room for {row['capacity'] or 'any number'}"]
-            parts += [f"on {row['runner'] or 'any runner'}", f"knows {','.join(row['skills']) or 'nothing special'}"]
+            parts += [
+                f"on {row['server'] or row['runner'] or 'any runner'}",
+                f"knows {','.join(row['skills']) or 'nothing special'}",
+            ]
             self.stdout.write("  ".join(parts))
 
 
@@ -80,6 +86,8 @@ def _terms(terms: Terms, options: dict[str, Any]) -> Terms:
     for field, none in (("runtime", "default"), ("model", "default"), ("runner", "any")):
         if options[field] is not None:
             given[field] = "" if options[field] == none else options[field]
+    if options["server"] is not None:
+        given["server"] = "" if options["server"] == "none" else options["server"].rstrip("/")
     if options["capacity"] is not None:
         given["capacity"] = _capacity(options["capacity"])
     if options["role"]:
