@@ -10,6 +10,7 @@ from uuid import UUID
 
 import httpx
 
+from agents.hiding import Hidden, HiddenStream
 from agents.metering import BROKEN_OFF, Meter
 from agents.passage import Passage, Refused, passage
 from agents.routes import Route, rule
@@ -87,8 +88,7 @@ async def _pass_whole_on(
     except httpx.TransportError as error:
         await way.broke(error)
         raise _unreached(error, call.route) from error
-    hidden = Hidden(call.key)
-    body = hidden.feed(body) + hidden.end()
+    body = Hidden(call.key).whole(body)
     meter.feed(body)
     await send(_start(response, call.key))
     return response.status_code, body
@@ -99,7 +99,7 @@ async def _pass_stream_on(
 ) -> tuple[int, bytes]:
     meter.begin(streamed=True)
     await send(_start(response, call.key))
-    hidden = Hidden(call.key)
+    hidden = HiddenStream(call.key)
     status, last = response.status_code, b""
     try:
         async for chunk in response.aiter_bytes():
@@ -119,33 +119,6 @@ def _start(response: httpx.Response, key: str) -> dict[str, Any]:
     told = {name: response.headers[name].encode("latin-1") for name in _PASSED_ON if name in response.headers}
     headers = [(name.encode(), Hidden(key).whole(value)) for name, value in told.items()]
     return {"type": "http.response.start", "status": response.status_code, "headers": headers}
-
-
-class Hidden:
-    """Bytes as they pass, with the key taken out: a provider may say it again, in an error or on purpose."""
-
-    def __init__(self, key: str) -> None:
-        self._key = key.encode()
-        self._rest = b""
-
-    def feed(self, data: bytes) -> bytes:
-        """What can be shown so far; what may be the beginning of the key waits."""
-        if not self._key:
-            return data
-        data = (self._rest + data).replace(self._key, b"[redacted]")
-        longest = min(len(self._key) - 1, len(data))
-        held = next((n for n in range(longest, 0, -1) if self._key.startswith(data[-n:])), 0)
-        self._rest = data[len(data) - held :]
-        return data[: len(data) - held]
-
-    def end(self) -> bytes:
-        """What was held back."""
-        rest, self._rest = self._rest, b""
-        return rest
-
-    def whole(self, data: bytes) -> bytes:
-        """All of it at once."""
-        return self.feed(data) + self.end()
 
 
 def _unreached(error: httpx.TransportError, route: Route) -> Refused:

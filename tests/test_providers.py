@@ -18,8 +18,8 @@ from django.test import Client
 
 from agents import breakers, credentials, routes
 from agents.executions import assignment_of
+from agents.hiding import Hidden
 from agents.models import Execution, ModelCall, Provider
-from agents.provider import Hidden
 from sessions.models import Event
 from tenants.context import in_schema
 from tenants.models import Membership, Team
@@ -104,7 +104,7 @@ def test_a_provider_that_says_the_key_again_is_not_heard(
 
     monkeypatch.setattr(Answering, "_whole", whole)
     upstream.status = status
-    said = chunk(f"your key is {OURS}, and {OURS[:5]}", model=OURS)
+    said = chunk(f"your key is {OURS}, or {OURS[:9]}", model=OURS) + chunk(f"{OURS[9:]}, and {OURS[:5]}")
     upstream.chunks = [said[:40], *(said[n : n + 3] for n in range(40, len(said), 3)), b"data: [DONE]\n\n"]
     add(upstream.port)
     agent = working(committed_team)
@@ -115,7 +115,9 @@ def test_a_provider_that_says_the_key_again_is_not_heard(
     assert OURS not in answer.text + str(answer.headers) + call.model
     assert "[redacted]" in answer.text
     if stream and status == 200:
-        assert f"and {OURS[:5]}" in answer.text
+        lines = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: {")]
+        text = "".join(line["choices"][0]["delta"].get("content") or "" for line in lines)
+        assert text == f"your key is [redacted], or [redacted], and {OURS[:5]}"
         assert answer.text.endswith("[DONE]\n\n")
     assert OURS not in web.log.read_text()
 
