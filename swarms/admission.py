@@ -28,8 +28,8 @@ class AdmissionRefused(ValidationError):
 
 def admit_goal() -> None:
     """One more swarm of this team, in the transaction that makes it. Raises AdmissionRefused."""
-    # Locked: of several who ask at once for the last place, one gets it.
-    share = TeamShare.objects.select_for_update(no_key=True).get(team=turns.current_team_id())
+    _one_after_another()
+    share = _share()
     if reason := _one_swarm_more(share):
         raise AdmissionRefused(reason, retry_after=SWARM_SECONDS, field="text")
     # A goal brings nodes later; with no room for a single one it can only wait.
@@ -38,10 +38,30 @@ def admit_goal() -> None:
 
 
 def admit_retry() -> None:
-    """A failed swarm of this team that is tried again. Raises AdmissionRefused."""
-    # Not locked: who tries again holds the swarm, and must not wait for the share.
-    if reason := _one_swarm_more(TeamShare.objects.get(team=turns.current_team_id())):
+    """A failed swarm of this team that is to be tried again, in that transaction. Raises AdmissionRefused."""
+    _one_after_another()
+    if reason := _one_swarm_more(_share()):
         raise AdmissionRefused(reason, retry_after=SWARM_SECONDS)
+
+
+def admit_again() -> None:
+    """Nodes of this team that had ended have been put back to waiting. Raises AdmissionRefused: then they must not."""
+    _one_after_another()
+    waiting, most = _waiting(), _share().max_waiting
+    if waiting > most:
+        reason = f"{waiting} nodes of the team would wait, and {most} may. {REMEDY}"
+        raise AdmissionRefused(reason, retry_after=NODE_SECONDS)
+
+
+def _share() -> TeamShare:
+    return TeamShare.objects.get(team=turns.current_team_id())
+
+
+def _one_after_another() -> None:
+    """Until the transaction ends, nobody else of this team is admitted: of two who want the last place, one gets it."""
+    # Not the share: who gives out turns holds it, and waits for swarms, of which the caller may hold one.
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || '.admission', 0))")
 
 
 def _one_swarm_more(share: TeamShare) -> str:
@@ -63,13 +83,8 @@ def brought_by(plan: Plan, nodes: int) -> int:
 
 
 def why_not_adopt(plan: Plan) -> str:
-    """Why the nodes of a plan cannot become the swarm's now; empty: they can. In the transaction that adopts it.
-
-    Whoever else adopts a plan of this team waits until then: of two who want the last places, one gets them.
-    """
-    # Not the share: who gives out turns holds it, and waits for swarms, of which the caller holds one.
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || '.admission', 0))")
+    """Why the nodes of a plan cannot become the swarm's now; empty: they can. In the transaction that adopts it."""
+    _one_after_another()
     return why_not(brought_by(plan, len((plan.document or {}).get("nodes", []))))
 
 
@@ -77,17 +92,20 @@ def why_not(more: int) -> str:
     """Why there is no room for so many more nodes; empty: there is."""
     if more <= 0:
         return ""
-    most = TeamShare.objects.values_list("max_waiting", flat=True).get(team=turns.current_team_id())
-    return no_room_for(more, most)
+    return no_room_for(more, _share().max_waiting)
 
 
 def no_room_for(more: int, most: int) -> str:
     """The same, with a known limit."""
     if more <= 0:
         return ""
-    live = Swarm.objects.exclude(state__in=SWARM_ENDED).values("pk")
-    waiting = Node.objects.filter(swarm__in=live, state__in=NODE_WAITING).count()
+    waiting = _waiting()
     if waiting + more <= most:
         return ""
     wanted = f"{more} more" if more > 1 else "one more"
     return f"{waiting} nodes of the team wait already, and with {wanted} it would be over {most}. {REMEDY}"
+
+
+def _waiting() -> int:
+    live = Swarm.objects.exclude(state__in=SWARM_ENDED).values("pk")
+    return Node.objects.filter(swarm__in=live, state__in=NODE_WAITING).count()

@@ -167,7 +167,9 @@ def retry_swarm(swarm: Swarm, *, by: User | None) -> None:
             publish(locked.topic, "deadline.set", at=None)
         if kept:
             turns.due("swarm_deadline", locked.pk, after=kept - now)
-        progress.release(locked.pk, consider=retry.again(locked, because=because))
+        found = retry.again(locked, because=because)
+        admission.admit_again()
+        progress.release(locked.pk, consider=found)
         hints.advance(swarm.pk)
 
 
@@ -195,6 +197,7 @@ def retry_node(node: Node, *, by: User | None) -> None:
         if not retry.can_run(fresh):
             raise NotNow(
                 f"{fresh.key} could not run: its parents ended otherwise than {fresh.fan_in} asks. Retry them."
+        admission.admit_again()
             )
         progress.release(locked.pk, consider=found)
         hints.advance(locked.pk)

@@ -3,16 +3,19 @@
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client
+from django.utils import timezone
 
 from agents.contracts import PlanNode, PlanProposal
-from swarms import approvals, engine, goals, operations, plan_yaml, planner, replan
+from swarms import approvals, engine, goals, operations, plan_yaml, planner, replan, retry
 from swarms.admission import AdmissionRefused
 from swarms.models import Approval, Goal, Plan, Project, Swarm
 from tenants.context import in_schema
@@ -160,28 +163,28 @@ def test_a_change_that_has_no_room_any_more_is_turned_back_and_the_swarm_goes_on
     assert (swarm.state, swarm.nodes.count()) == ("running", 1)
 
 
-def test_of_two_plans_that_want_the_last_places_one_gets_them(
-    committed_team: Team, ready: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    share(committed_team, max_waiting=3)
-    swarms = [proposed(milestones("a", "b")) for _ in range(2)]
-    both = threading.Barrier(2)
-    adopt = planner.adopt
+def slowed(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) -> None:
+    """Who comes to this function waits for another one, who must not come so far."""
+    both, then = threading.Barrier(2), getattr(module, name)
 
     def slowly(*words: Any, **more: Any) -> Any:
         with suppress(threading.BrokenBarrierError):
-            both.wait(2)  # for the other one, who must not come so far
-        return adopt(*words, **more)
+            both.wait(2)
+        return then(*words, **more)
 
-    monkeypatch.setattr(planner, "adopt", slowly)
-    faults: list[Exception] = []
+    monkeypatch.setattr(module, name, slowly)
+
+
+def at_once(team: Team, do: Callable[[Swarm], object], swarms: list[Swarm]) -> list[Exception]:
+    """Do it with each swarm in a thread of its own; what was raised."""
+    raised: list[Exception] = []
 
     def go(swarm: Swarm) -> None:
         try:
-            with in_schema(committed_team.schema_name):
-                engine.advance(swarm.pk)
+            with in_schema(team.schema_name):
+                do(swarm)
         except Exception as error:
-            faults.append(error)
+            raised.append(error)
         finally:
             connection.close()
 
@@ -190,6 +193,54 @@ def test_of_two_plans_that_want_the_last_places_one_gets_them(
         thread.start()
     for thread in threads:
         thread.join(60)
+    return raised
+
+
+def test_of_two_plans_that_want_the_last_places_one_gets_them(
+    committed_team: Team, ready: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share(committed_team, max_waiting=3)
+    swarms = [proposed(milestones("a", "b")) for _ in range(2)]
+    slowed(monkeypatch, planner, "adopt")
+    raised = at_once(committed_team, lambda swarm: engine.advance(swarm.pk), swarms)
     share(committed_team, max_waiting=10_000)
-    assert faults == []
+    assert raised == []
     assert sorted(Swarm.objects.values_list("state", flat=True)) == ["planning", "running"]
+
+
+def failed(plan: PlanProposal) -> Swarm:
+    """A swarm whose time is over before any of its nodes began."""
+    swarm = adopted(plan)
+    operations.set_deadline(swarm, timezone.now() + timedelta(hours=1), by=user_of("alice", "acme"))
+    Swarm.objects.filter(pk=swarm.pk).update(deadline_at=timezone.now() - timedelta(seconds=1))
+    operations.expire(swarm.pk)
+    engine.advance(swarm.pk)
+    swarm.refresh_from_db()
+    assert swarm.state == "failed", swarm.because
+    return swarm
+
+
+def test_of_two_failed_swarms_that_want_the_last_place_one_is_tried_again(
+    committed_team: Team, ready: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swarms = [failed(milestones("a")) for _ in range(2)]
+    share(committed_team, max_swarms=1)
+    slowed(monkeypatch, retry, "again")
+    alice = user_of("alice", "acme")
+    raised = at_once(committed_team, lambda swarm: operations.retry_swarm(swarm, by=alice), swarms)
+    share(committed_team, max_swarms=100)
+    assert [type(error) for error in raised] == [AdmissionRefused]
+    assert sorted(Swarm.objects.values_list("state", flat=True)) == ["failed", "running"]
+
+
+def test_nodes_that_would_wait_again_need_room_like_new_ones(team: Team, ready: None) -> None:
+    swarm, alice = failed(milestones("a", "b")), user_of("alice", "acme")
+    share(team, max_waiting=1)
+    with pytest.raises(AdmissionRefused, match="2 nodes of the team would wait, and 1 may"), transaction.atomic():
+        operations.retry_swarm(swarm, by=alice)
+    swarm.refresh_from_db()
+    assert (swarm.state, {node.state for node in swarm.nodes.all()}) == ("failed", {"cancelled"})
+    share(team, max_waiting=2)
+    operations.retry_swarm(swarm, by=alice)
+    swarm.refresh_from_db()
+    assert swarm.state == "running"
