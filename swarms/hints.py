@@ -10,7 +10,7 @@ from uuid import UUID
 from tenants import turns
 from tenants.messages import send_on_commit
 
-LOST_HINT = timedelta(seconds=2)
+LOST_HINT = timedelta(seconds=1.5)
 """After this long the reconciler acts without a hint."""
 
 

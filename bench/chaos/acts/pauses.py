@@ -10,13 +10,12 @@ from bench.chaos.mute import muted
 from bench.chaos.platform import RUNNERS, TICKER, WEBS, go_on
 from bench.chaos.size import LEASE
 from bench.stage import wait_for
+from swarms.hints import LOST_HINT
 from swarms.models import Attempt
 from tenants.context import in_schema
 
 REFUSED = "stale completions refused"
 """What a worker writes to its log when what it reports is not wanted any more."""
-LOST_HINT = 2.0
-"""Seconds after which the clock does what a hint should have brought about."""
 NEXT_LOOK = LEASE + 2
 ASLEEP = LEASE + 1
 """Seconds: a lease, and time for the clock to see that it is over."""
@@ -55,7 +54,7 @@ def transactions_asleep(chaos: Chaos) -> None:
     for _ in range(chaos.size.stops):
         held, caught = chaos.catch(victims.worker_in_transaction, begun=False)
         chaos.report.inject("SIGSTOP of a worker amid a transaction", hits=True)
-        time.sleep(LOST_HINT)  # from now on the clock, too, wants that swarm
+        time.sleep(LOST_HINT.total_seconds())  # from now on the clock, too, wants that swarm
         with muted():
             other = chaos.submit()
         took = chaos.settle(other)
