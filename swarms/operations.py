@@ -197,8 +197,8 @@ def retry_node(node: Node, *, by: User | None) -> None:
         if not retry.can_run(fresh):
             raise NotNow(
                 f"{fresh.key} could not run: its parents ended otherwise than {fresh.fan_in} asks. Retry them."
-        admission.admit_again()
             )
+        admission.admit_again()
         progress.release(locked.pk, consider=found)
         hints.advance(locked.pk)
 
