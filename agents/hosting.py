@@ -146,10 +146,17 @@ def opened(execution: Execution) -> dict[str, Any]:
     stored = dict(execution.assignment)
     if host := stored.get("host"):
         server = Server.objects.filter(pk=host["id"], state__in=ENROLLED).first()
-        if server is not None:  # else it will be refused there
-            secret = {"username": server.username, "password": unseal(server, "password")}
-            stored["host"] = host | secret
+        # Without its password it will be refused there, and nothing else is held up.
+        stored["host"] = host | (_credentials(server) if server else {})
     return stored
+
+
+def _credentials(server: Server) -> dict[str, str]:
+    try:
+        return {"username": server.username, "password": unseal(server, "password")}
+    except CannotUnseal as error:
+        logger.error("a server's password cannot be read", server=server.name, error=str(error))
+        return {}
 
 
 # Proof that a server and a runner share a disk
@@ -165,13 +172,8 @@ def untried(which: Q | None = None) -> list[Untried]:
             for runner in runners
             if runner.boot is not None and not _shares(row, runner)
         )
-        try:
-            secret = unseal(row, "password") if proofs else ""
-        except CannotUnseal as error:
-            logger.error("a server's password cannot be read", server=row.name, error=str(error))
-            continue
-        if proofs:
-            found.append(Untried(current_schema(), row.pk, row.url, row.is_given, row.username, secret, proofs))
+        if proofs and (secret := _credentials(row)):
+            found.append(Untried(current_schema(), row.pk, row.url, row.is_given, proofs=proofs, **secret))
     return found
 
 

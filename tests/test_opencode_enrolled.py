@@ -1,13 +1,17 @@
 """Enrolled servers of OpenCode as places to work: the real program, started as its owner would, many sessions on it."""
 
 import asyncio
+import base64
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,11 +20,22 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from agents.contracts import Assignment, Host, WorkOutcome
+from agents import executions, hosting, registry, servers
+from agents.contracts import Assignment, Host, PlanProposal, WorkOutcome
+from agents.models import Execution
+from agents.registry import Terms
 from agents.runtimes.opencode.configuration import files
-from tests.fake_control_plane import FakeControlPlane, call, serving, steps
+from agents.servers import Work
+from swarms import goals
+from tenants import tokens
+from tenants.models import Runner, Team
+from tests.conftest import user_of
+from tests.fake_control_plane import FakeControlPlane, call, serving, steps, until
+from tests.hands import Hands
 from tests.test_opencode_runtime import DONE, program
 from tests.test_steered_agents import carry_out
+from tests.test_timeouts import source_project
+from tests.web import ROOT, Web, serve
 
 __all__ = ["program"]
 
@@ -157,3 +172,106 @@ def test_two_agents_work_on_one_server_at_the_same_time_by_the_teams_rules(
         assert "PATH=" in shell.output
         assert PASSWORD not in shell.output
         assert "wg_attempt_token" not in shell.output
+
+
+# By the whole platform
+
+
+def planned(messages: list[dict[str, Any]], begun: set[str]) -> list[dict[str, Any]]:
+    """Plans two nodes that can be worked on at once; the agents of both look around until both are at work."""
+    briefing = next(str(message["content"]) for message in messages if message["role"] == "user")
+    if "# Plan a goal" in briefing:
+        nodes = [
+            {
+                "key": key,
+                "title": key,
+                "role": "developer",
+                "instructions": key,
+                "writes": [f"{key}.txt"],
+                "checks": [{"name": "there", "command": f"test -s {key}.txt"}],
+            }
+            for key in "ab"
+        ]
+        return [call("StructuredOutput", summary="Two files.", nodes=nodes, acceptance=nodes[0]["checks"])]
+    key = re.search(r"# Node `(\w)`", briefing)
+    assert key is not None
+    begun.add(key[1])
+    if len(begun) < 2:
+        return [{"pause": 0.3}, call("glob", pattern="*")]
+    if not any("Wrote file" in str(message["content"]) for message in messages):
+        return [call("write", filePath=f"{key[1]}.txt", content="x\n")]
+    return [call("StructuredOutput", summary="It is there.")]
+
+
+class Directing(Hands):
+    """Everything that a worker of the platform does; what is placed, a real runner carries out."""
+
+    def turn(self) -> bool:
+        seen = Runner.objects.get(pk=self.runner.pk).seen_at
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(executions, "deliver", lambda *given: None)
+            busy = super().turn()
+        Runner.objects.filter(pk=self.runner.pk).update(seen_at=seen)
+        return busy
+
+
+@contextmanager
+def runner_of(secret: str, web: Web, folder: Path) -> Iterator[None]:
+    known = {
+        "PATH": os.environ["PATH"],
+        "HOME": "/nonexistent",
+        "WAGGLE_URL": f"http://127.0.0.1:{web.port}",
+        "WAGGLE_RUNNER_TOKEN": secret,
+        "WAGGLE_RUNNER_NAME": "hands",
+        "WAGGLE_RUNNER_DIR": str(folder / "runner"),
+    }
+    with (folder / "runner.log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-m", "agents.runner"], cwd=ROOT, env=known, stdout=log, stderr=log)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_two_nodes_at_once_on_one_enrolled_server_land(
+    committed_team: Team, settings: Any, tmp_path: Path, broker: object, owned: Owned
+) -> None:
+    begun: set[str] = set()
+    with serving(tmp_path / "model", lambda messages: planned(messages, begun)) as model:
+        settings.LOCAL_SERVERS = True
+        settings.MODEL_BASE_URL, settings.MODEL_NAME = f"{model.url}/model/v1", "scripted"
+        settings.MODEL_REHEARSAL = False
+        project = source_project(settings, tmp_path)
+        nobody: Any = lambda *given: ""  # noqa: E731
+        hands = Directing(committed_team, PlanProposal.model_construct(), nobody, by=user_of("alice", "acme"))
+        token, secret = tokens.issue("runner")
+        Runner.objects.filter(pk=hands.runner.pk).update(token=token, channel="", seen_at=None, capacity=0)
+        row = servers.add(owned.url, "box")
+        servers.enrol(row, because="test", password=PASSWORD)
+        told = {
+            "WAGGLE_MODEL_BASE_URL": settings.MODEL_BASE_URL,
+            "WAGGLE_MODEL_NAME": "scripted",
+            "WAGGLE_MODEL_REHEARSAL": "0",
+            "WAGGLE_ENCRYPTION_KEYS": base64.b64encode(settings.ENCRYPTION_KEYS[0]).decode(),
+        }
+        with serve("config.asgi:application", tmp_path, **told) as web, runner_of(secret, web, tmp_path):
+            until(lambda: Runner.objects.get(pk=hands.runner.pk).capacity, "the runner is there")
+            servers.place(row, Work(["coordinator", "developer"], capacity=2))
+            assert hosting.drivers(row) == ["hands"], "the server does not read the runner's file"
+            registry.add(Terms("anna", ["coordinator", "developer"], runtime="opencode", server=row.url))
+            swarm = goals.state_goal(project, "Two files", by=user_of("alice", "acme"))
+
+            def ended() -> bool:
+                hands.turn()
+                swarm.refresh_from_db()
+                return swarm.is_ended
+
+            until(ended, "the swarm ends", 100)
+        assert swarm.state == "succeeded", swarm.because
+        listing = ["git", "ls-tree", "--name-only", "main"]
+        names = subprocess.run(listing, cwd=tmp_path / "source", capture_output=True, text=True, check=True).stdout
+        assert {"a.txt", "b.txt"} <= set(names.split())
+        work = list(Execution.objects.filter(kind="work").order_by("created_at"))
+        assert [one.placed["server_name"] for one in work] == ["box", "box"]
+        assert owned.sessions() == []

@@ -29,7 +29,7 @@ BACK_SECONDS = 60.0
 """How long a server that is gone is waited for."""
 ASK_SECONDS, LOOK_SECONDS = 15.0, 0.5
 """The longest that an answer may take (a busy server answers late), and the time between two looks at who is gone."""
-TIDY_SECONDS = 5.0
+TIDY_SECONDS = 10.0
 
 
 class Unfit(Exception):
