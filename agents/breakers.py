@@ -5,10 +5,8 @@ What breaks for everybody (no answer, timeouts, 5xx) opens the breaker of the en
 """
 
 import asyncio
-import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -20,12 +18,11 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from prometheus_client import Counter, Gauge
 
-from agents.circuit import LUA, Circuit, Lamp, Seen, Told, Verdict, seen
+from agents.circuit import LUA, Circuit, Lamp, Seen, Told, seen
 from agents.routes import Route, is_rehearsal, model_for, route_for
 from agents.shared import Script, Shared
 from sessions.events import publish
 from tenants.context import in_schema
-from tenants.ids import uuid7
 
 logger = structlog.get_logger(__name__)
 
@@ -33,8 +30,6 @@ MOVES = Counter("waggle_breaker_moves_total", "Changes of state of breakers.", [
 REFUSED = Counter("waggle_breaker_refused_total", "Calls that a breaker did not let through.", ["scope"])
 OPEN = Gauge("waggle_breaker_open", "1 while the breaker of an endpoint is open, 0.5 at half-open.", ["breaker"])
 _HEIGHT = {Lamp.CLOSED: 0.0, Lamp.HALF_OPEN: 0.5, Lamp.OPEN: 1.0}
-JITTER = (800, 1200)
-"""Thousandths."""
 LOOK_SECONDS = 0.2
 """How old `closed_until` may be."""
 _RULES = Script(LUA)
@@ -83,56 +78,44 @@ class Breaker:
         self._shared = shared
         self._tell = tell
 
-    @asynccontextmanager
-    async def call(self) -> AsyncIterator["Trial"]:
-        """One call of the dependency. Raises Refusing while it is left alone."""
-        trial = Trial(self, uuid7().hex)
-        found = await self._step("admit", trial.id)
-        if found.verdict == Verdict.NO:
-            REFUSED.labels(scope(self.name)).inc()
-            raise Refusing(self._shut(found))
-        try:
-            yield trial
-        finally:
-            if found.verdict == Verdict.PROBE and not trial.judged:
-                await self.record(trial.id, Told.NOTHING)
+    @property
+    def key(self) -> str:
+        """Where Redis keeps it."""
+        return key(self.name)
 
-    async def record(self, call: str, told: Told, why: str = "", hold: timedelta = timedelta()) -> None:
-        """How a call ended; for COOL, how long to wait."""
-        await self._step("record", call, told, why, random.randint(*JITTER), int(hold.total_seconds() * 1000))
+    @property
+    def twin(self) -> Circuit:
+        """It in this process, for while Redis is away."""
+        return _twins.setdefault(self.name, Circuit())
+
+    async def noted(self, found: Seen) -> None:
+        """It was asked or told: its state is measured, and who cares hears of a move."""
+        if scope(self.name) == "model":
+            OPEN.labels(self.name).set(_HEIGHT[found.after])
+        if found.moved:
+            await self._tell(self._moved(found))
+
+    def refusing(self, found: Seen) -> Refusing:
+        """It did not let a call through."""
+        REFUSED.labels(scope(self.name)).inc()
+        return Refusing(self._shut(found))
 
     def rest(self, why: str, hold: timedelta) -> Move | None:
         """Leave it alone for so long; for code without an event loop. The change of its state, if it is one."""
         ms = int(hold.total_seconds() * 1000)
-        answer = self._shared.run_now(_RULES, [key(self.name)], ["record", "", Told.COOL, why, 1000, ms, 0])
-        found = seen(answer) if answer else _twin(self.name).record(_now(), "", Told.COOL, why, hold=ms)
+        answer = self._shared.run_now(_RULES, [self.key], ["record", "", Told.COOL, why, 1000, ms, 0])
+        found = seen(answer) if answer else self.twin.record(_now(), "", Told.COOL, why, hold=ms)
         return self._moved(found) if found.moved else None
 
     def look(self) -> Seen:
         """As it is now."""
-        answer = self._shared.run_now(_RULES, [key(self.name)], ["look", "", "", "", 0, 0, 0])
-        return seen(answer) if answer else _twin(self.name).look(_now())
+        answer = self._shared.run_now(_RULES, [self.key], ["look", "", "", "", 0, 0, 0])
+        return seen(answer) if answer else self.twin.look(_now())
 
     def shut(self) -> Shut | None:
         """For how long and why nothing goes through; None: calls may go."""
         found = self.look()
         return self._shut(found) if found.wait else None
-
-    async def _step(
-        self, action: str, call: str, told: Told = Told.NOTHING, why: str = "", jitter: int = 0, hold: int = 0
-    ) -> Seen:
-        answer = await self._shared.run(_RULES, [key(self.name)], [action, call, told, why, jitter, hold, 0])
-        if answer:
-            found = seen(answer)
-        elif action == "admit":
-            found = _twin(self.name).admit(_now(), call)
-        else:
-            found = _twin(self.name).record(_now(), call, told, why, jitter, hold)
-        if scope(self.name) == "model":
-            OPEN.labels(self.name).set(_HEIGHT[found.after])
-        if found.moved:
-            await self._tell(self._moved(found))
-        return found
 
     def _moved(self, found: Seen) -> Move:
         MOVES.labels(scope(self.name), found.after).inc()
@@ -141,20 +124,6 @@ class Breaker:
 
     def _shut(self, found: Seen) -> Shut:
         return Shut(self.name, timedelta(milliseconds=found.wait), found.why)
-
-
-@dataclass
-class Trial:
-    """A call that its breaker let through; whoever made it says how it went."""
-
-    breaker: Breaker
-    id: str
-    judged: bool = False
-
-    async def tell(self, told: Told, why: str = "", hold: timedelta = timedelta()) -> None:
-        """How it went. A call that worked at first may fail later: then it is told twice."""
-        self.judged = True
-        await self.breaker.record(self.id, told, why, hold)
 
 
 def key(name: str) -> str:
@@ -254,10 +223,6 @@ def forget() -> None:
     """Drop what this process keeps of them."""
     _twins.clear()
     _looked.clear()
-
-
-def _twin(name: str) -> Circuit:
-    return _twins.setdefault(name, Circuit())
 
 
 def _now() -> int:

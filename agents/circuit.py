@@ -1,6 +1,6 @@
 """When a dependency is left alone and when it is tried again: the rules of a breaker. Pure.
 
-The same rules stand here twice: as `Circuit`, which one process uses while Redis is away, and as LUA, which all
+The same rules stand here twice: as `Circuit`, which one process uses while Redis is away, and in Lua, which all
 processes share in Redis. A test runs both on the same random histories and compares. All times are milliseconds.
 """
 
@@ -166,90 +166,101 @@ class Circuit:
         return Seen(verdict, before, self.lamp, self.since, self.until, now, self._wait(now), self.why)
 
 
-# One hash per breaker. ARGV: action, call, told, why, jitter, hold, now (0: Redis's own clock).
-LUA = f"""
-local SLOTS, SLOT_MS, FEWEST, FIRST, LONGEST = {SLOTS}, {SLOT_MS}, {FEWEST_CALLS}, {FIRST_MS}, {LONGEST_MS}
-local PROBE_MS, WINS, AGAIN, KEPT = {PROBE_MS}, {WINS}, {ASK_AGAIN_MS}, {KEPT_MS}
-local action, call, told, why = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local jitter, hold, now = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-if now == 0 then
+CLOCK = """
+local function clock(now)
+  now = tonumber(now)
+  if now > 0 then return now end
   local t = redis.call('TIME')
-  now = t[1] * 1000 + math.floor(t[2] / 1000)
+  return t[1] * 1000 + math.floor(t[2] / 1000)
 end
-local h, flat = {{}}, redis.call('HGETALL', KEYS[1])
-for i = 1, #flat, 2 do h[flat[i]] = flat[i + 1] end
-local lamp, probe, reason = h.lamp or 'closed', h.probe or '', h.why or ''
-local since, untl, times = tonumber(h.since or 0), tonumber(h['until'] or 0), tonumber(h.times or 0)
-local wins, probe_until, cooling = tonumber(h.wins or 0), tonumber(h.probe_until or 0), h.cooling == '1'
-local before, verdict, changed, wipe = lamp, 'go', false, false
+"""
+"""The time of whoever asks, or (0) Redis's own."""
 
-local function wait()
-  if lamp == 'open' then return math.max(untl - now, 0) end
-  if lamp == 'half_open' and probe ~= '' then return math.min(math.max(probe_until - now, 0), AGAIN) end
-  return 0
-end
-local function open()
-  local pause = math.min(LONGEST, math.floor(FIRST * 2 ^ math.min(times, 10) * jitter / 1000))
-  lamp, since, untl, reason, times, cooling, probe = 'open', now, now + pause, why, times + 1, false, ''
-end
-local function close()
-  lamp, since, untl, times, reason, cooling, wipe = 'closed', now, 0, 0, '', false, true
-end
-local function too_many()
-  local number = math.floor(now / SLOT_MS)
-  local calls, failed, slow = 0, 0, 0
-  for i = 0, SLOTS - 1 do
-    local n, c, f, s = string.match(h['w' .. i] or '', '(%d+) (%d+) (%d+) (%d+)')
-    n, c, f, s = tonumber(n or -SLOTS), tonumber(c or 0), tonumber(f or 0), tonumber(s or 0)
-    if i == number % SLOTS then
-      if n ~= number then c, f, s = 0, 0, 0 end
-      n, c = number, c + 1
-      if told == 'failed' then f = f + 1 end
-      if told == 'slow' then s = s + 1 end
-      redis.call('HSET', KEYS[1], 'w' .. i, string.format('%d %d %d %d', n, c, f, s))
-    end
-    if n > number - SLOTS then calls, failed, slow = calls + c, failed + f, slow + s end
+# One hash per breaker.
+RULES = f"""
+local function breaker(key, action, call, told, why, jitter, hold, now)
+  local SLOTS, SLOT_MS, FEWEST, FIRST, LONGEST = {SLOTS}, {SLOT_MS}, {FEWEST_CALLS}, {FIRST_MS}, {LONGEST_MS}
+  local PROBE_MS, WINS, AGAIN, KEPT = {PROBE_MS}, {WINS}, {ASK_AGAIN_MS}, {KEPT_MS}
+  local h, flat = {{}}, redis.call('HGETALL', key)
+  for i = 1, #flat, 2 do h[flat[i]] = flat[i + 1] end
+  local lamp, probe, reason = h.lamp or 'closed', h.probe or '', h.why or ''
+  local since, untl, times = tonumber(h.since or 0), tonumber(h['until'] or 0), tonumber(h.times or 0)
+  local wins, probe_until, cooling = tonumber(h.wins or 0), tonumber(h.probe_until or 0), h.cooling == '1'
+  local before, verdict, changed, wipe = lamp, 'go', false, false
+
+  local function wait()
+    if lamp == 'open' then return math.max(untl - now, 0) end
+    if lamp == 'half_open' and probe ~= '' then return math.min(math.max(probe_until - now, 0), AGAIN) end
+    return 0
   end
-  redis.call('PEXPIRE', KEYS[1], KEPT)
-  return calls >= FEWEST and (failed * 2 >= calls or slow * 10 >= calls * 8)
-end
+  local function open()
+    local pause = math.min(LONGEST, math.floor(FIRST * 2 ^ math.min(times, 10) * jitter / 1000))
+    lamp, since, untl, reason, times, cooling, probe = 'open', now, now + pause, why, times + 1, false, ''
+  end
+  local function close()
+    lamp, since, untl, times, reason, cooling, wipe = 'closed', now, 0, 0, '', false, true
+  end
+  local function too_many()
+    local number = math.floor(now / SLOT_MS)
+    local calls, failed, slow = 0, 0, 0
+    for i = 0, SLOTS - 1 do
+      local n, c, f, s = string.match(h['w' .. i] or '', '(%d+) (%d+) (%d+) (%d+)')
+      n, c, f, s = tonumber(n or -SLOTS), tonumber(c or 0), tonumber(f or 0), tonumber(s or 0)
+      if i == number % SLOTS then
+        if n ~= number then c, f, s = 0, 0, 0 end
+        n, c = number, c + 1
+        if told == 'failed' then f = f + 1 end
+        if told == 'slow' then s = s + 1 end
+        redis.call('HSET', key, 'w' .. i, string.format('%d %d %d %d', n, c, f, s))
+      end
+      if n > number - SLOTS then calls, failed, slow = calls + c, failed + f, slow + s end
+    end
+    redis.call('PEXPIRE', key, KEPT)
+    return calls >= FEWEST and (failed * 2 >= calls or slow * 10 >= calls * 8)
+  end
 
-if action == 'look' then
-  if wait() > 0 then verdict = 'no' end
-elseif action == 'admit' then
-  if lamp == 'open' and now >= untl then
+  if action == 'look' then
+    if wait() > 0 then verdict = 'no' end
+  elseif action == 'admit' then
+    if lamp == 'open' and now >= untl then
+      changed = true
+      if cooling then close() else lamp, since, wins, probe = 'half_open', now, 0, '' end
+    end
+    if lamp ~= 'closed' then
+      if wait() > 0 then verdict = 'no' else
+        verdict, probe, probe_until, changed = 'probe', call, now + PROBE_MS, true
+      end
+    end
+  elseif told == 'cool' then
+    local later = now + math.min(hold, LONGEST)
     changed = true
-    if cooling then close() else lamp, since, wins, probe = 'half_open', now, 0, '' end
-  end
-  if lamp ~= 'closed' then
-    if wait() > 0 then verdict = 'no' else
-      verdict, probe, probe_until, changed = 'probe', call, now + PROBE_MS, true
+    if lamp == 'open' then untl = math.max(untl, later) else
+      cooling = lamp == 'closed'
+      lamp, since, untl, reason, probe = 'open', now, later, why, ''
+    end
+  elseif lamp == 'closed' then
+    if told ~= 'nothing' and too_many() then open() changed = true end
+  elseif lamp == 'half_open' and call == probe then
+    probe, changed = '', true
+    if told == 'failed' or told == 'slow' then open()
+    elseif told == 'worked' then
+      wins = wins + 1
+      if wins >= WINS then close() end
     end
   end
-elseif told == 'cool' then
-  local later = now + math.min(hold, LONGEST)
-  changed = true
-  if lamp == 'open' then untl = math.max(untl, later) else
-    cooling = lamp == 'closed'
-    lamp, since, untl, reason, probe = 'open', now, later, why, ''
+  if changed then
+    if wipe then redis.call('DEL', key) end
+    redis.call('HSET', key, 'lamp', lamp, 'since', since, 'until', untl, 'times', times, 'wins', wins, 'probe', probe,
+      'probe_until', probe_until, 'cooling', cooling and '1' or '0', 'why', reason)
+    redis.call('PEXPIRE', key, KEPT)
   end
-elseif lamp == 'closed' then
-  if told ~= 'nothing' and too_many() then open() changed = true end
-elseif lamp == 'half_open' and call == probe then
-  probe, changed = '', true
-  if told == 'failed' or told == 'slow' then open()
-  elseif told == 'worked' then
-    wins = wins + 1
-    if wins >= WINS then close() end
-  end
+  return {{verdict, before, lamp, since, untl, now, wait(), reason}}
 end
-if changed then
-  if wipe then redis.call('DEL', KEYS[1]) end
-  redis.call('HSET', KEYS[1], 'lamp', lamp, 'since', since, 'until', untl, 'times', times, 'wins', wins, 'probe', probe,
-    'probe_until', probe_until, 'cooling', cooling and '1' or '0', 'why', reason)
-  redis.call('PEXPIRE', KEYS[1], KEPT)
-end
-return {{verdict, before, lamp, since, untl, now, wait(), reason}}
+"""
+
+# One breaker alone. ARGV: action, call, told, why, jitter, hold, now.
+LUA = f"""{CLOCK}{RULES}
+return breaker(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), clock(ARGV[7]))
 """
 
 

@@ -1,12 +1,14 @@
 """How many calls a dependency gets at once, and how many of them may be repeats. Pure.
 
 The limit grows by one for each window of good calls and shrinks to 0.7 when the dependency asks for less (AIMD).
-Repeats live off first calls: ten of those pay for one. Here for one process alone; LUA is the same, shared in Redis.
-A test compares them. Times are milliseconds; the limit is kept in tenths.
+Repeats live off first calls: ten of those pay for one. Here for one process alone; the Lua is the same, shared in
+Redis. A test compares them. Times are milliseconds; the limit is kept in tenths.
 """
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from agents.circuit import CLOCK
 
 FIRST_LIMIT, LOWEST, HIGHEST = 160, 10, 640
 KEEP_PERCENT = 70
@@ -35,6 +37,12 @@ class Slots:
     limit: int
     """In tenths."""
     now: int
+
+    @classmethod
+    def told(cls, answer: list[int]) -> "Slots":
+        """What the Lua returned."""
+        granted, taken, limit, now = answer
+        return cls(bool(granted), taken, limit, now)
 
 
 @dataclass
@@ -93,60 +101,58 @@ class Purse:
         return True
 
 
-_CLOCK = """
-if now == 0 then
-  local t = redis.call('TIME')
-  now = t[1] * 1000 + math.floor(t[2] / 1000)
-end
-"""
-
-# KEYS: limit (hash), slots (sorted set: call → end of its lease). ARGV: action, call, went, began, now.
-PACE_LUA = f"""
-local FIRST, LOWEST, HIGHEST, KEEP = {FIRST_LIMIT}, {LOWEST}, {HIGHEST}, {KEEP_PERCENT}
-local LEASE, KEPT = {LEASE_MS}, {KEPT_MS}
-local action, call, went, began, now = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
-{_CLOCK}
-local h = redis.call('HMGET', KEYS[1], 'limit', 'good', 'cut_at')
-local limit, good, cut_at = tonumber(h[1] or FIRST), tonumber(h[2] or 0), tonumber(h[3] or 0)
-local granted, changed = 1, false
-if action == 'take' then
-  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
-  granted = redis.call('ZCARD', KEYS[2]) < math.floor(limit / 10) and 1 or 0
-  if granted == 1 then redis.call('ZADD', KEYS[2], now + LEASE, call) end
-elseif action == 'renew' then
-  redis.call('ZADD', KEYS[2], now + LEASE, call)
-else
-  local busy = redis.call('ZCARD', KEYS[2])
-  redis.call('ZREM', KEYS[2], call)
-  if went == 'well' and busy * 2 >= math.floor(limit / 10) then
-    changed, good = true, good + 1
-    if good >= math.floor(limit / 10) then limit, good = math.min(HIGHEST, limit + 10), 0 end
-  elseif went == 'over' and began >= cut_at then
-    changed, limit, good, cut_at = true, math.max(LOWEST, math.floor(limit * KEEP / 100)), 0, now
+# A limit (hash) and its slots (sorted set: call → end of its lease).
+PACE_RULES = f"""
+local function pace(key, slots, action, call, went, began, now)
+  local FIRST, LOWEST, HIGHEST, KEEP = {FIRST_LIMIT}, {LOWEST}, {HIGHEST}, {KEEP_PERCENT}
+  local LEASE, KEPT = {LEASE_MS}, {KEPT_MS}
+  local h = redis.call('HMGET', key, 'limit', 'good', 'cut_at')
+  local limit, good, cut_at = tonumber(h[1] or FIRST), tonumber(h[2] or 0), tonumber(h[3] or 0)
+  local granted, changed = 1, false
+  if action == 'take' then
+    redis.call('ZREMRANGEBYSCORE', slots, '-inf', now)
+    granted = redis.call('ZCARD', slots) < math.floor(limit / 10) and 1 or 0
+    if granted == 1 then redis.call('ZADD', slots, now + LEASE, call) end
+  elseif action == 'renew' then
+    redis.call('ZADD', slots, now + LEASE, call)
+  else
+    local busy = redis.call('ZCARD', slots)
+    redis.call('ZREM', slots, call)
+    if went == 'well' and busy * 2 >= math.floor(limit / 10) then
+      changed, good = true, good + 1
+      if good >= math.floor(limit / 10) then limit, good = math.min(HIGHEST, limit + 10), 0 end
+    elseif went == 'over' and began >= cut_at then
+      changed, limit, good, cut_at = true, math.max(LOWEST, math.floor(limit * KEEP / 100)), 0, now
+    end
   end
+  if changed then
+    redis.call('HSET', key, 'limit', limit, 'good', good, 'cut_at', cut_at)
+    redis.call('PEXPIRE', key, KEPT)
+  end
+  redis.call('PEXPIRE', slots, KEPT)
+  return {{granted, redis.call('ZCARD', slots), limit, now}}
 end
-if changed then
-  redis.call('HSET', KEYS[1], 'limit', limit, 'good', good, 'cut_at', cut_at)
-  redis.call('PEXPIRE', KEYS[1], KEPT)
-end
-redis.call('PEXPIRE', KEYS[2], KEPT)
-return {{granted, redis.call('ZCARD', KEYS[2]), limit, now}}
 """
 
-# KEYS: purse (hash). ARGV: 1 for a repeat, now.
-PURSE_LUA = f"""
-local COST, SHARE, MOST, FLOOR = {RETRY_COST}, {RETRY_SHARE}, {RETRY_MOST}, {RETRY_FLOOR_MS}
-local again, now = ARGV[1] == '1', tonumber(ARGV[2])
-{_CLOCK}
-local h = redis.call('HMGET', KEYS[1], 'tokens', 'at')
-local tokens, at = tonumber(h[1] or MOST / 2), tonumber(h[2] or 0)
-local earned = at > 0 and math.max(math.floor((now - at) / FLOOR), 0) or 0
-tokens = math.min(MOST, tokens + earned + (again and 0 or SHARE))
-local ok = 1
-if again then
-  if tokens < COST then ok = 0 else tokens = tokens - COST end
+# The purse of repeats (hash).
+PURSE_RULES = f"""
+local function purse(key, again, now)
+  local COST, SHARE, MOST, FLOOR = {RETRY_COST}, {RETRY_SHARE}, {RETRY_MOST}, {RETRY_FLOOR_MS}
+  local h = redis.call('HMGET', key, 'tokens', 'at')
+  local tokens, at = tonumber(h[1] or MOST / 2), tonumber(h[2] or 0)
+  local earned = at > 0 and math.max(math.floor((now - at) / FLOOR), 0) or 0
+  tokens = math.min(MOST, tokens + earned + (again and 0 or SHARE))
+  local ok = true
+  if again then
+    if tokens < COST then ok = false else tokens = tokens - COST end
+  end
+  redis.call('HSET', key, 'tokens', tokens, 'at', math.max(now, at))
+  redis.call('PEXPIRE', key, {KEPT_MS})
+  return ok
 end
-redis.call('HSET', KEYS[1], 'tokens', tokens, 'at', math.max(now, at))
-redis.call('PEXPIRE', KEYS[1], {KEPT_MS})
-return {{ok}}
+"""
+
+# A limit alone. ARGV: action, call, went, began, now.
+PACE_LUA = f"""{CLOCK}{PACE_RULES}
+return pace(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), clock(ARGV[5]))
 """

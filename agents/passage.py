@@ -1,6 +1,5 @@
 """What a call of the model passes on its way to the provider: two breakers, a slot, the budget of retries."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,11 +12,13 @@ from uuid import UUID, uuid4
 import httpx
 
 from agents import breakers
-from agents.breakers import Refusing, Trial
+from agents.breakers import Refusing
 from agents.circuit import Told
-from agents.limits import Busy, Held, Limit, RetryBudget
+from agents.gates import Word
+from agents.limits import Busy
 from agents.pacing import Went
 from agents.routes import Route
+from agents.turnstile import Trial, Turnstile
 
 SLOW_SECONDS = 60.0
 """Until the head of the answer; a breaker counts more as slow."""
@@ -85,49 +86,41 @@ def asked_to_wait(header: str | None, now: datetime) -> timedelta | None:
 class Passage:
     """A call on its way: whoever makes it tells how it goes."""
 
-    def __init__(self, key: Trial, endpoint: Trial, held: Held) -> None:
-        self._key, self._endpoint, self._held = key, endpoint, held
+    def __init__(self, trial: Trial) -> None:
+        self._trial = trial
         self._began = time.monotonic()
 
-    async def answered(self, response: httpx.Response) -> None:
+    def answered(self, response: httpx.Response) -> None:
         """The head of an answer is here."""
         wait = asked_to_wait(response.headers.get("retry-after"), datetime.now(UTC))
-        found = judged(response.status_code, time.monotonic() - self._began, wait)
-        self._held.went = found.went
+        told = judged(response.status_code, time.monotonic() - self._began, wait)
         why = f"the provider answered HTTP {response.status_code}"
-        asked = f", and to wait {found.hold.total_seconds():.0f} s" if found.key == Told.COOL else ""
-        await asyncio.gather(
-            self._endpoint.tell(found.endpoint, why), self._key.tell(found.key, why + asked, found.hold)
-        )
+        asked = f", and to wait {told.hold.total_seconds():.0f} s" if told.key == Told.COOL else ""
+        hold = int(told.hold.total_seconds() * 1000)
+        word = Word(key=told.key, key_why=why + asked, hold=hold, endpoint=told.endpoint, endpoint_why=why)
+        self._trial.answered(word, told.went)
 
-    async def broke(self, error: httpx.TransportError) -> None:
+    def broke(self, error: httpx.TransportError) -> None:
         """There is no answer, or no end of it."""
-        if isinstance(error, httpx.TimeoutException):
-            self._held.went = Went.OVER
-        await self._endpoint.tell(Told.FAILED, f"no answer ({type(error).__name__})")
+        too_late = isinstance(error, httpx.TimeoutException)
+        self._trial.broke(f"no answer ({type(error).__name__})", too_much=too_late)
 
 
 @asynccontextmanager
 async def passage(schema: str, execution: UUID, route: Route, *, repeat: bool = False) -> AsyncIterator[Passage]:
     """Let a call of this team through to the provider's model. Raises Refused."""
-    key, endpoint = breakers.of_route(schema, route)
+    gates = Turnstile(*breakers.of_route(schema, route), breakers.shared())
     repeat = repeat and execution not in _turned_away
     async with AsyncExitStack() as stack:
         try:
-            of_key = await stack.enter_async_context(key.call())
-            held = await stack.enter_async_context(
-                Limit(key.name, breakers.shared()).slot(f"{execution}:{uuid4().hex}")
-            )
-            await RetryBudget(key.name, breakers.shared()).pay(repeat=repeat)
-            # The last gate, because at half-open whoever passes it is the only one.
-            of_endpoint = await stack.enter_async_context(endpoint.call())
+            trial = await stack.enter_async_context(gates.call(f"{execution}:{uuid4().hex}", repeat=repeat))
         except (Refusing, Busy) as refusal:
             if len(_turned_away) >= _MOST_TURNED_AWAY:
                 _turned_away.clear()
             _turned_away.add(execution)
             raise _refused(refusal) from refusal
         _turned_away.discard(execution)
-        yield Passage(of_key, of_endpoint, held)
+        yield Passage(trial)
 
 
 def _refused(refusal: Refusing | Busy) -> Refused:

@@ -53,12 +53,12 @@ async def ask(call: Call, meter: Meter, send: Send) -> int:
         try:
             response = await _send(call)
         except httpx.TransportError as error:
-            await way.broke(error)
+            way.broke(error)
             raise _unreached(error, call.route) from error
         except NotAllowed as error:
             raise Refused(502, "provider_not_allowed", f"{call.route.provider}: {error}", asked=False) from error
         try:
-            await way.answered(response)
+            way.answered(response)
             if response.headers.get("content-type", "").startswith("text/event-stream"):
                 status, last = await _pass_stream_on(response, call, meter, send, way)
             else:
@@ -86,7 +86,7 @@ async def _pass_whole_on(
     try:
         body = await response.aread()
     except httpx.TransportError as error:
-        await way.broke(error)
+        way.broke(error)
         raise _unreached(error, call.route) from error
     body = Hidden(call.key).whole(body)
     meter.feed(body)
@@ -111,7 +111,7 @@ async def _pass_stream_on(
     except httpx.TransportError as error:
         # The status is sent already: the error goes into the stream, where OpenAI's clients look for it.
         status, last = BROKEN_OFF, b"\n\ndata: " + openai_error(_unreached(error, call.route)) + b"\n\n"
-        await way.broke(error)
+        way.broke(error)
     return status, last
 
 

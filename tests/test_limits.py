@@ -13,15 +13,16 @@ from hypothesis import settings as run
 from hypothesis import strategies as st
 
 from agents import limits
+from agents.breakers import Breaker, Move
 from agents.circuit import Told
-from agents.limits import Busy, Limit, RetryBudget
+from agents.limits import Busy
 from agents.pacing import (
     FIRST_LIMIT,
     HIGHEST,
     LEASE_MS,
     LOWEST,
     PACE_LUA,
-    PURSE_LUA,
+    PURSE_RULES,
     RETRY_COST,
     RETRY_MOST,
     Pace,
@@ -31,6 +32,7 @@ from agents.pacing import (
 )
 from agents.passage import LONGEST_WAIT, SLOW_SECONDS, asked_to_wait, judged
 from agents.shared import Shared
+from agents.turnstile import Turnstile
 
 NOW = 1_764_000_000_000
 GAPS = st.one_of(st.integers(0, 300), st.integers(0, 30_000), st.just(LEASE_MS))
@@ -57,29 +59,40 @@ def kept() -> Iterator[redis.Redis]:
     client.close()
 
 
+async def quiet(move: Move) -> None:
+    """Tell nobody."""
+
+
+def turnstile(name: str, shared: Shared, patience: float = 0.3) -> Turnstile:
+    return Turnstile(Breaker(f"key:{name}", shared, quiet), Breaker(f"model:{name}", shared, quiet), shared, patience)
+
+
 @run(max_examples=150)
 @given(steps=st.lists(STEPS, min_size=10, max_size=80))
 def test_redis_and_the_local_limit_agree(kept: redis.Redis, steps: list[tuple[str, int, Went, int]]) -> None:
-    keys, script, local, now = limits.keys("agree"), kept.register_script(PACE_LUA), Pace(), NOW
+    keys, script, local, now = limits.keys("agree")[:2], kept.register_script(PACE_LUA), Pace(), NOW
     kept.delete(*keys)
     for action, number, went, gap in steps:
         now += gap
         call, began = f"call-{number}", now - number * 500
         for single in ["take", "give"] * 20 if action == "alone" else [action]:
-            mine = limits.here(local, single, call, went, began, now)
-            granted, taken, limit, at = script(keys=keys, args=[single, call, went, began, now])
-            assert Slots(bool(granted), taken, limit, at) == mine
-            assert LOWEST <= limit <= HIGHEST
+            if single == "take":
+                mine = local.take(now, call)
+            else:
+                mine = local.renew(now, call) if single == "renew" else local.give_back(now, call, went, began)
+            assert Slots.told(script(keys=keys, args=[single, call, went, began, now])) == mine
+            assert LOWEST <= mine.limit <= HIGHEST
 
 
 @run(max_examples=150)
 @given(steps=st.lists(st.tuples(st.booleans(), GAPS), min_size=5, max_size=60))
 def test_redis_and_the_local_budget_of_retries_agree(kept: redis.Redis, steps: list[tuple[bool, int]]) -> None:
-    script, local, now = kept.register_script(PURSE_LUA), Purse(), NOW
+    purse = f"{PURSE_RULES}return purse(KEYS[1], ARGV[1] == '1', tonumber(ARGV[2])) and 1 or 0"
+    script, local, now = kept.register_script(purse), Purse(), NOW
     kept.delete("agree")
     for repeat, gap in steps:
         now += gap
-        assert bool(script(keys=["agree"], args=[int(repeat), now])[0]) == local.pay(now, repeat=repeat)
+        assert bool(script(keys=["agree"], args=[int(repeat), now])) == local.pay(now, repeat=repeat)
 
 
 def filled(pace: Pace, now: int) -> list[str]:
@@ -150,7 +163,7 @@ def test_all_processes_share_the_slots(store: redis.Redis) -> None:
     both = [Shared(settings.STREAM_URL, 5), Shared(settings.STREAM_URL, 5)]
 
     async def hold(shared: Shared, leave: asyncio.Event) -> None:
-        async with Limit("shared", shared, patience=0.3).slot(os.urandom(8).hex()):
+        async with turnstile("shared", shared).call(os.urandom(8).hex()):
             await leave.wait()
 
     async def go() -> list[BaseException | None]:
@@ -165,17 +178,17 @@ def test_all_processes_share_the_slots(store: redis.Redis) -> None:
     ended = asyncio.run(go())
     assert sum(isinstance(each, Busy) for each in ended) == most
     assert ended.count(None) == most
-    assert store.zcard(limits.keys("shared")[1]) == 0
+    assert store.zcard(limits.keys("key:shared")[1]) == 0
 
 
 def test_a_waiting_call_gets_the_next_free_slot(store: redis.Redis) -> None:
     async def go() -> None:
         shared = Shared(settings.STREAM_URL, 5)
-        limit = Limit("next", shared)
-        store.hset(limits.keys("next")[0], mapping={"limit": LOWEST})
+        gates = turnstile("next", shared, patience=10)
+        store.hset(limits.keys("key:next")[0], mapping={"limit": LOWEST})
         async with asyncio.timeout(30):
-            async with limit.slot("first"):
-                second = asyncio.create_task(limit.slot("second").__aenter__())
+            async with gates.call("first"):
+                second = asyncio.create_task(gates.call("second").__aenter__())
                 await asyncio.sleep(0.2)
                 assert not second.done()
             await second
@@ -190,21 +203,23 @@ def nothing_listens() -> Shared:
 def test_without_redis_a_process_limits_itself() -> None:
     async def go() -> None:
         shared = nothing_listens()
-        limit = Limit(f"alone-{os.urandom(4).hex()}", shared, patience=0)
-        slots = [limit.slot(f"call-{number}") for number in range(FIRST_LIMIT // 10)]
-        for slot in slots:
-            await slot.__aenter__()
+        gates = turnstile(f"alone-{os.urandom(4).hex()}", shared, patience=0)
+        calls = [gates.call(f"call-{number}") for number in range(FIRST_LIMIT // 10)]
+        for call in calls:
+            await call.__aenter__()
         with pytest.raises(Busy):
-            await limit.slot("one more").__aenter__()
-        await slots[0].__aexit__(None, None, None)
-        async with limit.slot("one more"):
+            await gates.call("one more").__aenter__()
+        await calls[0].__aexit__(None, None, None)
+        async with gates.call("one more"):
             pass
-        budget = RetryBudget(f"alone-{os.urandom(4).hex()}", shared)
-        for _ in range(RETRY_MOST // RETRY_COST // 2):
-            await budget.pay(repeat=True)
+        gates = turnstile(f"alone-{os.urandom(4).hex()}", shared)
+        for number in range(RETRY_MOST // RETRY_COST // 2):
+            async with gates.call(f"again-{number}", repeat=True):
+                pass
         with pytest.raises(Busy):
-            await budget.pay(repeat=True)
-        await budget.pay(repeat=False)
+            await gates.call("once too often", repeat=True).__aenter__()
+        async with gates.call("a first one"):
+            pass
 
     asyncio.run(go())
 

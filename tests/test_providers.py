@@ -16,7 +16,7 @@ from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
 from django.test import Client
 
-from agents import breakers, credentials, routes
+from agents import breakers, breakers_shown, credentials, routes
 from agents.executions import assignment_of
 from agents.hiding import Hidden
 from agents.models import Execution, ModelCall, Provider
@@ -188,7 +188,7 @@ def test_a_refused_key_shuts_itself_alone(web: Web, upstream: Upstream, committe
     assert shut is not None
     assert str(bad.pk) in shut.name
     assert breakers.closed_until(committed_team.schema_name, "spare") is None
-    assert OURS not in str(breakers.lines(committed_team.schema_name, ["small", "spare"]))
+    assert OURS not in str(breakers_shown.lines(committed_team.schema_name, ["small", "spare"]))
     assert good.name == "second"
     globex = Team.objects.get(domains__slug="globex")
     assert breakers.closed_until(globex.schema_name, "small") is None
