@@ -15,7 +15,7 @@ from agents.contracts import Limits
 from agents.runner import sandbox
 from agents.runner.cage import cage
 from agents.runner.clipped import Clipped
-from agents.runner.confinement import Places, mounts_of
+from agents.runner.confinement import Places, environment, mounts_of
 from agents.runner.sandbox import CommandResult, Confined, Sandbox, SandboxMissing, command_line
 from agents.runner.settings import read
 
@@ -26,7 +26,9 @@ def works(kind: Walled, folder: Path) -> bool:
     places = Places(folder / "work", folder / "scratch")
     places.prepare()
     try:
-        return subprocess.run(command_line("true", kind, places, Limits()), capture_output=True).returncode == 0
+        # An ordinary user's own path may not lead to what makes the walls.
+        argv, variables = command_line("true", kind, places, Limits()), environment()
+        return subprocess.run(argv, env=variables, capture_output=True).returncode == 0
     except FileNotFoundError:
         return False
 
