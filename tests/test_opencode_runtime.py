@@ -187,6 +187,39 @@ def test_a_server_that_is_killed_is_started_again_and_the_same_session_goes_on(
     assert not [part for part in plane.parts() if part.state == "open"]
 
 
+@pytest.mark.parametrize("when", ["its session is made", "it is stopped for a word"])
+def test_a_server_that_is_killed_while_its_agent_is_told_something_hears_it_when_it_is_back(
+    plane: FakeControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Nobody works on a prompt then: what the agent must be told next is owed."""
+    verb = "create" if when == "its session is made" else "abort"
+    plain = getattr(client.Client, verb)
+    killed: list[int] = []
+
+    async def once(self: client.Client, *words: Any) -> Any:
+        done = await plain(self, *words)
+        if not killed:
+            killed.append(server_of(tmp_path / "run"))
+            os.kill(killed[0], signal.SIGKILL)
+        return done
+
+    monkeypatch.setattr(client.Client, verb, once)
+    pondering = [{"content": "I ponder"}, {"pause": 30}]
+    answers = iter([*[pondering] * (verb == "abort"), WRITES, DONE])
+    plane.script = lambda messages: next(answers)
+
+    async def interrupt(inbox: Inbox) -> None:
+        if verb == "abort":
+            await seen(lambda: [part for part in plane.parts("text") if part.text == "I ponder"])
+            inbox.put(steer("interrupt", "Write a.txt."))
+
+    outcome, _ = carry_out(work(plane), tmp_path / "run", interrupt)
+
+    assert isinstance(outcome, WorkOutcome), outcome
+    assert killed
+    assert ("Write a.txt." if verb == "abort" else "# Node `greet`") in said_to_model(plane.requests[-1])
+
+
 class Relay:
     """Between our client and a server: a socket of which every connection can be cut."""
 

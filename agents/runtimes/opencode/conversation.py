@@ -52,6 +52,8 @@ class Conversation:
         self._mirror: Mirror | None = None
         self._prompt: tuple[str, str, str] | None = None
         """Ids of message and part, and the text, of the prompt that the agent works on; None: it does not work."""
+        self._owed = assignment.briefing
+        """What it is told next, where it does not work."""
         self._calls = 0
         self._rounds = 0
         self._last_words = 0
@@ -76,7 +78,7 @@ class Conversation:
                 if resumes:
                     await self._resume(client)
                 else:
-                    await self._say(client, self._assignment.briefing)
+                    await self._say(client, self._owed)
                 return await self._work(client, events, requests)
             finally:
                 await client.stop(self._session)
@@ -190,8 +192,8 @@ class Conversation:
         self._context.reports.record(*self._mirror.catch_up(messages))
         self.settle("OpenCode's server died.")
         if self._prompt is None:
-            return
-        if any(mapping(one.get("info")).get("id") == self._prompt[0] for one in messages):
+            await self._say(client, self._owed)
+        elif any(mapping(one.get("info")).get("id") == self._prompt[0] for one in messages):
             await self._say(client, GO_ON)
         else:
             await self._send(client)
@@ -216,17 +218,18 @@ class Conversation:
             await self._say(client, as_heard(said))
             return
         by = next(steer.by for steer in said if steer.kind == "interrupt")
+        self._owed = as_heard(said) or THINK_AGAIN.format(by=by)
         self._prompt = None  # the end of this turn is no end
         await client.abort(self._session)
         await requests.close()  # nobody waits for what they ask any more
         self.settle(f"Interrupted by {by}.")
         if not as_heard(said):
             self._transcript.doing(f"interrupted by {by}; waits for a word")
-            said = await self._inbox.news(WORD_SECONDS)
+            self._owed = as_heard(await self._inbox.news(WORD_SECONDS)) or self._owed
         while await client.is_busy(self._session):
             await asyncio.sleep(0.05)
         self._transcript.doing("thinking")
-        await self._say(client, as_heard(said) or THINK_AGAIN.format(by=by))
+        await self._say(client, self._owed)
 
     # The end of a turn
 
