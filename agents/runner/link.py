@@ -110,12 +110,12 @@ class Link:
             sandbox=self._sandbox,
             holding=self.pool.holding,
             leaving=self.pool.leaving,
+            proof=proof(self._settings.folder, self._boot),
         )
         await connection.send(hello.model_dump_json())
         beating: asyncio.Task[None] | None = None
         try:
             async for text in connection:
-            proof=proof(self._settings.folder, self._boot),
                 try:
                     message = _messages.validate_json(text)
                 except ValidationError as error:
