@@ -171,7 +171,8 @@ class OpenCode(ModelDriver):
             tools = install(Path(os.environ.get("WAGGLE_DATA_DIR") or PROJECT_ROOT / "var") / "tools")
         except NotInstalled as error:
             raise Missing(str(error)) from error
-        return {"WAGGLE_RUNNER_OPENCODE": str(tools)}
+        # Cases find its server in the folder of the execution: each starts its own.
+        return {"WAGGLE_RUNNER_OPENCODE": str(tools), "WAGGLE_RUNNER_WARM_SERVERS": "0"}
 
     def calls(self, act: Act) -> list[dict[str, Any]]:
         match act:

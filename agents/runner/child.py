@@ -6,7 +6,8 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,8 @@ from agents.runner.processes import kill_tree
 from agents.runner.reports import Faults, Reports, Stale
 from agents.runner.sandbox import Sandbox, SandboxMissing
 from agents.runner.workspace import WorkspaceError
-from agents.runtimes import runtime_of
-from agents.runtimes.context import Context, Told
+from agents.runtimes import readies, runtime_of
+from agents.runtimes.context import Context, Ready, Told
 from agents.runtimes.inbox import Inbox
 from agents.runtimes.recording import Transcript
 from tenants.logs import bind, configure
@@ -37,6 +38,16 @@ Stopping = asyncio.Future[FailureReason | None]
 """Why an execution stops; None: it is handed back."""
 
 
+@dataclass(frozen=True)
+class Heard:
+    """What the runner says."""
+
+    stopping: Stopping
+    told: Told
+    assigned: asyncio.Future[str]
+    """What a process shall do that was started before somebody knew."""
+
+
 def main(text: str, folder: Path, sandbox: Sandbox, log_format: str, control: Connection, errors: Connection) -> None:
     """Body of the process: carries out the assignment given as JSON.
 
@@ -45,12 +56,68 @@ def main(text: str, folder: Path, sandbox: Sandbox, log_format: str, control: Co
     ("hand back",) and ("told", pause, budget_left, words).
     `errors` becomes its standard error.
     """
+    _settle(log_format, errors)
+    assignment = Assignment.model_validate_json(text)
+
+    async def work() -> bool:
+        return await _carry_out(assignment, folder, sandbox, control, _listen(control))
+
+    control.send(("ended", asyncio.run(work())))
+
+
+def spare(
+    runtime: str, folder: Path, sandbox: Sandbox, log_format: str, control: Connection, errors: Connection
+) -> None:
+    """Body of a process that gets what a runtime needs ready, says ("ready",), and takes ("assignment", JSON) then: the
+    rest is as above. It ends without a word when what it has got ready is broken before."""
+    _settle(log_format, errors)
+
+    async def work() -> bool | None:
+        heard = _listen(control)
+        async with AsyncExitStack() as stack:
+            try:
+                ready = await stack.enter_async_context(readies(runtime)(folder, sandbox))
+            except Exception as error:
+                log.warning("a spare cannot be had", runtime=runtime, because=f"{type(error).__name__}: {error}")
+                return None
+            control.send(("ready",))
+            failing = asyncio.create_task(ready.broken())
+            await asyncio.wait({heard.assigned, failing}, return_when=asyncio.FIRST_COMPLETED)
+            failing.cancel()
+            if not heard.assigned.done():
+                log.warning("a spare is broken", runtime=runtime, because=failing.result())
+                return None
+            assignment = Assignment.model_validate_json(heard.assigned.result())
+            return await _carry_out(assignment, folder, sandbox, control, heard, ready)
+
+    if (delivered := asyncio.run(work())) is not None:
+        control.send(("ended", delivered))
+
+
+def _settle(log_format: str, errors: Connection) -> None:
     os.setsid()
     os.umask(0o077)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.dup2(errors.fileno(), 2)
     configure("runner", log_format)
-    assignment = Assignment.model_validate_json(text)
+
+
+def _listen(control: Connection) -> Heard:
+    loop = asyncio.get_running_loop()
+    heard = Heard(loop.create_future(), Told(inbox=Inbox(_taken(control))), loop.create_future())
+    threading.Thread(target=_obey, args=(control, loop, heard), daemon=True).start()
+    return heard
+
+
+async def _carry_out(
+    assignment: Assignment,
+    folder: Path,
+    sandbox: Sandbox,
+    control: Connection,
+    heard: Heard,
+    ready: Ready | None = None,
+) -> bool:
+    """Returns whether an outcome was accepted that is a result."""
     bind(
         team=assignment.team,
         subject=assignment.subject,
@@ -58,20 +125,9 @@ def main(text: str, folder: Path, sandbox: Sandbox, log_format: str, control: Co
         execution=str(assignment.execution),
         trace=assignment.trace,
     )
-    delivered = asyncio.run(_carry_out(assignment, folder, sandbox, control))
-    control.send(("ended", delivered))
-
-
-async def _carry_out(assignment: Assignment, folder: Path, sandbox: Sandbox, control: Connection) -> bool:
-    """Returns whether an outcome was accepted that is a result."""
-    loop = asyncio.get_running_loop()
-    stopping: Stopping = loop.create_future()
-    told = Told(inbox=Inbox(_taken(control)))
-    thread = threading.Thread(target=_obey, args=(control, loop, stopping, told), daemon=True)
-    thread.start()
     reports = Reports(assignment, _progress(control), lambda follows: control.send(("next", follows.model_dump_json())))
     try:
-        outcome = await _work(assignment, Context(folder, sandbox, reports, told), stopping)
+        outcome = await _work(assignment, Context(folder, sandbox, reports, heard.told, ready), heard.stopping)
         if reports.accepted:
             return True
         if outcome is None or isinstance(outcome, FailureOutcome):
@@ -181,20 +237,23 @@ def _taken(control: Connection) -> Callable[[UUID], None]:
     return tell
 
 
-def _obey(control: Connection, loop: asyncio.AbstractEventLoop, stopping: Stopping, told: Told) -> None:
+def _obey(control: Connection, loop: asyncio.AbstractEventLoop, heard: Heard) -> None:
     """Waits for the runner's words; the end of the line means that the runner is gone, and so are we."""
+    told = heard.told
 
-    def stop(reason: FailureReason | None) -> None:
-        if not stopping.done():
-            stopping.set_result(reason)
+    def settle(waiting: asyncio.Future[Any], value: object) -> None:
+        if not waiting.done():
+            waiting.set_result(value)
 
     try:
         while True:
             match control.recv():
+                case ("assignment", str(text)):
+                    loop.call_soon_threadsafe(settle, heard.assigned, text)
                 case ("stop", str(reason)):
-                    loop.call_soon_threadsafe(stop, FailureReason(reason))
+                    loop.call_soon_threadsafe(settle, heard.stopping, FailureReason(reason))
                 case ("hand back",):
-                    loop.call_soon_threadsafe(stop, None)
+                    loop.call_soon_threadsafe(settle, heard.stopping, None)
                 case ("told", bool(pause), budget_left, list(steers)):
                     told.pause, told.budget_left = pause, budget_left
                     for text in steers:

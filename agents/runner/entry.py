@@ -18,3 +18,12 @@ def main(text: str, folder: Path, sandbox: Sandbox, log_format: str, control: Co
     from agents.runner import child
 
     child.main(text, folder, sandbox, log_format, control, errors)
+
+
+def spare(
+    runtime: str, folder: Path, sandbox: Sandbox, log_format: str, control: Connection, errors: Connection
+) -> None:
+    """Gets what a runtime needs ready, and waits for an assignment; see agents.runner.child."""
+    from agents.runner import child
+
+    child.spare(runtime, folder, sandbox, log_format, control, errors)

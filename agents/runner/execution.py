@@ -1,25 +1,17 @@
-"""One child process as its runner sees it: started, listened to, stopped."""
+"""One execution as its runner sees it: begun in a child process, listened to, stopped."""
 
 import asyncio
-import os
-import signal
-import sys
-from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from uuid import UUID
 
 from agents.contracts import Assignment, FailureOutcome, FailureReason
 from agents.contracts.link import Order
 from agents.runner import entry
-from agents.runner.processes import kill_mentioning, kill_tree
-from agents.runner.sandbox import Sandbox
+from agents.runner.forked import Child, Message
+from agents.runner.processes import kill_mentioning
 
 STOP_SECONDS = 5
-ERROR_LINES = 20
 
 
 class Execution:
@@ -49,29 +41,12 @@ class Execution:
         self._reported = False
         self._reason: FailureReason | None = None
         self._order: Order | None = None
-        self._errors: deque[str] = deque(maxlen=ERROR_LINES)
-        self._rest = b""
-        self._process: ForkServerProcess | None = None
-        self._control: Connection | None = None
+        self._child: Child | None = None
 
-    async def start(self, processes: ForkServerContext, sandbox: Sandbox, log_format: str) -> None:
-        """Forks the child and begins to listen to it."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._control, theirs = processes.Pipe()
-        errors, their_errors = processes.Pipe(duplex=False)
-        text = self.assignment.model_dump_json()
-        self._process = processes.Process(
-            target=entry.main,
-            args=(text, self.folder, sandbox, log_format, theirs, their_errors),
-            name=f"waggle-{self.assignment.execution}",
-        )
-        await asyncio.to_thread(self._process.start)
-        theirs.close()
-        their_errors.close()
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self._control.fileno(), self._hear, self._control)
-        loop.add_reader(errors.fileno(), self._read_errors, errors)
-        loop.add_reader(self._process.sentinel, self._end, self._process, self._control, errors)
+    def begin(self, child: Child) -> None:
+        """The child has the assignment: begins to listen to it, and tells it what came meanwhile."""
+        self._child = child
+        child.listen(self._hear, self._end)
         if self.killed:
             self.kill()
         elif self._reason is not None:
@@ -111,75 +86,38 @@ class Execution:
             return None
         if self._reason is not None:
             return FailureOutcome(reason=self._reason, message=entry.STOP_MESSAGES[self._reason])
-        code = self._process.exitcode if self._process else None
+        child = self._child
         return FailureOutcome(
             reason=FailureReason.AGENT_ERROR,
-            message=f"The agent's process died without a word (exit code {code}).",
-            detail="\n".join(self._errors),
+            message=f"The agent's process died without a word (exit code {child.exit_code if child else None}).",
+            detail="\n".join(child.last_lines if child else ()),
         )
 
     def _tell(self, order: Order) -> None:
         self._say("told", order.pause, order.budget_left, [steer.model_dump_json() for steer in order.steer])
 
     def _say(self, *words: object) -> None:
-        if self._control is not None and not self._control.closed:
-            try:
-                self._control.send(words)
-            except OSError:  # it just ended; its sentinel says so
-                self._kill_process()
+        if self._child is not None:
+            self._child.say(*words)
 
     def _kill_process(self) -> None:
-        if self._process is not None and self._process.pid and not self.ended.is_set():
-            kill_tree(self._process.pid)
+        if self._child is not None:
+            self._child.kill()
 
-    def _hear(self, control: Connection) -> bool:
-        """Takes one message of the child; False when there is none left."""
-        try:
-            if not control.poll():
-                return False
-            match control.recv():
-                case ("progress", int(count)):
-                    self.progress = count
-                case ("taken", str(steer)):
-                    self.taken.add(UUID(steer))
-                    self._on_taken()
-                case ("next", str(text)):
-                    self._on_next(Assignment.model_validate_json(text))
-                case ("ended", bool(delivered)):
-                    self._reported, self.delivered = True, delivered
-        except (EOFError, OSError):
-            asyncio.get_running_loop().remove_reader(control.fileno())
-            return False
-        return True
+    def _hear(self, message: Message) -> None:
+        match message:
+            case ("progress", int(count)):
+                self.progress = count
+            case ("taken", str(steer)):
+                self.taken.add(UUID(steer))
+                self._on_taken()
+            case ("next", str(text)):
+                self._on_next(Assignment.model_validate_json(text))
+            case ("ended", bool(delivered)):
+                self._reported, self.delivered = True, delivered
 
-    def _read_errors(self, errors: Connection) -> bool:
-        """Passes the child's log on, and keeps its last lines; False when there is nothing left."""
-        data = os.read(errors.fileno(), 65_536) if errors.poll() else b""
-        if not data:
-            asyncio.get_running_loop().remove_reader(errors.fileno())
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            text = line.decode("utf-8", "replace")
-            self._errors.append(text)
-            print(text, file=sys.stderr, flush=True)
-        return bool(data)
-
-    def _end(self, process: ForkServerProcess, control: Connection, errors: Connection) -> None:
-        """The child is gone: takes what is left in the pipes, and ends what it left behind."""
-        loop = asyncio.get_running_loop()
-        for reader in (process.sentinel, control.fileno(), errors.fileno()):
-            loop.remove_reader(reader)
-        while self._hear(control):
-            continue
-        while self._read_errors(errors):
-            continue
-        assert process.pid is not None
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+    def _end(self) -> None:
         if not self._reported:
             # A sandbox whose child died while it was being set up is nobody's: it is known by the folders it shows.
             kill_mentioning(self.folder)
-        process.join()
-        control.close()
-        errors.close()
         self.ended.set()

@@ -66,10 +66,12 @@ class Leftovers:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (folder / NOTE).write_text(assignment.model_copy(update={"token": NO_TOKEN, "host": None}).model_dump_json())
 
-    def keep(self, folder: Path, because: str) -> None:
-        """An execution is over, and its work could not be pushed: its folder stays."""
+    def keep(self, folder: Path, because: str, execution: UUID | None = None) -> None:
+        """An execution is over, and its work could not be pushed: its folder stays, under the name of the execution.
+
+        `execution`: where the folder is not called so yet."""
         self.kept.mkdir(exist_ok=True, mode=0o700)
-        target = self.kept / folder.name
+        target = self.kept / (str(execution) if execution else folder.name)
         shutil.rmtree(target, ignore_errors=True)
         folder.rename(target)
         shutil.rmtree(target / "scratch", ignore_errors=True)
@@ -86,7 +88,7 @@ class Leftovers:
             except (OSError, ValidationError):
                 assignment = None
             if assignment is not None and _workspace(assignment, left, 0):
-                self.keep(left, "its runner was killed")
+                self.keep(left, "its runner was killed", assignment.execution)
             else:
                 shutil.rmtree(left, ignore_errors=True)
         self.prune()

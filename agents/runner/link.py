@@ -58,7 +58,14 @@ class Link:
         self._http_until = 0.0
         self.kept = Leftovers(settings.folder, settings.keep_mb << 20, settings.keep_days)
         self.pool = Pool(
-            settings.url, settings.folder, settings.capacity, sandbox, settings.log_format, self.kept, self.send
+            settings.url,
+            settings.folder,
+            settings.capacity,
+            sandbox,
+            settings.log_format,
+            self.kept,
+            self.send,
+            settings.warm_servers,
         )
 
     async def send(self, message: Frozen) -> None:
@@ -108,9 +115,9 @@ class Link:
             version=VERSION,
             capacity=self._settings.capacity,
             sandbox=self._sandbox,
+            proof=proof(self._settings.folder, self._boot),
             holding=self.pool.holding,
             leaving=self.pool.leaving,
-            proof=proof(self._settings.folder, self._boot),
         )
         await connection.send(hello.model_dump_json())
         beating: asyncio.Task[None] | None = None

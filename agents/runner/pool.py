@@ -12,12 +12,13 @@ import structlog
 from agents.contracts import Assignment, FailureOutcome, FailureReason
 from agents.contracts.assignment import Frozen
 from agents.contracts.link import Accepted, Beat, Ended, Heartbeat, Leaving, Order, Rescue, Saved, Unsaved
-from agents.runner import leftovers
-from agents.runner.entry import PRELOAD
+from agents.runner import entry, leftovers
 from agents.runner.execution import Execution
+from agents.runner.forked import Child
 from agents.runner.leftovers import Leftovers
 from agents.runner.reports import Faults, Refused, Reports, Stale
-from agents.runner.sandbox import Sandbox
+from agents.runner.sandbox import WALLED, Sandbox
+from agents.runner.spares import Spares
 from agents.runner.workspace import WorkspaceError
 from tenants.faults import crash_point
 
@@ -37,7 +38,15 @@ class Pool:
     """Takes assignments up to a capacity. `send` brings messages to the control plane, when it is there."""
 
     def __init__(
-        self, address: str, folder: Path, capacity: int, sandbox: Sandbox, log_format: str, kept: Leftovers, send: Send
+        self,
+        address: str,
+        folder: Path,
+        capacity: int,
+        sandbox: Sandbox,
+        log_format: str,
+        kept: Leftovers,
+        send: Send,
+        spares: int = 0,
     ) -> None:
         self.capacity = capacity
         self._folder = folder
@@ -55,15 +64,17 @@ class Pool:
         self._room = asyncio.Semaphore(capacity)
         self._tasks: set[asyncio.Task[None]] = set()
         self._processes = multiprocessing.get_context("forkserver")
-        self._processes.set_forkserver_preload([PRELOAD])
+        self._processes.set_forkserver_preload([entry.PRELOAD])
         self._starting = asyncio.Lock()
+        self.spares = Spares(spares if sandbox in WALLED else 0, folder, self._fork_spare)
 
     async def warm(self) -> None:
-        """Starts the process that children are forked from, with everything imported."""
+        """Starts the process that children are forked from, with everything imported; then keeps spares, for ever."""
         process = self._processes.Process(target=int)
         async with self._starting:
             await asyncio.to_thread(process.start)
         await asyncio.to_thread(process.join)
+        await self.spares.keep()
 
     @property
     def holding(self) -> tuple[UUID, ...]:
@@ -120,6 +131,7 @@ class Pool:
         """Takes nothing more, and waits so long for the end of what goes on."""
         self.leaving = True
         await self._send(Leaving())
+        await self.spares.close()
         if self._tasks and seconds:
             log.info("waits for what goes on here", executions=len(self.holding), seconds=seconds)
             await asyncio.wait(self._tasks, timeout=seconds)
@@ -129,6 +141,7 @@ class Pool:
         self.leaving = True
         for one in self._executions.values():
             one.hand_back()
+        await self.spares.close()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=END_SECONDS)
         for one in self._executions.values():
@@ -195,22 +208,23 @@ class Pool:
         finally:
             del self._waiting[assignment.execution]
         try:
-            folder = self._folder / str(assignment.execution)
+            spare = self.spares.take(assignment)
+            folder = spare.folder if spare else self._folder / str(assignment.execution)
             one = Execution(assignment, folder, self.take, lambda: self._spawn(self.beat()))
             one.killed = self.leaving
             self._executions[assignment.execution] = one
-            await self._carry(one)
+            await self._carry(one, spare)
         finally:
             self._room.release()
 
-    async def _carry(self, one: Execution) -> None:
+    async def _carry(self, one: Execution, spare: Child | None) -> None:
         """From the child's start to the removal of its folder."""
         assignment = one.assignment
         words = {"execution": str(assignment.execution), "subject": assignment.subject, "trace": assignment.trace}
         log.info("assignment accepted", kind=assignment.kind, **words)
         try:
             await self._send(Accepted(execution=assignment.execution, fence=assignment.fence))
-            failure = await self._watch(one)
+            failure = await self._watch(one, spare)
             await self._save(one)
             if failure is not None:
                 log.warning("a child left no outcome", reason=failure.reason, message=failure.message, **words)
@@ -232,15 +246,22 @@ class Pool:
         try:
             await leftovers.save(one.assignment, one.folder, SAVE_SECONDS)
         except WorkspaceError as error:
-            await asyncio.to_thread(self._kept.keep, one.folder, str(error))
+            await asyncio.to_thread(self._kept.keep, one.folder, str(error), one.assignment.execution)
 
-    async def _watch(self, one: Execution) -> FailureOutcome | None:
+    async def _watch(self, one: Execution, spare: Child | None) -> FailureOutcome | None:
         """Runs the child to its end; what must be reported in its place, if anything."""
         async with self._starting:
             if one.killed:
+                if spare is not None:
+                    spare.kill()
                 return None
             self._kept.note(one.assignment, one.folder)
-            await one.start(self._processes, self._sandbox, self._log_format)
+            text = one.assignment.model_dump_json()
+            if spare is None or not await asyncio.to_thread(spare.say, "assignment", text):
+                name = f"waggle-{one.assignment.execution}"
+                words = (text, one.folder, self._sandbox, self._log_format)
+                spare = await Child.fork(self._processes, entry.main, one.folder, *words, name=name)
+            one.begin(spare)
         try:
             async with asyncio.timeout(one.assignment.time_limit):
                 await one.ended.wait()
@@ -248,6 +269,12 @@ class Pool:
             one.stop(FailureReason.TIMED_OUT)
             await one.ended.wait()
         return one.verdict()
+
+    async def _fork_spare(self, runtime: str, folder: Path) -> Child:
+        """A child that waits for an assignment; see agents.runner.spares."""
+        words = (runtime, folder, self._sandbox, self._log_format)
+        async with self._starting:
+            return await Child.fork(self._processes, entry.spare, folder, *words, name=f"waggle-{folder.name}")
 
     async def _report(self, assignment: Assignment, failure: FailureOutcome) -> None:
         reports = Reports(assignment, on_next=self.take)

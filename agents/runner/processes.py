@@ -1,10 +1,12 @@
 """Processes as /proc shows them: who descends from whom, and what they use."""
 
 import os
+import resource
 import signal
 import stat
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -81,6 +83,13 @@ def _memory_device() -> int:
         return os.fstat(file).st_dev
     finally:
         os.close(file)
+
+
+def limit_processor(pids: Iterable[int], seconds: int) -> None:
+    """Each of these processes, and what it starts from now on, may use a processor for so long, and no longer."""
+    for pid in pids:
+        with suppress(ProcessLookupError):  # it ended while we looked
+            resource.prlimit(pid, resource.RLIMIT_CPU, (seconds, seconds))
 
 
 def kill_tree(pid: int) -> None:

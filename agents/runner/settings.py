@@ -31,6 +31,9 @@ class RunnerSettings:
     unconfined: bool = False
     """Where no sandbox works, commands run without one."""
 
+    warm_servers: int = 1
+    """How many servers of OpenCode wait for an attempt, once one has wanted them."""
+
     @property
     def link_url(self) -> str:
         """Address of the websocket to the control plane."""
@@ -60,6 +63,7 @@ def read(environment: Mapping[str, str]) -> RunnerSettings:
         drain_seconds=env_number("WAGGLE_RUNNER_DRAIN_SECONDS", environment, 30, most=86_400),
         keep_mb=env_number("WAGGLE_RUNNER_KEEP_MB", environment, 2048, most=1 << 20),
         keep_days=env_number("WAGGLE_RUNNER_KEEP_DAYS", environment, 14, most=3650),
+        warm_servers=env_number("WAGGLE_RUNNER_WARM_SERVERS", environment, 1, most=100),
         unconfined=bool(env_number("WAGGLE_RUNNER_UNCONFINED", environment, 0, most=1)),
     )
 

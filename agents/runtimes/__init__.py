@@ -3,14 +3,18 @@
 Adding one is one file here and one line in agents.contracts.RUNTIMES; docs/runtimes.md says what it must do.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from importlib import import_module
+from pathlib import Path
 from typing import Protocol, cast
 
 from agents import contracts
 from agents.contracts import Assignment, Outcome
+from agents.runner.sandbox import Sandbox
 from agents.runtimes import checks
 from agents.runtimes.capabilities import Capabilities
-from agents.runtimes.context import Context
+from agents.runtimes.context import Context, Ready
 
 
 class Work(Protocol):
@@ -26,6 +30,14 @@ class Runtime(Work, Protocol):
     CAN: Capabilities
 
 
+class Readying(Runtime, Protocol):
+    """One that can get something ready before there is an assignment."""
+
+    def ready(self, folder: Path, sandbox: Sandbox) -> AbstractAsyncContextManager[Ready]:
+        """Locked in over this folder, for the one attempt that will have it; at the end of the block nothing of it is
+        left."""
+
+
 # All are imported at once: children are forked with them.
 RUNTIMES: dict[str, Runtime] = {
     name: cast(Runtime, import_module(module)) for name, module in contracts.RUNTIMES.items()
@@ -39,3 +51,11 @@ def runtime_of(assignment: Assignment) -> Work:
     if assignment.runtime not in RUNTIMES:
         raise LookupError(f"This runner has no runtime {assignment.runtime!r}; it has {', '.join(sorted(RUNTIMES))}.")
     return RUNTIMES[assignment.runtime]
+
+
+def readies(runtime: str) -> Callable[[Path, Sandbox], AbstractAsyncContextManager[Ready]]:
+    """How a runtime gets ready. Raises LookupError for one that has no use for it."""
+    found = getattr(RUNTIMES.get(runtime), "ready", None)
+    if found is None:
+        raise LookupError(f"The runtime {runtime!r} gets nothing ready.")
+    return cast(Readying, RUNTIMES[runtime]).ready

@@ -14,6 +14,7 @@ from socket import create_server
 from agents.contracts import Assignment, Limits
 from agents.runner.clipped import Clipped
 from agents.runner.confinement import WORKSPACE
+from agents.runner.processes import descendants, limit_processor
 from agents.runner.sandbox import OVERHEAD, WALLED, Confined, Stop, started, watch
 from agents.runtimes.opencode import bridge
 from agents.runtimes.opencode.configuration import routes
@@ -21,6 +22,8 @@ from agents.runtimes.opencode.proxy import OnAnswer, Proxy, unheard
 
 MEMORY_MB, PROCESSES, LOG_BYTES = 4096, 256, 16_384
 """Of the program and all that it starts, together."""
+LONGEST_SECONDS = 86_400
+"""Of a program that was started before its attempt, which may need less."""
 WATCH_SECONDS = 0.5
 OUT = "out.sock"
 """It leads to the control plane. It lies where no agent can change it."""
@@ -47,13 +50,19 @@ class Companion:
     """The places and the way out of a program that is started once or more in one attempt."""
 
     def __init__(
-        self, assignment: Assignment, confined: Confined, shown: Mapping[Path, str], on_answer: OnAnswer = unheard
+        self,
+        assignment: Assignment | None,
+        confined: Confined,
+        shown: Mapping[Path, str],
+        on_answer: OnAnswer = unheard,
     ) -> None:
-        """`shown`: files and folders of this machine that it may read, each with the path under which it sees them.
-        `on_answer` hears what the control plane answers to it. Raises SandboxMissing."""
+        """`assignment`: None while there is none (see `turn_to`). `shown`: files and folders of this machine that it
+        may read, each with the path under which it sees them. `on_answer` hears what the control plane answers to it.
+        Raises SandboxMissing."""
         confined.allow()
         self._assignment = assignment
         self._on_answer = on_answer
+        self._proxy: Proxy | None = None
         self.kind = confined.kind
         self._sockets = confined.places.scratch / "sockets"
         bridging = Path(bridge.__file__).resolve()
@@ -88,9 +97,9 @@ class Companion:
         folder = os.open(self._sockets, os.O_PATH | os.O_DIRECTORY)
         try:
             sockets = f"/proc/self/fd/{folder}"
-            async with Proxy(routes(self._assignment), self._assignment.token, self._on_answer).listening(
-                f"{sockets}/{OUT}"
-            ):
+            found, token = (routes(self._assignment), self._assignment.token) if self._assignment else ({}, "")
+            self._proxy = Proxy(found, token, self._on_answer)
+            async with self._proxy.listening(f"{sockets}/{OUT}"):
                 yield sockets
         finally:
             os.close(folder)
@@ -127,21 +136,50 @@ class Companion:
             )
             said = Clipped(LOG_BYTES)
             reading = asyncio.create_task(_read(process, said))
-            ended = asyncio.create_task(
-                watch(process, limits, self.places.disk, OVERHEAD[self.kind] + 2, WATCH_SECONDS)
-            )
-            for task in (reading, ended):
-                stack.callback(task.cancel)
-            yield Beside(process, ended, said)
+            stack.callback(reading.cancel)
+            beside = Beside(process, self._watch(process, limits), said)
+            stack.callback(lambda: beside.ended.cancel())
+            yield beside
+
+    def turn_to(self, assignment: Assignment, beside: Beside) -> bool:
+        """A program that was started for nobody works for this assignment from now on, with its way out and within its
+        limits; False when it needs more than the program was given at its start."""
+        limits = limits_of(assignment)
+        if self._proxy is None or not within(limits, self.limits()):
+            return False
+        self._assignment = assignment
+        self._proxy.lead(routes(assignment), assignment.token)
+        limit_processor(descendants(beside.process.pid), limits.seconds * (os.cpu_count() or 1))
+        beside.ended.cancel()
+        self.places = replace(self.places)  # what the workspace has brought is not the program's doing
+        beside.ended = self._watch(beside.process, limits)
+        return True
+
+    def _watch(self, process: asyncio.subprocess.Process, limits: Limits) -> "asyncio.Task[Stop]":
+        return asyncio.create_task(watch(process, limits, self.places.disk, OVERHEAD[self.kind] + 2, WATCH_SECONDS))
 
     def limits(self) -> Limits:
         """Of the program and all that it starts, together."""
-        asked = self._assignment.limits
-        return Limits(
-            seconds=max(int(self._assignment.time_limit), 1) + 60,  # the runner's limit is the one that counts
-            memory_mb=max(asked.memory_mb, MEMORY_MB),
-            processes=max(asked.processes, PROCESSES),
-        )
+        return limits_of(self._assignment)
+
+
+def limits_of(assignment: Assignment | None) -> Limits:
+    """Of an attempt's program and all that it starts, together; of one that is started before its attempt is known."""
+    if assignment is None:
+        return Limits(seconds=LONGEST_SECONDS, memory_mb=MEMORY_MB, processes=PROCESSES)
+    asked = assignment.limits
+    return Limits(
+        seconds=max(int(assignment.time_limit), 1) + 60,  # the runner's limit is the one that counts
+        memory_mb=max(asked.memory_mb, MEMORY_MB),
+        processes=max(asked.processes, PROCESSES),
+    )
+
+
+def within(limits: Limits, given: Limits) -> bool:
+    """Whether a program that was started within `given` can be held to these."""
+    return (
+        limits.seconds <= given.seconds and limits.memory_mb <= given.memory_mb and limits.processes <= given.processes
+    )
 
 
 def free_ports() -> tuple[int, int]:

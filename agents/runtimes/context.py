@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from agents.contracts import Assignment
 from agents.runner.confinement import Places
@@ -22,6 +23,13 @@ class Told:
     """What people say to its agent."""
 
 
+class Ready(Protocol):
+    """What a runtime has got ready before there is an assignment (its `ready`)."""
+
+    async def broken(self) -> str:
+        """Returns why as soon as it is of no use any more; never before it is given away."""
+
+
 @dataclass(frozen=True)
 class Context:
     """The folder, the sandbox and the reports of one execution, and what is known of its surroundings."""
@@ -30,6 +38,8 @@ class Context:
     sandbox: Sandbox
     reports: Reports
     told: Told = field(default_factory=Told)
+    ready: Ready | None = None
+    """What its runtime had got ready in this folder, if it had."""
 
     async def workspace(self, assignment: Assignment) -> Workspace:
         """A clone of the assignment's repository. Raises WorkspaceError."""

@@ -70,6 +70,10 @@ class Client:
         body = {"messageID": message, "parts": [{"id": part, "type": "text", "text": text}], **more}
         await self._call("POST", f"/session/{session}/prompt_async", body)
 
+    async def turn(self, session: str, text: str, **more: Any) -> None:
+        """Says something in a session, and waits until the agent has done what it does about that."""
+        await self._call("POST", f"/session/{session}/message", {"parts": [{"type": "text", "text": text}], **more})
+
     async def messages(self, session: str) -> list[Json]:
         """All messages of a session: info and parts of each.
 
@@ -106,6 +110,10 @@ class Client:
     async def forget(self, session: str) -> None:
         """Removes a session with all that was said in it."""
         await self._call("DELETE", f"/session/{session}")
+
+    async def begin_anew(self) -> None:
+        """Forgets what it holds of the directory: with the next request it reads its configuration anew."""
+        await self._call("POST", "/instance/dispose")
 
     async def sessions(self) -> list[Json]:
         """The sessions of all directories."""

@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from agents.contracts import Assignment
+from agents.contracts import Assignment, ModelAccess
 from agents.runtimes.opencode.install import VERSION
 
 PROGRAM = "/opt/opencode/opencode"
@@ -49,7 +49,14 @@ def routes(assignment: Assignment) -> dict[str, str]:
 
 def configuration(assignment: Assignment, plane: str) -> dict[str, Any]:
     """OpenCode's configuration. `plane` is where the control plane is found from inside the sandbox."""
-    return _common(assignment, plane, "none") | {"permission": permission(assignment.kind, assignment.unasked)}
+    assert assignment.model is not None
+    found = _common(assignment.model, assignment.mcp, plane, "none")
+    return found | {"permission": permission(assignment.kind, assignment.unasked)}
+
+
+def waiting(plane: str) -> dict[str, Any]:
+    """The configuration of a server that has no attempt yet: nobody is behind its model."""
+    return _common(ModelAccess(base_url="", name="none"), "", plane, "none")
 
 
 def at_host(assignment: Assignment, plane: str, key: str) -> dict[str, Any]:
@@ -59,15 +66,15 @@ def at_host(assignment: Assignment, plane: str, key: str) -> dict[str, Any]:
     is said for that alone, and comes after whatever the server's owner allows. No subagents: these would keep to his
     rules.
     """
-    found = _common(assignment, plane, key)
+    assert assignment.model is not None
+    found = _common(assignment.model, assignment.mcp, plane, key)
     rules = permission(assignment.kind, assignment.unasked) | {"task": DENY}
     return found | {"agent": {AGENT: {"mode": "primary", "permission": rules}}}
 
 
-def _common(assignment: Assignment, plane: str, key: str) -> dict[str, Any]:
-    assert assignment.model is not None
-    name = assignment.model.name
-    window = assignment.model.window or CONTEXT_TOKENS
+def _common(access: ModelAccess, mcp: str, plane: str, key: str) -> dict[str, Any]:
+    name = access.name
+    window = access.window or CONTEXT_TOKENS
     model = {
         "name": name,
         "tool_call": True,
@@ -91,22 +98,24 @@ def _common(assignment: Assignment, plane: str, key: str) -> dict[str, Any]:
             }
         },
     }
-    if assignment.mcp:
+    if mcp:
         shown = {"Authorization": f"Bearer {key}"}
         url = f"{plane}{MCP_PATH}"
         found["mcp"] = {MCP: {"type": "remote", "url": url, "oauth": False, "enabled": True, "headers": shown}}
     return found
 
 
-def variables(config: Mapping[str, Any], home: str) -> dict[str, str]:
-    """The environment of OpenCode, beside what any command in the sandbox has."""
+def variables(config: Mapping[str, Any] | str, home: str) -> dict[str, str]:
+    """The environment of OpenCode, beside what any command in the sandbox has.
+
+    `config`: its configuration, or the path of the file that will have it."""
     return {
+        **({"OPENCODE_CONFIG": config} if isinstance(config, str) else {"OPENCODE_CONFIG_CONTENT": json.dumps(config)}),
         "HOME": home,
         "XDG_CONFIG_HOME": f"{home}/.config",
         "XDG_DATA_HOME": f"{home}/.local/share",
         "XDG_STATE_HOME": f"{home}/.local/state",
         "XDG_CACHE_HOME": f"{home}/.cache",
-        "OPENCODE_CONFIG_CONTENT": json.dumps(config),
         # What a repository says about OpenCode is for its people, not for what runs here.
         "OPENCODE_DISABLE_PROJECT_CONFIG": "1",
         "OPENCODE_DISABLE_AUTOUPDATE": "1",

@@ -45,6 +45,11 @@ class Proxy:
             headers={"Authorization": f"Bearer {token}"}, timeout=TIMEOUT, trust_env=False, follow_redirects=False
         )
 
+    def lead(self, routes: Mapping[str, str], token: str) -> None:
+        """From now on it leads there, with this token."""
+        self._routes = dict(routes)
+        self._client.headers["Authorization"] = f"Bearer {token}"
+
     @asynccontextmanager
     async def listening(self, path: str) -> AsyncIterator[None]:
         """Serves on a Unix socket while the block lasts."""

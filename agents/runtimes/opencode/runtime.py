@@ -10,10 +10,12 @@ from agents.runtimes.opencode.conversation import Conversation
 from agents.runtimes.opencode.enrolled import Enrolled, Unfit, visiting
 from agents.runtimes.opencode.faults import Failed
 from agents.runtimes.opencode.server import Missing, Server
+from agents.runtimes.opencode.spare import Spare, ready
 from agents.runtimes.opencode.wording import instructed
 from agents.runtimes.recording import Transcript
 from agents.runtimes.restarts import Lost, lost, through_restarts
 
+__all__ = ["CAN", "ready", "run"]
 CAN = Capabilities(
     hears="at its next step",
     asks=True,
@@ -44,7 +46,8 @@ async def run(assignment: Assignment, context: Context) -> Outcome:
             return await _talk(enrolled, conversation, transcript, f"The server {assignment.host.name}", is_ours=False)
     transcript.doing("starting OpenCode")
     try:
-        server = Server(assignment, context.confined(assignment, workspace))
+        waiting = context.ready if isinstance(context.ready, Spare) else None
+        server = Server(assignment, context.confined(assignment, workspace), waiting)
     except Missing as error:
         return FailureOutcome(reason=FailureReason.AGENT_ERROR, message=str(error))
     return await _talk(server, conversation, transcript, NAME)

@@ -1,18 +1,19 @@
 """A server of OpenCode for one attempt.
 
 Each attempt has its own: a server runs the agent's tools itself, so it may see that attempt's workspace and nothing
-else, and can be locked in with it. A warm one for many attempts would save its start, a few seconds of a processor,
-and would have to see all their workspaces.
+else, and can be locked in with it. It may have been started before its attempt, over folders that were empty then (see
+agents.runtimes.opencode.spare).
 """
 
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from socket import AF_UNIX, socket
+from typing import Any, Protocol
 
 import structlog
 
@@ -67,38 +68,73 @@ def program() -> Path:
 class Server:
     """The servers of one attempt, one after the other, on the same data."""
 
-    def __init__(self, assignment: Assignment, confined: Confined) -> None:
-        """Raises Missing or SandboxMissing."""
+    def __init__(self, assignment: Assignment, confined: Confined, waiting: "Waiting | None" = None) -> None:
+        """`waiting`: a server that was started before, over the same folders. Raises Missing or SandboxMissing."""
         found = program()
         self._assignment = assignment
         self._companion = Companion(assignment, confined, {found: PROGRAM})
         self._program = self._companion.seen(found)
+        self._waiting = waiting
         self._has_home = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Running]:
         """A server that answers; at the end of the block nothing of it is left. Raises Lost."""
-        companion = self._companion
-        password = secrets.token_urlsafe(24)
-        port, plane = free_ports()
-        told = variables(configuration(self._assignment, f"http://127.0.0.1:{plane}"), f"{companion.home}/{FOLDER}")
-        told["OPENCODE_SERVER_PASSWORD"] = password
-        command = [self._program, "serve", "--hostname", "127.0.0.1", "--port", str(port), "--print-logs"]
-        async with AsyncExitStack() as stack:
-            sockets = await stack.enter_async_context(companion.reachable())
-            if not self._has_home:  # later its agent may have put links there, which we must not follow
-                self._has_home = True
-                furnish(companion.places.tmp)
-            listener = stack.enter_context(socket(AF_UNIX))
-            listener.bind(f"{sockets}/{IN}")
-            listener.listen()
-            beside = await stack.enter_async_context(companion.running(command, told, plane, (listener.fileno(), port)))
-            listener.close()  # it is the server's now: without one, nobody answers
-            client = Client(f"{sockets}/{IN}", password, companion.directory)
-            stack.push_async_callback(client.close)
-            running = Running(client, beside)
-            await _until_up(running)
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            async with aclosing(waiting):
+                if (running := await waiting.give(self._assignment)) is not None:
+                    self._has_home = True
+                    yield running
+                    return
+        if not self._has_home:  # later its agent may have put links there, which we must not follow
+            self._has_home = True
+            furnish(self._companion.places.tmp)
+
+        def told(plane: str) -> Mapping[str, Any]:
+            return configuration(self._assignment, plane)
+
+        async with started(self._companion, self._program, told) as running:
             yield running
+
+
+class Waiting(Protocol):
+    """A server that waits for its attempt."""
+
+    async def give(self, assignment: Assignment) -> Running | None:
+        """It is this attempt's from now on; None when it is of no use to it."""
+
+    async def aclose(self) -> None:
+        """Ends it; nothing of it is left."""
+
+
+@asynccontextmanager
+async def started(
+    companion: Companion, program: str, told: Callable[[str], Mapping[str, Any] | str]
+) -> AsyncIterator[Running]:
+    """A server that answers; at the end of the block nothing of it is left. Raises Lost.
+
+    `program` is its path as the sandbox shows it. `told` gives its configuration, or the file that will have it, when
+    told where the control plane is found from inside the sandbox.
+    """
+    password = secrets.token_urlsafe(24)
+    port, plane = free_ports()
+    environment = variables(told(f"http://127.0.0.1:{plane}"), f"{companion.home}/{FOLDER}")
+    environment["OPENCODE_SERVER_PASSWORD"] = password
+    command = [program, "serve", "--hostname", "127.0.0.1", "--port", str(port), "--print-logs"]
+    async with AsyncExitStack() as stack:
+        sockets = await stack.enter_async_context(companion.reachable())
+        listener = stack.enter_context(socket(AF_UNIX))
+        listener.bind(f"{sockets}/{IN}")
+        listener.listen()
+        serving = companion.running(command, environment, plane, (listener.fileno(), port))
+        beside = await stack.enter_async_context(serving)
+        listener.close()  # it is the server's now: without one, nobody answers
+        client = Client(f"{sockets}/{IN}", password, companion.directory)
+        stack.push_async_callback(client.close)
+        running = Running(client, beside)
+        await _until_up(running)
+        yield running
 
 
 def furnish(tmp: Path) -> None:
