@@ -30,7 +30,6 @@ from agents.contracts.link import Order, Steer
 from agents.runtimes import RUNTIMES
 from agents.runtimes.capabilities import Capabilities
 from agents.runtimes.opencode.install import NotInstalled, install
-from config.env import PROJECT_ROOT
 from tests.fake_control_plane import FakeControlPlane, call, until
 from tests.test_runner import child_of, processes_now_with
 
@@ -168,7 +167,7 @@ class OpenCode(ModelDriver):
         if shutil.which("rg") is None:
             raise Missing("ripgrep is not installed")
         try:
-            tools = install(Path(os.environ.get("WAGGLE_DATA_DIR") or PROJECT_ROOT / "var") / "tools")
+            tools = install(Path(os.environ["WAGGLE_TEST_TOOLS"]))
         except NotInstalled as error:
             raise Missing(str(error)) from error
         # Cases find its server in the folder of the execution: each starts its own.

@@ -34,6 +34,8 @@ def _claim() -> tuple[Path, IO[str]]:
 # This module is read before any conftest.py, and config.settings reads these variables when it is imported.
 DATA_FOLDER, _lock = _claim()
 (DATA_FOLDER / "static").mkdir(exist_ok=True)
+# Where `make test-tools` puts programs: one place for all processes that take tests, which inherit this.
+os.environ.setdefault("WAGGLE_TEST_TOOLS", str(Path(os.environ.get("WAGGLE_DATA_DIR") or _ROOT / "var") / "tools"))
 os.environ["WAGGLE_DATA_DIR"] = str(DATA_FOLDER)
 for _name in ("WAGGLE_MODEL_BASE_URL", "WAGGLE_MODEL_API_KEY", "WAGGLE_MODEL_NAME", "WAGGLE_PUBLIC_URL"):
     # A developer's .env must not reach the tests: they would talk to a real model.

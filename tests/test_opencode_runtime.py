@@ -18,7 +18,6 @@ from agents.runtimes.inbox import Inbox
 from agents.runtimes.opencode import client, runtime, server
 from agents.runtimes.opencode.bridge import join
 from agents.runtimes.opencode.install import NotInstalled, install
-from config.env import PROJECT_ROOT
 from tests.conformance import server_of
 from tests.fake_control_plane import FakeControlPlane, call, serving, steps
 from tests.test_steered_agents import carry_out, seen
@@ -31,11 +30,10 @@ DONE = [call("StructuredOutput", summary="It greets politely now.")]
 @pytest.fixture(scope="session")
 def program() -> Path:
     """OpenCode's program, as `make test-tools` installs it."""
-    folder = Path(os.environ.get("WAGGLE_DATA_DIR") or PROJECT_ROOT / "var") / "tools"
     if shutil.which("rg") is None:
         pytest.skip("ripgrep is not installed")
     try:
-        return install(folder)
+        return install(Path(os.environ["WAGGLE_TEST_TOOLS"]))
     except NotInstalled as error:
         pytest.skip(str(error))
 

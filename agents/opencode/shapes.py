@@ -16,6 +16,7 @@ from agents.opencode.found import Data
 State = Literal["open", "done", "failed"]
 TOOL_STATES: Mapping[str, State] = {"pending": "open", "running": "open", "completed": "done", "error": "failed"}
 ATTACHMENT = "contents of an attached file"
+OUTPUT = "full output of a tool"
 UNFINISHED = "[not finished when it was imported]"
 
 
@@ -77,7 +78,9 @@ def mapping(value: Any) -> Data:
 
 
 def _text(part: Data) -> Shape:
-    return Shape("text", text=words(part.get("text")))
+    # What OpenCode adds to a person's words, or says in their place, is told from these.
+    added = "**Added by OpenCode**\n\n" if part.get("synthetic") else ""
+    return Shape("text", text=added + words(part.get("text")))
 
 
 def _reasoning(part: Data) -> Shape:
@@ -105,6 +108,8 @@ def _tool(part: Data) -> Shape:
     files = [_file(each) for each in attached]
     output = "\n\n".join([output, *map(_attached, files)]).strip("\n") if files else output
     left_out = tuple(what for shape in files for what in shape.left_out)
+    # Of a long one OpenCode keeps the end, and the whole in a file that it removes after some days.
+    left_out += (OUTPUT,) if about.get("outputPath") else ()
     return Shape("tool", status, tool=words(part.get("tool")), input=given, output=output, left_out=left_out)
 
 
@@ -165,7 +170,7 @@ def _decoded(body: str, *, is_base64: bool) -> bytes | None:
 
 
 def _subtask(part: Data) -> Shape:
-    head = f"**Subtask** for agent {code(part.get('agent'))}: {words(part.get('description'))}"
+    head = f"**Subtask** for agent {code(part.get('agent'))}: {words(part.get('description'))}".removesuffix(": ")
     command = f"Command {code(part['command'])}" if part.get("command") else ""
     return Shape("text", text="\n\n".join(filter(None, [head, command, words(part.get("prompt"))])))
 
