@@ -154,10 +154,17 @@ def faults(
 ) -> list[str]:
     """Why the swarm cannot be made as it is wanted, in words; empty: it can.
 
-    `taken` are keys of nodes that are no longer part of the plan, `given` are keys that no author chose.
+    `taken` are keys of nodes that are no longer part of the plan, `given` are keys that no author chose. Limits are for
+    what is added: a swarm that was larger, or deeper, when the limits were lowered can still be changed.
     """
     now = {one.node.key: one for one in present}
-    found = graph.faults(wanted, max_nodes=max_nodes, known={*now, *given}, max_depth=max_depth)
+    found = graph.faults(
+        wanted,
+        max_nodes=max(max_nodes, len(present)),
+        known={*now, *given},
+        nested={key for key, one in now.items() if one.node.kind == "plan"},
+        max_depth=max_depth,
+    )
     asked = {node.key: node for node in wanted.nodes}
     for key, one in now.items():
         if not one.begun:

@@ -9,8 +9,8 @@ from pydantic import ValidationError as ContractError
 
 from agents.contracts import Check
 from swarms.models import Project
-from swarms.operations import HIGHEST
 from swarms.replay.bundle import MOST_FILE
+from swarms.vertex import MOST_DOLLARS, MOST_PRIORITY
 
 _EXAMPLE_CHECKS = "unit tests: python -m unittest\nlint: ruff check ."
 
@@ -182,9 +182,9 @@ class PriorityForm(forms.Form):
 
     priority = forms.IntegerField(
         label="Priority",
-        min_value=-HIGHEST,
-        max_value=HIGHEST,
-        help_text=f"From -{HIGHEST} to {HIGHEST}; 0 is usual, and what is higher goes first.",
+        min_value=-MOST_PRIORITY,
+        max_value=MOST_PRIORITY,
+        help_text=f"From -{MOST_PRIORITY} to {MOST_PRIORITY}; 0 is usual, and what is higher goes first.",
     )
 
 
@@ -206,7 +206,7 @@ class BudgetForm(forms.Form):
         label="Limit in dollars",
         required=False,
         min_value=0,
-        max_value=1_000_000_000,
+        max_value=MOST_DOLLARS,
         decimal_places=6,
         help_text="The hard line: no model call is made that could cross it. Empty: no limit.",
     )

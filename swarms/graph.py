@@ -21,11 +21,18 @@ Dependencies = Mapping[str, Iterable[str]]
 
 
 def faults(
-    plan: PlanProposal, *, max_nodes: int, known: Collection[str] = (), depth: int = 0, max_depth: int = 2
+    plan: PlanProposal,
+    *,
+    max_nodes: int,
+    known: Collection[str] = (),
+    nested: Collection[str] = (),
+    depth: int = 0,
+    max_depth: int = 2,
 ) -> list[str]:
     """Everything that makes a plan unusable, in words that its author can act on. Empty: the plan is good.
 
-    `known` are keys of nodes that the swarm has already; `depth` is how deep the plan is nested.
+    `known` are keys of nodes that the swarm has already, `nested` those of its nested plans, however deep such may be
+    from now on; `depth` is how deep the plan is nested.
     """
     found: list[str] = []
     if not plan.nodes:
@@ -36,9 +43,10 @@ def faults(
         return found
     counts = Counter(node.key for node in plan.nodes)
     found += [f"The key '{key}' is used {n} times; keys are unique." for key, n in counts.items() if n > 1]
+    nodes = {node.key: node for node in plan.nodes}
     for number, node in enumerate(plan.nodes, start=1):
-        found += node_faults(node, number, counts.keys(), is_known=node.key in known)
-        if node.kind == "plan" and depth + node.key.count(NESTED) >= max_depth:
+        found += node_faults(node, number, nodes, is_known=node.key in known)
+        if node.kind == "plan" and node.key not in nested and depth + node.key.count(NESTED) >= max_depth:
             found.append(f"Node '{node.key}' is a plan, and plans nest at most {max_depth} deep: detail it here.")
     wired = {node.key: [key for key in node.depends_on if key in counts] for node in plan.nodes}
     if cycle := find_cycle(wired):

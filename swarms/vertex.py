@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Iterator, Mapping
 
 from agents.contracts.plan import EdgeCondition, PlanNode
 
@@ -11,7 +11,9 @@ KEY_LENGTH = 40
 NESTED = "--"
 """Stands in a key between the node and what it was detailed into; nobody else may use it."""
 MOST_MINUTES = 1440
-MOST_PRIORITY = 1000
+MOST_PRIORITY = 100
+"""Of plans and of people, up and down from 0: coordinators and checks go before all of them."""
+MOST_DOLLARS = 1_000_000_000
 _KEY = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _ABSOLUTE = re.compile(r"[A-Za-z]:|[~/\\]")
 _MOST_GLOBS, _GLOB_LENGTH = 50, 200
@@ -21,13 +23,20 @@ _ONLY_AGENTS = ("role", "writes", "checks", "compensate")
 """Fields that say something only where an agent works."""
 
 
-def node_faults(node: PlanNode, number: int, keys: Container[str], *, is_known: bool = False) -> list[str]:
-    """The faults of the `number`-th node; `keys` are those of its plan; a known one has got its key already."""
+def node_faults(node: PlanNode, number: int, nodes: Mapping[str, PlanNode], *, is_known: bool = False) -> list[str]:
+    """The faults of the `number`-th node; `nodes` are those of its plan by key; a known one has got its key already."""
     name = f"Node '{node.key}'" if node.key else f"Node {number}"
-    return [f"{name}{fault}" for fault in _faults(node, keys, is_known)]
+    return [f"{name}{fault}" for fault in _faults(node, nodes, is_known)]
 
 
-def _faults(node: PlanNode, keys: Container[str], is_known: bool) -> Iterator[str]:
+def outputs(node: PlanNode) -> tuple[str, ...]:
+    """The names in a node's output when it has succeeded: what conditions can look at."""
+    if node.kind == "noop":
+        return ()
+    return ("verdict", "summary", "commit") if node.role == "reviewer" else ("summary", "commit")
+
+
+def _faults(node: PlanNode, nodes: Mapping[str, PlanNode], is_known: bool) -> Iterator[str]:
     if not node.key:
         yield " has an empty key."
     elif not is_known and (len(node.key) > KEY_LENGTH or not _KEY.fullmatch(node.key)):
@@ -46,7 +55,7 @@ def _faults(node: PlanNode, keys: Container[str], is_known: bool) -> Iterator[st
             if getattr(node, field):
                 yield f" is a {node.kind}, and no agent works on it: its {field} must be empty."
     yield from _numbers(node)
-    yield from _edges(node, keys)
+    yield from _edges(node, nodes)
 
 
 def _work(node: PlanNode) -> Iterator[str]:
@@ -69,13 +78,13 @@ def _numbers(node: PlanNode) -> Iterator[str]:
         yield f": its minutes are {node.minutes}; they must be from 1 to {MOST_MINUTES}, or left out."
     if abs(node.priority) > MOST_PRIORITY:
         yield f": its priority is {node.priority}; it must be from -{MOST_PRIORITY} to {MOST_PRIORITY}."
-    if node.budget_usd is not None and not (math.isfinite(node.budget_usd) and node.budget_usd >= 0):
-        yield f": its budget_usd is {node.budget_usd}; it must be 0 or more, or left out."
+    if node.budget_usd is not None and not (math.isfinite(node.budget_usd) and 0 <= node.budget_usd <= MOST_DOLLARS):
+        yield f": its budget_usd is {node.budget_usd}; it must be from 0 to {MOST_DOLLARS}, or left out."
 
 
-def _edges(node: PlanNode, keys: Container[str]) -> Iterator[str]:
+def _edges(node: PlanNode, nodes: Mapping[str, PlanNode]) -> Iterator[str]:
     for key in node.depends_on:
-        if key not in keys:
+        if key not in nodes:
             yield f" depends on '{key}', which is no node of the plan."
     if node.key in node.depends_on:
         yield " depends on itself."
@@ -88,13 +97,16 @@ def _edges(node: PlanNode, keys: Container[str]) -> Iterator[str]:
         if condition.parent in conditional:
             yield f" has two conditions on '{condition.parent}': keep one in when."
         conditional.add(condition.parent)
-        yield from _condition(condition)
+        yield from _condition(condition, nodes.get(condition.parent))
 
 
-def _condition(condition: EdgeCondition) -> Iterator[str]:
+def _condition(condition: EdgeCondition, parent: PlanNode | None) -> Iterator[str]:
     at = f": its condition on '{condition.parent}'"
     if not condition.field.strip() or len(condition.field) > _VALUE_LENGTH:
         yield f"{at} needs a field of 1 to {_VALUE_LENGTH} characters, such as verdict."
+    elif parent and condition.field not in outputs(parent):
+        known = ", ".join(outputs(parent)) or "nothing, it is a milestone"
+        yield f"{at} looks at '{condition.field}', which that node never says. It says {known}."
     if not 1 <= len(condition.values) <= _MOST_VALUES:
         yield f"{at} needs 1 to {_MOST_VALUES} values."
     elif max(map(len, condition.values)) > _VALUE_LENGTH:

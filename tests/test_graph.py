@@ -106,7 +106,21 @@ NO_WORK = {"role": "", "writes": ()}
         (plan(agent("a", kind="noop", compensate="undo it", **NO_WORK)), "its compensate must be empty"),
         (plan(node("a"), agent("b", "a", when=(EdgeCondition(parent="c", field="x", values=("y",)),))), "on 'c'"),
         (plan(node("a"), agent("b", "a", when=(EdgeCondition(parent="a", field="", values=("y",)),))), "needs a field"),
-        (plan(node("a"), agent("b", "a", when=(EdgeCondition(parent="a", field="x", values=()),))), "1 to 20 values"),
+        (
+            plan(node("a"), agent("b", "a", when=(EdgeCondition(parent="a", field="summary", values=()),))),
+            "1 to 20 values",
+        ),
+        (
+            plan(node("a"), agent("b", "a", when=(EdgeCondition(parent="a", field="verdict", values=("approve",)),))),
+            "looks at 'verdict', which that node never says. It says summary, commit.",
+        ),
+        (
+            plan(
+                agent("a", kind="noop", **NO_WORK),
+                agent("b", "a", when=(EdgeCondition(parent="a", field="summary", values=("x",), negate=True),)),
+            ),
+            "It says nothing, it is a milestone.",
+        ),
         (
             plan(node("a"), agent("b", "a", when=(EdgeCondition(parent="a", field="x", values=("y",)),) * 2)),
             "two conditions on 'a'",
@@ -115,9 +129,10 @@ NO_WORK = {"role": "", "writes": ()}
         (plan(agent("a", compensate="c" * 20_001)), "its compensate has more than"),
         (plan(agent("a", minutes=0)), "its minutes are 0; they must be from 1 to 1440"),
         (plan(agent("a", minutes=1441)), "its minutes are 1441"),
-        (plan(agent("a", priority=-1001)), "its priority is -1001"),
+        (plan(agent("a", priority=-101)), "its priority is -101; it must be from -100 to 100"),
         (plan(agent("a", budget_usd=-0.5)), "its budget_usd is -0.5"),
         (plan(agent("a", budget_usd=float("nan"))), "its budget_usd is nan"),
+        (plan(agent("a", budget_usd=1e13)), "its budget_usd is 10000000000000.0; it must be from 0 to 1000000000"),
         (plan(node("a--b")), "single hyphens"),
     ],
 )
@@ -132,6 +147,13 @@ def test_a_milestone_and_a_nested_plan_are_good_nodes() -> None:
     assert "nest at most 2 deep" in graph.faults(good, max_nodes=10, depth=2)[0]
     assert "nest at most 0 deep" in graph.faults(good, max_nodes=10, max_depth=0)[0]
     assert graph.faults(plan(node("a--b")), max_nodes=10, known={"a--b"}) == []
+
+
+def test_a_condition_may_look_at_whatever_its_parent_says() -> None:
+    review = agent("a", role="reviewer", writes=())
+    for field in ("verdict", "summary", "commit"):
+        when = (EdgeCondition(parent="a", field=field, values=("approve",)),)
+        assert graph.faults(plan(review, agent("b", "a", when=when)), max_nodes=10) == []
 
 
 def test_the_same_writes_of_very_many_nodes_are_told_briefly() -> None:

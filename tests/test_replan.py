@@ -12,7 +12,7 @@ from django.db import connection
 from django.db.models import Count
 from django.test import Client
 
-from agents.contracts import Assignment, PlanProposal
+from agents.contracts import Assignment, PlanNode, PlanProposal
 from agents.contracts.plan import EdgeCondition
 from agents.models import Budget
 from swarms import control, engine, operations, plan_rows, replan
@@ -21,7 +21,7 @@ from swarms.plan_yaml import PlanFaults, read_yaml
 from tenants.context import in_schema
 from tenants.models import Team, Ticket
 from tests.conftest import user_of
-from tests.replan_stage import Crew, begin, make_project, milestone, node, plan, states, text, wrong
+from tests.replan_stage import Crew, begin, make_project, milestone, node, part, plan, states, text, wrong
 
 
 @pytest.fixture
@@ -75,6 +75,30 @@ def test_nodes_are_inserted_split_dropped_rewired_and_reworded_while_others_run(
     assert swarm.state == "succeeded", swarm.because
     assert Node.objects.get(key="d").title == "New words"
     assert "work:Write c (attempt 1)" not in crew.done
+
+
+def test_limits_that_were_lowered_stop_what_is_added_and_not_the_swarm(project: Project, team: Team) -> None:
+    crew = Crew(team, lambda assignment: plan(node("x")))
+    crew.hold = {"b"}
+    swarm = begin(project, crew, plan(part("p"), node("b", "p"), node("c", "b"), node("d", "b")))
+    crew.settle_down(swarm)
+    assert states(swarm)["b"] == "running"
+    Project.objects.update(max_depth=0, max_nodes=2)
+    swarm = Swarm.objects.get(pk=swarm.pk)
+    now = replan.current(swarm)
+
+    def without(*keys: str, **more: PlanNode) -> str:
+        return text(now.model_copy(update={"nodes": (*(n for n in now.nodes if n.key not in keys), *more.values())}))
+
+    with pytest.raises(PlanFaults, match=r"has 6 nodes; at most 5 are allowed"):
+        replan.change(swarm, without(e=node("e")), by=crew.by)
+    with pytest.raises(PlanFaults, match=r"Node 'e' is a plan, and plans nest at most 0 deep"):
+        replan.change(swarm, without("c", e=part("e")), by=crew.by)
+    assert replan.change(swarm, without("c"), by=crew.by).changes["dropped"] == ["c"]
+    engine.advance(swarm.pk)
+    crew.let_go()
+    crew.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
 
 
 def test_what_has_begun_cannot_be_changed(project: Project, crew: Crew) -> None:
