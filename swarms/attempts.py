@@ -240,7 +240,7 @@ def fail(attempt: Attempt, *, reason: str, because: str, evidence: str = "") -> 
     checks.void(node.swarm, because, attempt=attempt)
     if node.kind == "plan":
         versions.end_parts(node, because)
-    swarm = Swarm.objects.get(pk=node.swarm_id)
+    swarm = node.swarm = Swarm.objects.get(pk=node.swarm_id)
     if swarm.state in (SwarmState.CANCELLING, SwarmState.FAILING) or reason == "cancelled":
         move(node, NodeState.CANCELLED, because=because, ended_at=timezone.now())
         return
@@ -248,7 +248,10 @@ def fail(attempt: Attempt, *, reason: str, because: str, evidence: str = "") -> 
 
 
 def follow(node: Node, *, reason: str, because: str) -> None:
-    """What a node does after an attempt that ended for this reason: try again, or fail. With the swarm locked."""
+    """What a node does after an attempt that ended for this reason: try again, or fail.
+
+    With the swarm locked, and known to the node as it is now.
+    """
     if RULES.get(reason, UNKNOWN).told == Told.OPERATOR:
         logger.warning("an attempt ended for a reason of the platform", node=node.key, reason=reason, because=because)
     failures, losses = count(reason, node.failures, node.losses)
@@ -272,7 +275,7 @@ def follow(node: Node, *, reason: str, because: str) -> None:
 
 def _again(node: Node, verdict: Again, reason: str, because: str, *, failures: int, losses: int) -> None:
     since = timezone.now() + verdict.delay
-    if move(
+    moved = move(
         node,
         NodeState.READY,
         because=f"{reason}: {because}",
@@ -280,5 +283,6 @@ def _again(node: Node, verdict: Again, reason: str, because: str, *, failures: i
         losses=losses,
         not_before=since,
         ready_at=since,
-    ):
+    )
+    if moved and node.swarm.state in SWARM_STARTS:  # a swarm that was paused gives tickets when it is resumed
         progress.queue(node.swarm, [node], delay=verdict.delay, parked=verdict.parked)

@@ -21,12 +21,11 @@ from swarms import admission, approvals, engine, hints, progress, replan, retry
 from swarms.models import Node, Swarm
 from swarms.refusals import NotNow as NotNow
 from swarms.states import NODE_ENDED, NODE_WAITING, SWARM_ENDED, SWARM_UNDOES, NodeState, SwarmState
+from swarms.vertex import MOST_PRIORITY
 from tenants import turns
 from tenants.models import Ticket, User
 from tenants.trace import begin_trace
 
-HIGHEST = 100
-"""Priorities of swarms and nodes go from -HIGHEST to HIGHEST."""
 FURTHEST = timedelta(days=366)
 GOING = (SwarmState.RUNNING, SwarmState.PAUSED)
 
@@ -233,8 +232,10 @@ def skip(node: Node, *, by: User | None, because: str = "") -> None:
 
 def set_priority(subject: Swarm | Node, priority: int, *, by: User | None) -> None:
     """Let a swarm, or a node, go before others of the team (higher) or after them. Also for what waits already."""
-    if not -HIGHEST <= priority <= HIGHEST:
-        raise ValidationError({"priority": f"A priority is a number from -{HIGHEST} to {HIGHEST}; 0 is usual."})
+    if not -MOST_PRIORITY <= priority <= MOST_PRIORITY:
+        raise ValidationError(
+            {"priority": f"A priority is a number from -{MOST_PRIORITY} to {MOST_PRIORITY}; 0 is usual."}
+        )
     swarm = subject if isinstance(subject, Swarm) else subject.swarm
     with _doing(swarm, by) as locked:
         fresh = locked if isinstance(subject, Swarm) else locked.nodes.get(pk=subject.pk)
@@ -294,7 +295,7 @@ def expire(swarm_id: UUID) -> None:
             return
         if swarm.state == SwarmState.LANDING and swarm.landed_commit:
             return  # it goes to its target branch at this moment
-        because = f"its deadline, {_moment(swarm.deadline_at)}, has passed"
+        because = f"deadline: it was {_moment(swarm.deadline_at)}"
         if move(swarm, SwarmState.FAILING, because=because):
             engine.stop_work(swarm, because=because)
             hints.advance(swarm_id)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -17,7 +18,7 @@ from agents import executions
 from agents.contracts import Assignment, Check, FailureOutcome, FailureReason, PlanNode, PlanProposal
 from agents.models import Execution
 from sessions.models import Event
-from swarms import approvals, goals, operations, projects, reconcile
+from swarms import approvals, conditions, goals, operations, projects, reconcile
 from swarms.models import Approval, CheckRun, Node, Project, Swarm
 from swarms.operations import NotNow
 from swarms.states import SwarmState
@@ -281,6 +282,40 @@ def test_a_node_that_a_person_skipped_stays_out_when_the_swarm_is_tried_again(
     assert states() == {"w": "succeeded", "s": "skipped", "f": "succeeded", "z": "succeeded"}
 
 
+def test_what_fails_while_its_swarm_is_paused_gets_its_next_turn_when_it_is_resumed(
+    project: Project, team: Team, crew: Crew, alice: User
+) -> None:
+    Project.objects.update(max_attempts=3)
+    swarm = begin(project, crew, plan(work("w"), work("x")), holds="wx")
+    operations.pause(swarm, by=alice)
+    crew.fails = {"w"}
+    crew.let_go()
+    node = Node.objects.get(key="w")
+    assert (node.state, node.failures) == ("ready", 1)
+    assert not Ticket.objects.filter(kind="node").exists()
+    assert violations(team.schema_name) == []
+    assert [why.kind for why in conditions.of_node(node)] == ["paused"]
+    operations.resume(swarm, by=alice)
+    assert Ticket.objects.get(subject=node.pk).not_before == node.not_before > timezone.now()
+    operations.drain(swarm, by=alice)
+    crew.run(swarm)
+    assert (swarm.state, states()) == ("succeeded", {"w": "skipped", "x": "succeeded"}), swarm.because
+
+
+def test_what_fails_while_its_swarm_is_drained_gets_no_turn_any_more(
+    project: Project, team: Team, crew: Crew, alice: User
+) -> None:
+    Project.objects.update(max_attempts=3)
+    swarm = begin(project, crew, plan(work("w"), work("x")), holds="wx")
+    operations.drain(swarm, by=alice)
+    crew.fails = {"w"}
+    crew.let_go()
+    assert not Ticket.objects.filter(kind="node").exists()
+    assert violations(team.schema_name) == []
+    crew.run(swarm)
+    assert (swarm.state, states()) == ("succeeded", {"w": "skipped", "x": "succeeded"}), swarm.because
+
+
 def test_a_drained_swarm_ends_what_runs_leaves_out_the_rest_and_lands(
     project: Project, crew: Crew, source: Path, alice: User
 ) -> None:
@@ -345,7 +380,7 @@ def test_a_priority_changes_whose_turn_is_next(project: Project, crew: Crew, ali
 
 
 def test_a_swarm_fails_when_its_deadline_has_passed_and_a_retry_goes_on_without_it(
-    team: Team, project: Project, crew: Crew, alice: User
+    team: Team, project: Project, crew: Crew, alice: User, client_for: Any
 ) -> None:
     swarm = begin(project, crew, plan(work("a"), work("w")), holds="w")
     operations.set_deadline(swarm, timezone.now() + timedelta(hours=2), by=alice)
@@ -359,10 +394,12 @@ def test_a_swarm_fails_when_its_deadline_has_passed_and_a_retry_goes_on_without_
     reconcile.LOOK["swarm_deadline"](swarm.pk)
     swarm.refresh_from_db()
     assert swarm.state == "failing"
-    assert "its deadline, " in swarm.because
+    assert swarm.because.startswith("deadline: it was 2")
     _stop(crew.held.pop())
     crew.run(swarm)
     assert swarm.state == "failed"
+    body = client_for(alice, team).get("/projects/lists/swarms/1/").content.decode()
+    assert "Set a later deadline (or none) and retry the swarm: what is done stays done." in body
     assert not Due.objects.filter(kind="swarm_deadline").exists()
     crew.holds = set()
     operations.retry_swarm(swarm, by=alice)
