@@ -22,13 +22,15 @@ MISSED_BEATS = 3
 
 def of_nodes(swarm: Swarm, nodes: Iterable[Node]) -> dict[UUID, list[Unmet]]:
     """The unmet conditions of these nodes of one swarm, by node; few queries, however many nodes."""
-    waiting = [node for node in nodes if node.state not in NODE_ENDED and node.state != NodeState.RUNNING]
+    open_nodes = [node for node in nodes if node.state not in NODE_ENDED]
+    asked = _asked(open_nodes)
+    # What runs waits for nothing but a person whom its agent has asked.
+    waiting = [node for node in open_nodes if node.state != NodeState.RUNNING or node.pk in asked]
     if not waiting:
         return {}
     ids = [node.pk for node in waiting]
     around = surroundings(swarm)
     parents = _open_parents(ids)
-    asked = dict(Approval.objects.filter(node__in=ids, state="pending").values_list("node", "requested_at"))
     checks = dict(
         CheckRun.objects.filter(attempt__node__in=ids, state="waiting").values_list("attempt__node", "created_at")
     )
@@ -87,6 +89,19 @@ def _since(swarm: Swarm) -> datetime | None:
     return moved.values_list("at", flat=True).first()
 
 
+def _asked(nodes: list[Node]) -> dict[UUID, datetime]:
+    """Since when a person is asked about each of these nodes, its plan, or what its agent wants to do.
+
+    Not about its money: then its ticket says that it waits for that, if it does.
+    """
+    if not nodes:
+        return {}
+    asked = Approval.objects.filter(node__in=[node.pk for node in nodes], state="pending").exclude(kind="budget")
+    kinds = {node.pk: {"tool"} if node.state == NodeState.RUNNING else {"node", "plan"} for node in nodes}
+    rows = asked.order_by("-requested_at").values_list("node", "kind", "requested_at")
+    return {node: at for node, kind, at in rows if node and kind in kinds[node]}
+
+
 def _open_parents(ids: list[UUID]) -> dict[UUID, list[str]]:
     found: dict[UUID, list[str]] = {}
     edges = Edge.objects.filter(child__in=ids, resolved=None).order_by("parent__key")
@@ -100,9 +115,9 @@ def _tickets(ids: list[UUID]) -> dict[UUID, Waiting]:
     team = Ticket.objects.filter(team=turns.current_team_id()).annotate(place=place)
     wanted = set(ids)
     return {
-        subject: Waiting(created_at, not_before, parked, number - 1)
-        for subject, created_at, not_before, parked, number in team.values_list(
-            "subject", "created_at", "not_before", "parked", "place"
+        subject: Waiting(created_at, not_before, parked, number - 1, lane)
+        for subject, created_at, not_before, parked, number, lane in team.values_list(
+            "subject", "created_at", "not_before", "parked", "place", "lane"
         )
         if subject in wanted
     }

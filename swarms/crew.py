@@ -8,7 +8,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from agents import breakers, placing
-from agents.placement import Nobody, Place, prefer
+from agents.placement import Nobody, Place, Why, prefer
 from swarms.attempts import COORDINATOR
 from swarms.models import Node
 from swarms.states import NodeState
@@ -77,7 +77,9 @@ def park(ticket: Ticket, nobody: Nobody) -> None:
         subjects = [ticket.subject] if is_alone else [ticket.subject, *alike]
     rows = Ticket.objects.filter(team=ticket.team_id, lane="agent", kind=ticket.kind, subject__in=subjects)
     free = rows.select_for_update(skip_locked=True).values_list("pk", flat=True)
-    parked = f"agent:{nobody.text}"[:200]
+    # Told apart: a node that waits for a breaker is not late (see swarms.orphans).
+    is_shut = all(misfit.why == Why.BREAKER for misfit in nobody.misfits)
+    parked = f"{'breaker' if is_shut else 'agent'}:{nobody.text}"[:200]
     Ticket.objects.filter(pk__in=list(free)).update(parked=parked, not_before=Now() + placing.WAITS)
 
 

@@ -63,12 +63,12 @@ FIND: dict[str, str] = {
     "attempt of a worker that is gone": f"""
         SELECT a.id FROM swarms_attempt a WHERE a.state IN ({_LIVE_ATTEMPT}) AND a.execution_id IS NULL
           AND a.lease_until < statement_timestamp()""",
-    "node that no runner took": f"""
+    "node that nobody took": f"""
         SELECT n.id FROM swarms_node n JOIN swarms_swarm s ON s.id = n.swarm_id
         JOIN swarms_project p ON p.id = s.project_id
         JOIN public.tenants_ticket t ON t.kind = 'node' AND t.subject = n.id
         WHERE p.start_minutes > 0 AND n.state = 'ready' AND s.state IN ({words(*SWARM_STARTS)})
-          AND t.lane = 'agent' AND t.parked = ''
+          AND t.lane = 'agent' AND (t.parked = '' OR starts_with(t.parked, 'agent:'))
           AND greatest(t.created_at, n.ready_at) + p.start_minutes * interval '1 minute' < statement_timestamp()""",
     "control-plane node without a hint": f"""
         SELECT DISTINCT t.swarm FROM public.tenants_ticket t

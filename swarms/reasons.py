@@ -155,9 +155,9 @@ RULES: dict[str, Rule] = {
         Told.OPERATOR,
     ),
     "not_scheduled": _outside(
-        "It was ready for longer than the project lets a node wait, and no runner took it.",
+        "It was ready for longer than the project lets a node wait, and no runner or agent took it.",
         Retry.NEVER,
-        "Start runners, or raise their capacity or the team's cap; then retry the node.",
+        "Start runners, enable agents of its role, or raise their capacity or the team's cap; then retry the node.",
         Told.OPERATOR,
     ),
     "rejected": _outside(

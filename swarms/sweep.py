@@ -133,7 +133,7 @@ def _not_scheduled(node_id: UUID) -> None:
         node = Node.objects.get(pk=node_id)
         if swarm is not None and node.state == NodeState.READY:
             minutes = swarm.project.start_minutes
-            because = f"not_scheduled: ready for more than {minutes} minutes, and no runner took it"
+            because = f"not_scheduled: ready for more than {minutes} minutes, and nobody took it"
             move(node, NodeState.FAILED, because=because, ended_at=timezone.now())
             turns.unqueue("node", node.pk)
             progress.release(swarm.pk, ended=[node.pk])
@@ -150,7 +150,7 @@ MEND: dict[str, Callable[[UUID], object]] = {
     "node without a live attempt": _follow_node,
     "attempt whose execution has ended": lose_attempt,
     "attempt of a worker that is gone": lose_attempt,
-    "node that no runner took": _not_scheduled,
+    "node that nobody took": _not_scheduled,
     "control-plane node without a hint": hints.step,
     "merge without a hint": hints.merge,
 }

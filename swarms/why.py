@@ -29,6 +29,8 @@ class Waiting:
     parked: str = ""
     ahead: int = 0
     """Tickets of its team that go before it."""
+    lane: str = "agent"
+    """Who serves it: an agent on a runner, or a worker of the control plane."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Facts:
     """Keys of parents that have not ended, with their state: `printer (running)`."""
     fan_in: str = "all_success"
     asked_at: datetime | None = None
-    """When a person was asked about it."""
+    """When a person was asked about it or, while it runs, about what its agent wants to do."""
     ticket: Waiting | None = None
     no_room: str = ""
     """Why its team may not have the nodes yet into which it was detailed."""
@@ -91,6 +93,12 @@ def unmet(node: Facts, around: Surroundings) -> list[Unmet]:
     match node.state:
         case NodeState.BLOCKED if node.open_parents:
             found.append(_dependency(node))
+        case NodeState.BLOCKED if not found:
+            text = "nothing stands before it any more"
+            found.append(Unmet("decision", text, node.since, "What becomes of it is decided within seconds."))
+        case NodeState.RUNNING if node.asked_at:
+            text = "a person must decide whether its agent may use a tool"
+            found.append(Unmet("approval", text, node.asked_at, "Approve or reject it."))
         case NodeState.AWAITING_APPROVAL:
             found.append(Unmet("approval", "a person must decide", node.asked_at, "Approve or reject it."))
         case NodeState.READY:
@@ -135,6 +143,9 @@ def _turn(node: Facts, around: Surroundings) -> list[Unmet]:
 
 def _capacity(ticket: Waiting, around: Surroundings) -> list[Unmet]:
     behind = f"; {ticket.ahead} of the team go before it" if ticket.ahead else ""
+    if ticket.lane != "agent":
+        text, remedy = f"a worker of the control plane takes it{behind}", "It does within seconds, if a worker runs."
+        return [Unmet("turn", text, ticket.since, remedy)]
     if not around.runners:
         text, remedy = "no runner is connected", "Start a runner: python -m agents.runner."
         return [Unmet("capacity", text, ticket.since, remedy)]

@@ -2,10 +2,12 @@
 
 import json
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.core.management import call_command
 from django.db import IntegrityError, transaction
 from django.test import Client
 from django.utils import timezone
@@ -15,7 +17,7 @@ from agents.executions import end, settle
 from agents.models import Execution
 from agents.states import ExecutionState
 from sessions.models import Event
-from swarms import approvals, rulebook, toolrules
+from swarms import approvals, conditions, rulebook, toolrules
 from swarms.approvals import NotDecidable
 from swarms.models import Approval, ToolRule
 from swarms.refusals import NotNow
@@ -115,6 +117,26 @@ def test_a_person_is_asked_once_and_allows_one_call(agent: Agent, asking: ToolRu
     assert agent.ask("shell", RM, "c1") == ("allow", "")
     assert agent.ask("shell", RM, "c1") == ("allow", ""), "who lost the answer asks again"
     assert agent.ask("shell", RM, "c2")[0] == "ask", "another call is another question"
+
+
+def test_a_node_whose_agent_waits_for_a_person_says_so(
+    agent: Agent, asking: ToolRule, boss: User, stage: Stage, client_for: Any, team: Team
+) -> None:
+    node = stage.nodes["printer"]
+    node.refresh_from_db()
+    assert node.state == "running"
+    assert conditions.of_node(node) == []
+    agent.ask("shell", RM, "c1")
+    [reason] = conditions.of_node(node)
+    assert (reason.kind, reason.text) == ("approval", "a person must decide whether its agent may use a tool")
+    assert reason.since == pending().requested_at
+    out = StringIO()
+    call_command("why", str(node.pk), stdout=out)
+    assert f"- {reason.text} (since " in out.getvalue()
+    page = client_for(boss, team).get(f"/projects/{stage.project.slug}/swarms/{stage.swarm.number}/nodes/printer/")
+    assert "A person must decide whether its agent may use a tool, for " in page.content.decode()
+    approvals.approve(pending(), by=boss)
+    assert conditions.of_node(node) == []
 
 
 def test_an_answer_is_for_no_other_arguments(agent: Agent, asking: ToolRule, boss: User) -> None:

@@ -260,7 +260,7 @@ def test_a_node_that_no_runner_takes_for_too_long_fails_and_says_what_to_do(
     Ticket.objects.update(parked="breaker:model")
     wait(long)
     assert node.state == "ready"  # it waits for something else than a runner
-    Ticket.objects.update(parked="")
+    Ticket.objects.update(parked="agent:developer: anna is draining")
     wait(long)
     assert node.state == "failed"
     assert node.because.startswith("not_scheduled: ready for more than 10 minutes")
