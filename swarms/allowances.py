@@ -93,20 +93,16 @@ def _short(swarm: Swarm, subject: str, amount: int) -> Parked | Denied:
     if budgets.refused(swarm.pk, [subject]):
         return _denied(subject)
     budget = Budget.objects.filter(subject=subject).first()
-    if budget is not None and not (
-        budget.reserved_microusd and amount <= budget.limit_microusd - budget.spent_microusd
-    ):
+    if budget is not None and not _comes_free(budget, amount):
         ask(swarm, budget, HARD, needed=amount)
     delay = budgets.ASKED if budgets.pending([subject]).exists() else budgets.LATER
     return Parked(budgets.parked(subject), delay)
 
 
 def _comes_free(budget: Budget, amount: int) -> bool:
-    """Whether there is room once those who work now have given back what they do not need."""
-    return (
-        min(amount, budget.limit_microusd) <= budget.limit_microusd - budget.spent_microusd
-        and budget.limit_microusd > 0
-    )
+    """Whether there may be room once those who work now have given back what they do not need."""
+    wanted = min(amount, budget.limit_microusd)  # more is never set aside: see agents.budgets.reserve
+    return budget.reserved_microusd > 0 and wanted <= budget.limit_microusd - budget.spent_microusd
 
 
 def _denied(subject: str) -> Denied:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from django.db import transaction
 from django.utils import timezone
 
 from agents import budgets, executions, metering
@@ -211,6 +212,26 @@ def test_work_waits_for_what_others_have_set_aside_and_nobody_is_asked(project: 
     Ticket.objects.filter(pk=waits.pk).update(not_before=timezone.now())
     dispatch.dispatch()
     assert Execution.objects.get(kind="work", state__in=LIVE).subject == f"node:{waits.subject}"
+
+
+def test_in_a_small_budget_one_waits_for_the_other_and_nobody_is_asked_meanwhile(
+    project: Project, hands: Hands
+) -> None:
+    free = PLAN.nodes[1].model_copy(update={"depends_on": ()})
+    planned(project, hands, PLAN.model_copy(update={"nodes": (PLAN.nodes[0], free)}))
+    budgets.set_limit("team", budgets.FIRST_ESTIMATE // 10)
+    look_again()
+    dispatch.dispatch()
+    running = Execution.objects.get(kind="work")
+    assert running.reserved_microusd == budgets.FIRST_ESTIMATE // 10
+    assert Ticket.objects.get(kind="node").parked == "budget:team"
+    assert not Approval.objects.filter(kind="budget").exists()
+    with transaction.atomic():
+        assert budgets.spend(budgets.locked(running.pk), 10_000) == []
+    look_again()
+    dispatch.dispatch()
+    asked = Approval.objects.get(kind="budget")  # what is left is less than one sets aside: nobody gives back enough
+    assert asked.subject["line"] == "hard"
 
 
 def test_two_swarms_ask_once_about_the_same_budget(project: Project, hands: Hands) -> None:
