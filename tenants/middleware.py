@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import structlog
 from django.conf import settings
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.urls import resolve
 from django.views.defaults import page_not_found
@@ -47,6 +47,8 @@ class TeamMiddleware:
             # Probes name whatever host they like, so nothing that looks at the host may see them.
             view, args, kwargs = resolve(request.path, "config.urls_health")
             return view(request, *args, **kwargs)
+        if "%00" in request.META["QUERY_STRING"] or "\0" in request.path:
+            return _no_nul()
         if by_path := _PATH_FORM.match(request.path):
             return self._program(request, by_path["slug"])
         request.urlconf = settings.PUBLIC_SCHEMA_URLCONF
@@ -111,7 +113,14 @@ class MembershipRequired:
         """A program hears of a team that does not exist what a stranger hears of one that does, header by header."""
         if request.team is None and getattr(request, "urlconf", "") == settings.PROGRAMS_URLCONF:
             return JsonResponse({"error": "not found"}, status=404)
+        if request.on_team_host and any("\0" in text for _, texts in request.POST.lists() for text in texts):
+            return _no_nul()
         return None
+
+
+def _no_nul() -> HttpResponse:
+    """Postgres keeps no NUL character in a text, and nobody types one."""
+    return HttpResponseBadRequest("A text has a NUL character (\\0). Take it out.\n", content_type="text/plain")
 
 
 def _sign_in_first(request: Any) -> HttpResponse:

@@ -176,6 +176,30 @@ def test_a_wrong_body_is_refused_with_its_faults(stage: Stage, bob: Program, bod
     assert bob.client.get(f"{bob.root}/swarms/{stage.swarm.pk}/pause").status_code == 404
 
 
+def test_a_text_that_cannot_be_kept_is_refused_wherever_it_stands(
+    stage: Stage, bob: Program, team: Team, client_for: ClientFor
+) -> None:
+    swarm = f"/swarms/{stage.swarm.pk}"
+    for path, body in (
+        (f"{swarm}/nodes/parser/skip", {"because": "a\0b"}),
+        (f"{swarm}/change", {"note": "a\0b"}),
+        ("/projects/textkit/goals", {"text": "a\0b"}),
+    ):
+        answer = bob.post(path, body)
+        assert (answer.status_code, answer.json()["error"]) == (422, "A text has a NUL character (\\0). Take it out.")
+    assert bob.post(f"{swarm}/priority", "[" * 100_000).status_code == 422
+    assert bob.get("/swarms?project=a%00b").status_code == 400
+    assert bob.get("/swarms?project=a%2500b").status_code == 200
+    page = f"/projects/textkit/swarms/{stage.swarm.number}/"
+    people = client_for(user_of("alice", "acme"), team)
+    for path in ("nodes/parser/skip/", "plan/ask/"):
+        assert people.post(page + path, {"because": "a\0b", "note": "a\0b"}).status_code == 400
+    assert people.get("/swarms/?project=a%00b").status_code == 400
+    assert client_for(None, team).get("/projects/a%00b/").status_code == 400
+    assert Program("wg_nobody").get("/swarms?project=a%00b").status_code == 400
+    assert Program("wg_nobody", team="nobody").get("/swarms?project=a%00b").status_code == 400
+
+
 def test_a_goal_with_a_key_is_stated_once(stage: Stage, bob: Program) -> None:
     path = "/projects/textkit/goals"
     first = bob.post(path, {"text": "Add stats"}, **{"Idempotency-Key": "k1"})

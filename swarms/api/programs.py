@@ -90,11 +90,24 @@ def body_of(request: HttpRequest, model: type[Body]) -> Body:
     """The body, checked. Raises Refused with one line for each fault."""
     try:
         found = json.loads(request.body or b"{}")
+        if _has_nul(found):
+            raise Refused(422, "A text has a NUL character (\\0). Take it out.")
         return model.model_validate(found)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise Refused(422, f"The body is not JSON: {error}") from error
     except BodyError as error:
         faults = [
             f"{'.'.join(str(part) for part in fault['loc']) or 'body'}: {fault['msg']}" for fault in error.errors()
         ]
         raise Refused(422, "The body is not what is asked for here.", faults=faults) from error
+
+
+def _has_nul(value: Any) -> bool:
+    match value:
+        case str():
+            return "\0" in value
+        case list():
+            return any(map(_has_nul, value))
+        case dict():
+            return any(_has_nul(part) for pair in value.items() for part in pair)
+    return False
