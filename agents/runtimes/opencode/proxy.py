@@ -109,8 +109,8 @@ class Proxy:
 
     async def _pass_on(self, peer: h11.Connection, request: h11.Request, body: bytes, writer: StreamWriter) -> None:
         path = request.target.decode("latin-1").partition("?")[0]
-        shown = dict(request.headers).get(b"authorization", b"").decode("latin-1")
-        if self._key and not secrets.compare_digest(shown, f"Bearer {self._key}"):
+        shown = dict(request.headers).get(b"authorization", b"")
+        if self._key and not secrets.compare_digest(shown, f"Bearer {self._key}".encode()):
             await _answer(peer, writer, 401, "This is not for you.")
             return
         self.heard += 1
