@@ -63,6 +63,8 @@ def panel(session: Session) -> dict[str, Any]:
     return {
         "session": session,
         "hears": hears,
+        "reverts": execution is not None and hears and steering.can_revert(execution),
+        "reverted": execution is not None and hears and steering.is_reverted(execution),
         "unheard": list(Steer.objects.filter(execution=execution, taken_at=None).order_by("created_at"))
         if execution is not None
         else [],

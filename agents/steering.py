@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models.functions import Now
 
-from agents.contracts import link
+from agents.contracts import REVERTING, link
 from agents.models import Execution, Steer
 from agents.nudges import nudge
 from agents.states import LIVE
@@ -24,7 +24,12 @@ from tenants.trace import begin_trace
 
 LONGEST = 8000
 """Characters that one may say at once."""
-INTERRUPTED = "Stop what you are doing."
+WORDLESS = {
+    "interrupt": "Stop what you are doing.",
+    "revert": "What you did since you were last told something is taken back.",
+    "unrevert": "Nothing is taken back: go on from there.",
+}
+"""What stands in the transcript where nothing was said."""
 
 
 class NotNow(ValidationError):
@@ -40,6 +45,28 @@ def interrupt(session: Session, text: str = "", *, by: User, key: UUID | None = 
     """Stop what the agent does at this moment, the call of its model or of a tool; then it hears the text, or waits a
     while for a word. Raises ValidationError, NotNow."""
     return _steer(session, "interrupt", _text(text) if text.strip() else "", by, key)
+
+
+def revert(session: Session, *, by: User, key: UUID | None = None) -> Steer:
+    """Take back what the agent did since it was told something last: it stops, forgets that, and its files are as they
+    were; then it waits a while for a word. Once more: a turn further back. Raises ValidationError, NotNow."""
+    return _steer(session, "revert", "", by, key)
+
+
+def unrevert(session: Session, *, by: User, key: UUID | None = None) -> Steer:
+    """Nothing is taken back, as long as the agent has not been told anything since. Raises ValidationError, NotNow."""
+    return _steer(session, "unrevert", "", by, key)
+
+
+def can_revert(execution: Execution) -> bool:
+    """Whether its agent can have taken back what it did."""
+    return execution.kind != "check" and execution.assignment.get("runtime") in REVERTING
+
+
+def is_reverted(execution: Execution) -> bool:
+    """Whether something is taken back of which the agent was told nothing since."""
+    last = execution.steers.exclude(kind="answer").order_by("-created_at", "-pk").first()
+    return last is not None and last.kind == "revert"
 
 
 def answer(session: Session, question: UUID, text: str, *, by: User, key: UUID | None = None) -> Steer:
@@ -73,6 +100,8 @@ def _steer(
         words = {"kind": kind, "text": text, "question": question, "by": by.pk, "name": name}
         if key is not None and (known := Steer.objects.filter(pk=key).first()):
             return _same(known, execution, by)
+        if kind in ("revert", "unrevert"):
+            _ensure_reverts(execution, kind)
         if question is not None and Steer.objects.filter(question=question).exists():
             raise NotNow("Somebody was faster: it is answered.")
         made = Steer.objects.create(id=key or uuid7(), execution=execution, **words)
@@ -101,6 +130,16 @@ def _at_work(session: Session) -> Execution:
     return execution
 
 
+def _ensure_reverts(execution: Execution, kind: str) -> None:
+    if not can_revert(execution):
+        runtime = execution.assignment.get("runtime")
+        raise NotNow(
+            f"An agent of the runtime {runtime} cannot have taken back what it did; one of {', '.join(REVERTING)} can."
+        )
+    if kind == "unrevert" and not is_reverted(execution):
+        raise NotNow("Nothing is taken back, or the agent has been told something since: then that is final.")
+
+
 def _same(known: Steer, execution: Execution, by: User) -> Steer:
     if known.execution_id != execution.pk or known.by != by.pk:
         raise ValidationError("This was said by somebody else, or elsewhere.")
@@ -111,7 +150,7 @@ def _write(session: Session, steer: Steer) -> None:
     """Put it into the transcript. Raises NotNow."""
     try:
         if steer.question is None:
-            talk.say(session, steer.text or INTERRUPTED, author=steer.name)
+            talk.say(session, steer.text or WORDLESS[steer.kind], author=steer.name)
         elif not talk.answer(session, steer.question, steer.text, author=steer.name):
             raise NotNow("This is no open question: it is answered, or its agent goes on without an answer.")
     except SessionOver:

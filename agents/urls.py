@@ -42,5 +42,7 @@ urlpatterns = [
     path("sessions/<uuid:pk>/words/", sessions.words, name="session-words"),
     path("sessions/<uuid:pk>/say/", sessions.say, name="session-say"),
     path("sessions/<uuid:pk>/interrupt/", sessions.interrupt, name="session-interrupt"),
+    path("sessions/<uuid:pk>/revert/", sessions.revert, name="session-revert"),
+    path("sessions/<uuid:pk>/unrevert/", sessions.unrevert, name="session-unrevert"),
     path("sessions/<uuid:pk>/answer/<uuid:question>/", sessions.answer, name="session-answer"),
 ]

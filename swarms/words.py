@@ -183,6 +183,8 @@ def _plan_or_gate(kind: str, facts: Payload) -> Sentence | None:
 _STEERED = {
     "message": "{by} to {agent}",
     "interrupt": "{by} interrupted {agent}",
+    "revert": "{by} had taken back what {agent} did since it was told something last",
+    "unrevert": "{by} has it that nothing of {agent} is taken back",
     "answer": "{by} answered {agent}",
 }
 

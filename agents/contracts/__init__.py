@@ -5,6 +5,7 @@ Only the standard library and pydantic are imported here, so that a runner never
 
 from agents.contracts.assignment import (
     AGENT_RUNTIMES,
+    REVERTING,
     RUNTIMES,
     Assignment,
     Check,
@@ -43,6 +44,7 @@ from agents.contracts.records import (
 
 __all__ = [
     "AGENT_RUNTIMES",
+    "REVERTING",
     "RUNTIMES",
     "ArtifactKept",
     "Assignment",

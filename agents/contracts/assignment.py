@@ -14,6 +14,8 @@ RUNTIMES = {
 }
 """What can drive an agent, each with its module; the first one does unless another is asked for."""
 AGENT_RUNTIMES = tuple(RUNTIMES)
+REVERTING = ("opencode",)
+"""Those whose agents can have taken back what they did: see `reverts` of their `CAN`."""
 
 
 class Frozen(BaseModel):

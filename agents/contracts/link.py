@@ -108,7 +108,7 @@ Verdict = Literal["continue", "cancel", "stale"]
 """cancel: stop and report a FailureOutcome(cancelled); stale: the lease is gone, stop and stay silent."""
 
 
-SteerKind = Literal["message", "interrupt", "answer"]
+SteerKind = Literal["message", "interrupt", "answer", "revert", "unrevert"]
 
 
 class Steer(Frozen):
@@ -116,7 +116,8 @@ class Steer(Frozen):
 
     id: UUID
     kind: SteerKind
-    """interrupt: stop what you are doing, then hear; answer: to the question of that part."""
+    """interrupt: stop what you are doing, then hear; answer: to the question of that part; revert: what was done since
+    you were told something last is taken back; unrevert: that was not meant so."""
     text: str = ""
     by: str
     """The person's name."""

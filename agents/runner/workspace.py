@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agents.contracts import Repository
+from agents.runner.git_settings import environment
 from agents.runner.mirror import PACKS, give_up, held, is_broken, packs, path_of, slot
 
 NETWORK_TROUBLE = (
@@ -33,26 +34,6 @@ NETWORK_TROUBLE = (
 DIFF_BYTES = 400_000
 SAVED = "refs/waggle/saved"
 """The last commit of a workspace that its branch on the control plane has, or that it started from."""
-CONFIG = {
-    "core.hooksPath": "/dev/null",
-    "core.fsmonitor": "false",
-    "core.symlinks": "true",
-    "core.autocrlf": "false",
-    "core.quotePath": "false",
-    "commit.gpgSign": "false",
-    "credential.helper": "",
-    "diff.ignoreSubmodules": "all",
-    "fetch.recurseSubmodules": "false",
-    "fetch.unpackLimit": "1",  # what comes is one pack, which is there whole or not at all
-    "gc.auto": "0",
-    "http.followRedirects": "false",
-    "maintenance.auto": "false",
-    "protocol.allow": "never",
-    "protocol.http.allow": "always",
-    "protocol.https.allow": "always",
-    "push.recurseSubmodules": "no",
-    "submodule.recurse": "false",
-}
 
 
 class WorkspaceError(Exception):
@@ -76,7 +57,7 @@ class Workspace:
         self.git_dir = folder / "repo.git"
         self.repository = repository
         self._patience = patience
-        self._environment = _environment(token)
+        self._environment = environment(token)
 
     @classmethod
     async def clone(
@@ -157,6 +138,30 @@ class Workspace:
         await self._git("update-index", "--skip-worktree", "-z", "--stdin", text=names)
         for name in filter(None, names.split("\0")):
             (self.work / name).unlink(missing_ok=True)
+
+    async def remember(self) -> str:
+        """The work tree as it is now, as a tree of git; what is ignored is left out. Nobody may work in it meanwhile.
+
+        Raises WorkspaceError."""
+        await asyncio.to_thread(_remove_nested_repositories, self.work)
+        if not self._aside.exists():
+            await asyncio.to_thread(shutil.copyfile, self.git_dir / "index", self._aside)
+        await self._git("add", "--all", "--", ".", extra={"GIT_INDEX_FILE": str(self._aside)})
+        return (await self._git("write-tree", extra={"GIT_INDEX_FILE": str(self._aside)})).strip()
+
+    async def restore(self, tree: str) -> list[str]:
+        """Makes the work tree what it was; the files that change by that. Right after `remember`.
+
+        Raises WorkspaceError."""
+        extra = {"GIT_INDEX_FILE": str(self._aside)}
+        changed = await self._git("diff-index", "--cached", "--no-renames", "--name-only", "-z", tree, extra=extra)
+        await self._git("read-tree", "--reset", "-u", tree, extra=extra)
+        return list(filter(None, changed.split("\0")))
+
+    @property
+    def _aside(self) -> Path:
+        """An index beside the one that commits are made with."""
+        return self.git_dir / "aside"
 
     async def save(self, message: str) -> str | None:
         """Commits and pushes what is not yet on the branch; the commit, or None when there was nothing.
@@ -249,27 +254,6 @@ class Workspace:
                 raise WorkspaceError(f"git {arguments[0]} failed: {said or f'exit code {process.returncode}'}")
             await asyncio.sleep(pause * random.uniform(0.5, 1))
             pause = min(pause * 2, 3)
-
-
-def _environment(token: str) -> dict[str, str]:
-    """Git's whole environment. The token travels here, never on a command line or in a file."""
-    config = CONFIG | {"http.extraHeader": f"Authorization: Bearer {token}"}
-    environment = {
-        "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
-        "HOME": "/nonexistent",
-        "LANG": "C.UTF-8",
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": "/dev/null",
-        "GIT_ATTR_NOSYSTEM": "1",
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_ASKPASS": "/bin/false",
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_CONFIG_COUNT": str(len(config)),
-    }
-    for index, (key, value) in enumerate(config.items()):
-        environment[f"GIT_CONFIG_KEY_{index}"] = key
-        environment[f"GIT_CONFIG_VALUE_{index}"] = value
-    return environment
 
 
 def _remove_nested_repositories(work: Path) -> None:

@@ -21,3 +21,5 @@ class Capabilities:
     """What happens when the process of its agent dies. Where that is our own child, its runner tells."""
     streams_commands: bool
     """The output of a command is in the transcript while the command runs."""
+    reverts: bool = False
+    """What it did since it was told something last can be taken back: it forgets that, and files are as they were."""

@@ -50,6 +50,20 @@ def interrupt(request: TeamRequest, pk: UUID) -> HttpResponse:
 
 
 @require_POST
+@requires(Permission.STATE_GOAL)
+def revert(request: TeamRequest, pk: UUID) -> HttpResponse:
+    """Take back what an agent did since it was told something last."""
+    return _steer(request, pk, lambda found, key: steering.revert(found, by=request.user, key=key))
+
+
+@require_POST
+@requires(Permission.STATE_GOAL)
+def unrevert(request: TeamRequest, pk: UUID) -> HttpResponse:
+    """Nothing is taken back."""
+    return _steer(request, pk, lambda found, key: steering.unrevert(found, by=request.user, key=key))
+
+
+@require_POST
 def answer(request: TeamRequest, pk: UUID, question: UUID) -> HttpResponse:
     """Answer a question of an agent: who may depends on what it asks."""
     ensure(request, wanted_for(get_object_or_404(Session, pk=pk), question))

@@ -56,20 +56,20 @@ class QuestionClosed(Payload):
 
 
 class SessionSteered(Payload):
-    """A person said something to an agent at work, interrupted it, or answered its question."""
+    """A person said something to an agent at work, interrupted it, answered it, or had something taken back."""
 
     session: str
     """The agent's session."""
     steer: str
     """Its id."""
     kind: str
-    """message, interrupt or answer"""
+    """message, interrupt, answer, revert (what it did since it was told something last is taken back) or unrevert"""
     agent: str
     """Who is to hear it."""
     by: str
     """The person's name; who exactly it is says the event's actor."""
     text: str
-    """What was said, at most 500 characters; an interrupt may be without."""
+    """What was said, at most 500 characters; only a message and an answer always have it."""
     question: str = ""
     """Of an answer: the question's id."""
 

@@ -107,6 +107,14 @@ class Client:
         """Stops the turn of a session."""
         await self._call("POST", f"/session/{session}/abort")
 
+    async def revert(self, session: str, message: str) -> None:
+        """Takes back what was said since a message, and that itself. What is said next makes that final."""
+        await self._call("POST", f"/session/{session}/revert", {"messageID": message})
+
+    async def unrevert(self, session: str) -> None:
+        """What was taken back counts again."""
+        await self._call("POST", f"/session/{session}/unrevert")
+
     async def forget(self, session: str) -> None:
         """Removes a session with all that was said in it."""
         await self._call("DELETE", f"/session/{session}")
@@ -117,7 +125,7 @@ class Client:
 
     async def sessions(self) -> list[Json]:
         """The sessions of all directories."""
-        return _rows(await self._call("GET", "/experimental/session"))
+        return _rows(await self._call("GET", "/experimental/session", directory=""))
 
     async def stop(self, session: str) -> None:
         """Ends all work on the server in good order, if that can be had at once; the rest is killed with it.
@@ -144,9 +152,11 @@ class Client:
             raise Lost(f"its stream of events broke off ({type(error).__name__})") from error
         raise Lost("its stream of events ended")
 
-    async def _call(self, method: str, path: str, body: Json | None = None, seconds: float = SECONDS) -> Any:
+    async def _call(
+        self, method: str, path: str, body: Json | None = None, seconds: float = SECONDS, **query: str
+    ) -> Any:
         try:
-            response = await self._http.request(method, path, json=body, timeout=seconds)
+            response = await self._http.request(method, path, json=body, timeout=seconds, params=query)
         except httpx.TransportError as error:
             timed_out = isinstance(error, httpx.TimeoutException)
             raise Lost(f"{path} was not answered ({type(error).__name__})", timed_out=timed_out) from error
@@ -176,6 +186,11 @@ def messages_of(log: list[Json], session: str) -> list[Json]:
             case "message.part.removed":
                 parts.get(data["messageID"], {}).pop(data["partID"], None)
     return [{"info": found[key], "parts": list(parts.get(key, {}).values())} for key in sorted(found)]
+
+
+def is_whole(info: Json) -> bool:
+    """Whether a message of the agent is at its end."""
+    return bool(mapping(info.get("time")).get("completed")) or bool(info.get("error"))
 
 
 def _rows(value: Any) -> list[Json]:

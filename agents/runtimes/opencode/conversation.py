@@ -11,27 +11,24 @@ from agents.contracts.link import Steer
 from agents.opencode.shapes import mapping, words
 from agents.runner.reports import Faults
 from agents.runtimes.answers import ANSWERS, Answer
-from agents.runtimes.asking import GO_ON as THINK_AGAIN
-from agents.runtimes.asking import WORD_SECONDS
 from agents.runtimes.context import Context
 from agents.runtimes.conversation import MODEL_CALLS
 from agents.runtimes.delivery import LAST_WORDS, ROUNDS, Delivery, NotKept
 from agents.runtimes.inbox import as_heard
 from agents.runtimes.opencode.asking import Requests
-from agents.runtimes.opencode.client import Client, Json
+from agents.runtimes.opencode.client import Client, Json, is_whole
 from agents.runtimes.opencode.configuration import AGENT
-from agents.runtimes.opencode.faults import Failed, failed
+from agents.runtimes.opencode.faults import Failed, bear, failed
 from agents.runtimes.opencode.following import AGAIN, Answering, follow
 from agents.runtimes.opencode.ids import new_id
 from agents.runtimes.opencode.mirror import Mirror
+from agents.runtimes.opencode.turns import STOPS, Turns
 from agents.runtimes.opencode.wording import BREAKS, FINISH, GO_ON, NOT_FINISHED, instructed, named
 from agents.runtimes.policy import Policy
 from agents.runtimes.recording import Transcript, listed
 from agents.runtimes.restarts import Lost
 from agents.runtimes.watch import Watch
 
-PROVIDER_TRIES = 8
-"""OpenCode asks a provider that is away for ever; so often is enough."""
 LATE_SECONDS = 0.3
 """What belongs to a turn may be written a moment after its end."""
 LATE_LOOKS = 5
@@ -47,6 +44,7 @@ class Conversation:
         self._transcript = transcript
         self._delivery = delivery
         self._watch = Watch(context.told)
+        self._turns = Turns(delivery.workspace, transcript)
         self._answer_type = ANSWERS[assignment.kind]
         self._session = ""
         self._mirror: Mirror | None = None
@@ -78,7 +76,7 @@ class Conversation:
                 if resumes:
                     await self._resume(client)
                 else:
-                    await self._say(client, self._owed)
+                    await self._begin(client, self._owed)
                 return await self._work(client, events, requests)
             finally:
                 await client.stop(self._session)
@@ -115,9 +113,9 @@ class Conversation:
                     if (outcome := await self._take(client, event, requests)) is not None:
                         return outcome
                 if hearing.done():
-                    said = hearing.result()
+                    # Only then anew: it may wait for the next word itself.
+                    await self._hear(client, hearing.result(), requests)
                     hearing = asyncio.create_task(self._inbox.news(1e9))
-                    await self._hear(client, said, requests)
         finally:
             for task in (hearing, coming):
                 task.cancel()
@@ -137,23 +135,15 @@ class Conversation:
             case "session.error" if about.get("sessionID") == self._session:
                 self._error = mapping(about.get("error"))
             case "session.status" if about.get("sessionID") == self._session:
-                self._bear(mapping(about.get("status")))
+                bear(mapping(about.get("status")), self._transcript)
             case "session.idle" if about.get("sessionID") == self._session:
-                return await self._turn_over(client)
+                return await self._turn_over(client, requests)
             case _:
                 self._context.reports.record(*self._mirror.take(event))
                 if self._mirror.calls > self._calls:
                     self._calls = self._mirror.calls
                     await self._step_over(client)
         return None
-
-    def _bear(self, status: Json) -> None:
-        """A provider that is away is borne for a while. Raises Failed."""
-        if status.get("type") == "retry":
-            said = words(status.get("message"))
-            self._transcript.doing(f"the model is asked again: {said}")
-            if int(status.get("attempt") or 0) >= PROVIDER_TRIES:
-                raise Failed(FailureReason.PROVIDER_UNAVAILABLE, f"The model's provider is away: {said}")
 
     async def _step_over(self, client: Client) -> None:
         """A model call is over: what the agent and others must know before the next. Raises Failed."""
@@ -170,8 +160,14 @@ class Conversation:
 
     # Prompts
 
-    async def _say(self, client: Client, text: str) -> None:
-        self._prompt = (new_id("msg"), new_id("prt"), text)
+    async def _begin(self, client: Client, text: str) -> None:
+        """Says what begins a turn."""
+        message = new_id("msg")
+        await self._turns.begin(message, text)
+        await self._say(client, text, message)
+
+    async def _say(self, client: Client, text: str, message: str = "") -> None:
+        self._prompt = (message or new_id("msg"), new_id("prt"), text)
         self._error = {}
         await self._send(client)
 
@@ -192,7 +188,7 @@ class Conversation:
         self._context.reports.record(*self._mirror.catch_up(messages))
         self.settle("OpenCode's server died.")
         if self._prompt is None:
-            await self._say(client, self._owed)
+            await self._begin(client, self._owed)
         elif any(mapping(one.get("info")).get("id") == self._prompt[0] for one in messages):
             await self._say(client, GO_ON)
         else:
@@ -208,32 +204,30 @@ class Conversation:
             requests.question(request)
         if self._prompt is None or await client.is_busy(self._session):
             return None
-        if self._assignment.host and not _is_whole(await self._last(client) or {}):
+        if self._assignment.host and not is_whole(await self._last(client) or {}):
             raise Lost("it was started anew")  # faster than we could see that it was gone
-        return await self._turn_over(client)
+        return await self._turn_over(client, requests)
 
     async def _hear(self, client: Client, said: list[Steer], requests: Requests) -> None:
         """People said something: at once amid a turn, or after it was stopped because somebody wants that."""
-        if not any(steer.kind == "interrupt" for steer in said):
+        by = next((steer.by for steer in said if steer.kind in STOPS), "")
+        if not by:
             await self._say(client, as_heard(said))
             return
-        by = next(steer.by for steer in said if steer.kind == "interrupt")
-        self._owed = as_heard(said) or THINK_AGAIN.format(by=by)
+        self._owed = as_heard(said) or GO_ON
         self._prompt = None  # the end of this turn is no end
         await client.abort(self._session)
         await requests.close()  # nobody waits for what they ask any more
         self.settle(f"Interrupted by {by}.")
-        if not as_heard(said):
-            self._transcript.doing(f"interrupted by {by}; waits for a word")
-            self._owed = as_heard(await self._inbox.news(WORD_SECONDS)) or self._owed
         while await client.is_busy(self._session):
             await asyncio.sleep(0.05)
+        self._owed = await self._turns.next(client, self._session, said, self._inbox)
         self._transcript.doing("thinking")
-        await self._say(client, self._owed)
+        await self._begin(client, self._owed)
 
     # The end of a turn
 
-    async def _turn_over(self, client: Client) -> Outcome | None:
+    async def _turn_over(self, client: Client, requests: Requests) -> Outcome | None:
         """The agent stopped: with an answer, which may be sent back to it, or without. Raises Failed or NoChanges."""
         assert self._mirror is not None
         if self._prompt is None or await client.is_busy(self._session):
@@ -254,7 +248,7 @@ class Conversation:
             found = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in wrong.errors()]
             await self._again(client, BREAKS.format(listed(found)), found)
             return None
-        return await self._deliver(client, answer)
+        return await self._deliver(client, answer, requests)
 
     async def _last(self, client: Client) -> Json | None:
         """The last message of the agent, when that answers the prompt and is whole."""
@@ -265,17 +259,21 @@ class Conversation:
             self._context.reports.record(*self._mirror.catch_up(messages))
             infos = [mapping(one.get("info")) for one in messages]
             last = next((info for info in reversed(infos) if info.get("role") == "assistant"), {})
-            if _is_whole(last) and last.get("parentID", self._prompt[0]) == self._prompt[0]:
+            if is_whole(last) and last.get("parentID", self._prompt[0]) == self._prompt[0]:
                 return last
             if self._error:
                 return {"error": self._error}
             await asyncio.sleep(LATE_SECONDS)
         return None if await client.is_busy(self._session) else last
 
-    async def _deliver(self, client: Client, answer: Answer) -> Outcome | None:
-        if self._last_words < LAST_WORDS and (heard := as_heard(self._inbox.take())):
+    async def _deliver(self, client: Client, answer: Answer, requests: Requests) -> Outcome | None:
+        said = self._inbox.take()
+        if any(steer.kind in STOPS[1:] for steer in said):
+            await self._hear(client, said, requests)
+            return None
+        if self._last_words < LAST_WORDS and (heard := as_heard(said)):
             self._last_words += 1
-            await self._say(client, f"Before you finish: {heard}")
+            await self._begin(client, f"Before you finish: {heard}")
             return None
         self._transcript.begin_answer()
         try:
@@ -296,9 +294,4 @@ class Conversation:
             message = f"The agent's answer kept breaking its contract: {'; '.join(faults)}"
             raise Failed(FailureReason.INVALID_OUTPUT, message, self.last_answer)
         self._transcript.say("user", text)
-        await self._say(client, text)
-
-
-def _is_whole(info: Json) -> bool:
-    """Whether a message of the agent is at its end."""
-    return bool(mapping(info.get("time")).get("completed")) or bool(info.get("error"))
+        await self._begin(client, text)

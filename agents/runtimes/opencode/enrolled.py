@@ -126,7 +126,7 @@ async def _tidy(client: Client, runner: Path, work: str) -> None:
         if "execution" not in mapping(session.get("metadata")) or not directory.startswith(f"{runner}/"):
             continue
         if directory == work or not Path(directory).exists():
-            with suppress(Rejected):
-                await client.abort(key)
-                await client.forget(key)
-                log.info("a session is removed from an enrolled server", session=key, directory=directory)
+            for end in (client.abort, client.forget):
+                with suppress(Rejected):  # it is removed, though it cannot be stopped where its workspace is gone
+                    await end(key)
+            log.info("a session is removed from an enrolled server", session=key, directory=directory)

@@ -1,9 +1,13 @@
-"""What an error of OpenCode's means for an attempt. Pure."""
+"""What an error of OpenCode's means for an attempt."""
 
 from agents.contracts import FailureReason
 from agents.opencode.found import Data
 from agents.opencode.shapes import mapping, words
 from agents.runtimes.gateway import reason_of_status
+from agents.runtimes.recording import Transcript
+
+PROVIDER_TRIES = 8
+"""OpenCode asks a provider that is away for ever; so often is enough."""
 
 
 class Failed(Exception):
@@ -26,3 +30,12 @@ def failed(error: Data) -> Failed:
     if name in ("APIError", "ProviderAuthError", "ContextOverflowError", "MessageOutputLengthError"):
         return Failed(FailureReason.MODEL_ERROR, f"The model could not be asked: {said or name}", body)
     return Failed(FailureReason.AGENT_ERROR, f"OpenCode gave up: {said or name}", words(error))
+
+
+def bear(status: Data, transcript: Transcript) -> None:
+    """A provider that is away is borne for a while; `status` is the session's. Raises Failed."""
+    if status.get("type") == "retry":
+        said = words(status.get("message"))
+        transcript.doing(f"the model is asked again: {said}")
+        if int(status.get("attempt") or 0) >= PROVIDER_TRIES:
+            raise Failed(FailureReason.PROVIDER_UNAVAILABLE, f"The model's provider is away: {said}")

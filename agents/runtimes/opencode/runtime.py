@@ -22,6 +22,7 @@ CAN = Capabilities(
     seeks_permission=True,
     crash="goes on in the same session",
     streams_commands=True,
+    reverts=True,
 )
 RESTARTS = 2
 """How often a server that died is started again on its data."""
