@@ -5,15 +5,15 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Count, F, Sum, Window
+from django.db.models import Count, F, Q, Sum, Window
 from django.db.models.functions import Now, RowNumber
 from django.utils import timezone
 
 from sessions.models import Event
 from swarms import admission
 from swarms.models import Approval, CheckRun, Edge, Merge, Node, Plan, Swarm
-from swarms.states import NODE_ENDED, SWARM_PAUSED, NodeState, PlanState
-from swarms.why import Facts, Surroundings, Unmet, Waiting, unmet
+from swarms.states import NODE_ENDED, SWARM_PAUSED, NodeState, PlanState, SwarmState
+from swarms.why import Facts, Surroundings, Unmet, Waiting, Whole, unmet, unmet_of
 from tenants import turns
 from tenants.models import Placement, Runner, TeamShare, Ticket
 
@@ -62,13 +62,31 @@ def of_node(node: Node) -> list[Unmet]:
     return of_nodes(node.swarm, [node]).get(node.pk, [])
 
 
+def of_swarm(swarm: Swarm) -> list[Unmet]:
+    """What a swarm waits for as a whole; its nodes have reasons of their own."""
+    if swarm.state in (SwarmState.CANCELLED, SwarmState.ROLLED_BACK):
+        return []  # others that have ended may wait for an answer about their rollback
+    asks = swarm.approvals.filter(state="pending", node=None).exclude(kind="tool").order_by("requested_at")
+    plan = swarm.plans.filter(node=None).order_by("-version").first()
+    is_planning = swarm.state == SwarmState.PLANNING and plan is not None
+    ticket = _tickets([plan.pk]).get(plan.pk) if plan and plan.state == PlanState.DRAFTING else None
+    checks = CheckRun.objects.filter(swarm=swarm, purpose__in=["integration", "landing"], state="waiting")
+    whole = Whole(
+        asked=list(asks.values_list("title", "requested_at")),
+        needs_help=bool(is_planning and plan and plan.state == PlanState.INVALID),
+        plan_ticket=ticket,
+        checks_since=checks.values_list("created_at", flat=True).first(),
+    )
+    return unmet_of(whole, surroundings(swarm))
+
+
 def surroundings(swarm: Swarm) -> Surroundings:
     """What is the same for all nodes of this swarm now."""
     team = turns.current_team_id()
     beats = timedelta(seconds=settings.HEARTBEAT_SECONDS * MISSED_BEATS)
     connected = Runner.objects.exclude(channel="").filter(seen_at__gt=Now() - beats, capacity__gt=0)
     ours = connected.filter(team=None) | connected.filter(team=team)
-    capacity = ours.aggregate(n=Count("pk"), slots=Sum("capacity"))
+    capacity = ours.aggregate(n=Count("pk"), slots=Sum("capacity"), trusted=Count("pk", filter=Q(trusted=True)))
     taken = Placement.objects.filter(runner__in=ours).count()
     cap = TeamShare.objects.filter(team=team).values_list("cap", flat=True).first() or 0
     return Surroundings(
@@ -76,6 +94,7 @@ def surroundings(swarm: Swarm) -> Surroundings:
         swarm_state=swarm.state,
         swarm_since=_since(swarm),
         runners=capacity["n"],
+        trusted=capacity["trusted"],
         free_slots=max(0, (capacity["slots"] or 0) - taken),
         placed=Placement.objects.filter(team=team).count(),
         cap=cap,
@@ -83,10 +102,10 @@ def surroundings(swarm: Swarm) -> Surroundings:
 
 
 def _since(swarm: Swarm) -> datetime | None:
-    if swarm.state not in SWARM_PAUSED:
+    if swarm.state not in (*SWARM_PAUSED, SwarmState.PLANNING):
         return swarm.started_at
     moved = Event.objects.filter(subject=swarm.topic, kind="swarm.moved").order_by("-seq")
-    return moved.values_list("at", flat=True).first()
+    return moved.values_list("at", flat=True).first() or swarm.created_at
 
 
 def _asked(nodes: list[Node]) -> dict[UUID, datetime]:

@@ -233,9 +233,7 @@ def skip(node: Node, *, by: User | None, because: str = "") -> None:
 def set_priority(subject: Swarm | Node, priority: int, *, by: User | None) -> None:
     """Let a swarm, or a node, go before others of the team (higher) or after them. Also for what waits already."""
     if not -MOST_PRIORITY <= priority <= MOST_PRIORITY:
-        raise ValidationError(
-            {"priority": f"A priority is a number from -{MOST_PRIORITY} to {MOST_PRIORITY}; 0 is usual."}
-        )
+        raise ValidationError({"priority": f"Priorities go from -{MOST_PRIORITY} to {MOST_PRIORITY}; 0 is usual."})
     swarm = subject if isinstance(subject, Swarm) else subject.swarm
     with _doing(swarm, by) as locked:
         fresh = locked if isinstance(subject, Swarm) else locked.nodes.get(pk=subject.pk)
@@ -246,10 +244,10 @@ def set_priority(subject: Swarm | Node, priority: int, *, by: User | None) -> No
         type(fresh)._default_manager.filter(pk=fresh.pk).update(priority=priority)
         where = {"swarm": locked.pk} if isinstance(subject, Swarm) else {"subject__in": [subject.pk]}
         _move_tickets(priority - fresh.priority, **where)
-        key = "" if isinstance(subject, Swarm) else str(subject.key)
-        of = f" of {key}" if key else ""
+        key = "" if isinstance(subject, Swarm) else subject.key
         publish(locked.topic, "priority.set", priority=priority, node=key)
-        _decided(locked, by, f"priority {priority}{of}", f"it was {fresh.priority}", node=key)
+        what = f"priority {priority} of {key}" if key else f"priority {priority}"
+        _decided(locked, by, what, f"it was {fresh.priority}", node=key)
 
 
 def _move_tickets(by_how_much: int, **where: UUID | list[UUID]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from sessions import talk
 from swarms import artifacts as kept
-from swarms import awareness, board, budgets, operations, picture, purses, rollback
+from swarms import awareness, board, budgets, conditions, operations, picture, purses, rollback
 from swarms.forms import PlanForm
 from swarms.models import Swarm
 from swarms.plan_yaml import write_yaml
@@ -17,7 +17,8 @@ Context = dict[str, Any]
 
 def header(swarm: Swarm) -> Context:
     """State, figures, and what can be done."""
-    return meters(swarm) | {"can": _can(swarm), "purse_url": purses.address_of(swarm)}
+    reasons = [one for one in conditions.of_swarm(swarm) if one.kind != "approval"]  # those are asked right below
+    return meters(swarm) | {"can": _can(swarm), "purse_url": purses.address_of(swarm), "reasons": reasons}
 
 
 def meters(swarm: Swarm) -> Context:

@@ -1,7 +1,7 @@
-"""Why is it not running? The unmet conditions of a node, from the rows that also decide. Pure."""
+"""Why is it not running? The unmet conditions of a node, or of a swarm, from the rows that also decide. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from swarms.states import SWARM_PAUSED, NodeState, SwarmState
@@ -43,6 +43,8 @@ class Surroundings:
     """When the swarm came into its state."""
     runners: int = 0
     """Runners that are connected."""
+    trusted: int = 0
+    """Those of them that may run checks."""
     free_slots: int = 0
     placed: int = 0
     """Executions of the team that have a runner."""
@@ -72,6 +74,20 @@ class Facts:
     """Entries before it in the merge queue."""
 
 
+@dataclass(frozen=True)
+class Whole:
+    """What is known of a swarm, beside its nodes."""
+
+    asked: Sequence[tuple[str, datetime]] = ()
+    """Questions about the whole that wait for a person, and since when."""
+    needs_help: bool = False
+    """Its plan has faults, or its coordinator brought none."""
+    plan_ticket: Waiting | None = None
+    """The coordinator's, while it has no turn."""
+    checks_since: datetime | None = None
+    """When the checks that it waits for were asked for, if no runner has them yet."""
+
+
 _REMEDY = {
     "all_success": "It starts when they have succeeded.",
     "all_done": "It starts when they have ended, however.",
@@ -88,8 +104,7 @@ def unmet(node: Facts, around: Surroundings) -> list[Unmet]:
     """Why a node does not run now, the most basic reason first; empty when it runs or has ended."""
     found: list[Unmet] = []
     if around.swarm_state in SWARM_PAUSED and node.state in (NodeState.BLOCKED, NodeState.READY):
-        what = "the swarm" if around.swarm_state == SwarmState.PAUSED else "its rollback"
-        found.append(Unmet("paused", f"{what} is paused", around.swarm_since, f"Resume {what}."))
+        found.append(_paused(around))
     match node.state:
         case NodeState.BLOCKED if node.open_parents:
             found.append(_dependency(node))
@@ -118,6 +133,29 @@ def unmet(node: Facts, around: Surroundings) -> list[Unmet]:
     return found
 
 
+def unmet_of(swarm: Whole, around: Surroundings) -> list[Unmet]:
+    """Why a swarm as a whole does not go on; empty when it does, or waits only for its nodes."""
+    found = [
+        Unmet("approval", f"a person must decide: {title}", at, "Approve or reject it.") for title, at in swarm.asked
+    ]
+    if around.swarm_state in SWARM_PAUSED:
+        found.append(_paused(around))
+    if swarm.needs_help:
+        remedy = "Give a plan as YAML, or ask the coordinator again."
+        found.append(Unmet("plan", "it has no plan that can be carried out", around.swarm_since, remedy))
+    if swarm.plan_ticket:
+        found += [replace(one, text=f"its coordinator: {one.text}") for one in _of_ticket(swarm.plan_ticket, around)]
+    if swarm.checks_since:
+        text = "its checks wait for a free runner" if around.trusted else "no runner is connected that may run checks"
+        found.append(Unmet("checks", text, swarm.checks_since, "Start a trusted runner, or wait for a slot."))
+    return found
+
+
+def _paused(around: Surroundings) -> Unmet:
+    what = "the swarm" if around.swarm_state == SwarmState.PAUSED else "its rollback"
+    return Unmet("paused", f"{what} is paused", around.swarm_since, f"Resume {what}.")
+
+
 def _dependency(node: Facts) -> Unmet:
     more = f" and {len(node.open_parents) - NAMED} more" if len(node.open_parents) > NAMED else ""
     text = f"waits for {', '.join(node.open_parents[:NAMED])}{more}"
@@ -130,14 +168,18 @@ def _turn(node: Facts, around: Surroundings) -> list[Unmet]:
         if around.swarm_state in SWARM_PAUSED:
             return []
         return [Unmet("turn", "it has no ticket yet", node.since, "The reconciler gives it one within seconds.")]
+    if not ticket.parked and ticket.not_before > around.now:
+        text = f"waits until {ticket.not_before:%H:%M:%S} UTC after its last attempt"
+        return [Unmet("not_before", text, node.since, "It is tried again then.")]
+    return _of_ticket(ticket, around)
+
+
+def _of_ticket(ticket: Waiting, around: Surroundings) -> list[Unmet]:
     if ticket.parked:
         kind, _, name = ticket.parked.partition(":")
         text, remedy = _PARKED.get(kind, (f"put off: {ticket.parked}", "It is looked at again by itself."))
         until = f", looked at again at {ticket.not_before:%H:%M:%S} UTC" if ticket.not_before > around.now else ""
         return [Unmet(kind, f"{text} ({name}){until}" if name else f"{text}{until}", ticket.since, remedy)]
-    if ticket.not_before > around.now:
-        text = f"waits until {ticket.not_before:%H:%M:%S} UTC after its last attempt"
-        return [Unmet("not_before", text, node.since, "It is tried again then.")]
     return _capacity(ticket, around)
 
 

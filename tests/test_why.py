@@ -1,8 +1,11 @@
 """Why a node does not run: each reason by hand, and what people and programs are told of a real swarm."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from io import StringIO
+from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -10,12 +13,14 @@ from django.utils import timezone
 
 from agents.contracts import PlanNode, PlanProposal
 from sessions.transitions import move
-from swarms import conditions, operations
+from swarms import conditions, engine, goals, operations
 from swarms.models import Approval, Node, Swarm
-from swarms.why import Facts, Surroundings, Unmet, Waiting, unmet
+from swarms.why import Facts, Surroundings, Unmet, Waiting, Whole, unmet, unmet_of
 from tenants.models import Runner, Team, TeamShare, Ticket
 from tests.conftest import user_of
 from tests.milestones import adopted
+from tests.replan_stage import make_project, node, plan, text
+from tests.test_api_swarms import Program, secret_of
 
 NOW = timezone.now()
 AROUND = Surroundings(now=NOW, runners=1, free_slots=2, cap=16)
@@ -73,6 +78,31 @@ def test_what_runs_or_has_ended_waits_for_nothing(state: str) -> None:
     assert unmet(Facts(state, NOW), AROUND) == []
 
 
+@pytest.mark.parametrize(
+    ("whole", "around", "kind", "text"),
+    [
+        (Whole(asked=[("Land it", NOW)]), AROUND, "approval", "a person must decide: Land it"),
+        (Whole(needs_help=True), AROUND, "plan", "it has no plan that can be carried out"),
+        (Whole(plan_ticket=Waiting(NOW, NOW)), Surroundings(now=NOW), "capacity", "its coordinator: no runner is"),
+        (
+            Whole(plan_ticket=Waiting(NOW, NOW, parked="breaker:gpt")),
+            AROUND,
+            "breaker",
+            "its coordinator: the provider of its model does not answer (gpt)",
+        ),
+        (Whole(checks_since=NOW), AROUND, "checks", "no runner is connected that may run checks"),
+        (Whole(checks_since=NOW), replace(AROUND, trusted=1), "checks", "its checks wait for a free runner"),
+        (Whole(), replace(AROUND, swarm_state="rollback_paused"), "paused", "its rollback is paused"),
+    ],
+)
+def test_each_reason_of_a_swarm_is_told_with_a_remedy(whole: Whole, around: Surroundings, kind: str, text: str) -> None:
+    [reason] = unmet_of(whole, around)
+    assert reason.kind == kind
+    assert reason.text.startswith(text)
+    assert reason.remedy.endswith(".")
+    assert unmet_of(Whole(), AROUND) == []
+
+
 @pytest.fixture
 def swarm(team: Team) -> Swarm:
     """`b` waits for `a`, which an agent should do."""
@@ -125,3 +155,41 @@ def test_the_command_says_why_to_people_and_programs(swarm: Swarm) -> None:
     assert [reason["kind"] for reason in told["unmet"]] == ["dependency"]
     with pytest.raises(CommandError, match="No node 'nothing#1/b'"):
         call_command("why", "nothing#1/b")
+
+
+def test_a_swarm_says_what_its_coordinator_waits_for(
+    team: Team, settings: Any, tmp_path: Path, broker: object, client_for: Any
+) -> None:
+    alice = user_of("alice", "acme")
+    made = goals.state_goal(make_project(tmp_path, settings), "Write the files", by=alice)
+
+    def reasons() -> list[str]:
+        made.refresh_from_db()
+        return [f"{one.kind}: {one.text}" for one in conditions.of_swarm(made)]
+
+    assert reasons() == ["capacity: its coordinator: no runner is connected"]
+    body = client_for(alice, team).get("/projects/files/swarms/1/").content.decode()
+    assert "Its coordinator: no runner is connected, for " in body
+    told = Program(secret_of("alice", team)).get(f"/swarms/{made.pk}").json()["unmet"]
+    assert [(one["kind"], bool(one["since"])) for one in told] == [("capacity", True)]
+    for name in ("files#1", str(made.pk)):
+        out = StringIO()
+        call_command("why", name, stdout=out)
+        assert "files #1 is planning" in out.getvalue()
+        assert "- its coordinator: no runner is connected (since " in out.getvalue()
+    out = StringIO()
+    call_command("why", "files#1", "--json", stdout=out)
+    assert json.loads(out.getvalue())["unmet"][0]["remedy"].startswith("Start a runner")
+    with pytest.raises(CommandError, match="No node 'files#1/nothing'"):
+        call_command("why", "files#1/nothing")
+
+    move(made.plans.get(), "invalid", because="no")
+    assert reasons() == ["plan: it has no plan that can be carried out"]
+    goals.give_plan(made, text(plan(node("a"))), by=alice)
+    assert reasons() == ["approval: a person must decide: Plan 2 of files #1"]
+    operations.cancel(made, by=alice)
+    engine.advance(made.pk)
+    assert reasons() == []
+    out = StringIO()
+    call_command("why", "files#1", stdout=out)
+    assert "It has ended." in out.getvalue()

@@ -109,7 +109,8 @@ def told(swarm: Swarm) -> dict[str, Any]:
 def _whole(swarm: Swarm) -> dict[str, Any]:
     counts = dict(swarm.nodes.order_by().values_list("state").annotate(Count("pk")))
     can = operations.possible(swarm) | ({"rollback"} if rollback.possible(swarm) else set())
-    return told(swarm) | {"can": sorted(can), "goal": swarm.goal.text, "nodes": counts}
+    unmet = [asdict(reason) for reason in conditions.of_swarm(swarm)]
+    return told(swarm) | {"can": sorted(can), "unmet": unmet, "goal": swarm.goal.text, "nodes": counts}
 
 
 def _told_node(node: Node, parents: list[str], reasons: list[Unmet]) -> dict[str, Any]:
