@@ -13,6 +13,10 @@ HEARTBEAT = b": alive\n\n"
 LAGGED = b"event: lagged\ndata: {}\n\n"
 
 
+_TEXTS = (b"subject", b"kind", b"payload", b"actor", b"at")
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """Something for everybody who listens to its topic, encoded once."""
@@ -42,7 +46,7 @@ def closing(retry_ms: float) -> bytes:
 
 def of_event(event: Event) -> Frame:
     """A durable event from the database."""
-    payload = json.dumps(event.payload, ensure_ascii=False, separators=(",", ":"))
+    payload = _json(event.payload)
     return _change(
         event.position or 0,
         event.subject,
@@ -56,16 +60,8 @@ def of_event(event: Event) -> Frame:
 
 def of_entry(entry: Mapping[bytes, bytes]) -> Frame:
     """A durable event from the team's Redis Stream: the same bytes as from the database."""
-    text = {name.decode(): value.decode() for name, value in entry.items()}
-    return _change(
-        int(text["position"]),
-        text["subject"],
-        int(text["seq"]),
-        text["kind"],
-        text["payload"],
-        text["actor"],
-        text["at"],
-    )
+    subject, kind, payload, actor, at = (entry[name].decode() for name in _TEXTS)
+    return _change(int(entry[b"position"]), subject, int(entry[b"seq"]), kind, payload, actor, at)
 
 
 def event_of(entry: Mapping[bytes, bytes]) -> Event:
@@ -112,14 +108,15 @@ def of_delta(message: bytes) -> Frame:
 
 def _message(event: str, told: Mapping[str, Any], position: int | None = None) -> bytes:
     # JSON holds no raw line break, so that it is one line of data.
-    data = json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+    data = _json(told)
     place = f"id: {position}\n" if position is not None else ""
     return f"event: {event}\n{place}data: {data}\n\n".encode()
 
 
 def _change(position: int, topic: str, seq: int, kind: str, payload: str, actor: str, at: str) -> Frame:
-    # The payload is JSON already and holds no raw line break; it goes in as it is.
-    head = json.dumps({"topic": topic, "seq": seq, "kind": kind}, ensure_ascii=False, separators=(",", ":"))
-    tail = json.dumps({"actor": actor, "at": at, "position": position}, ensure_ascii=False, separators=(",", ":"))
-    data = f'{head[:-1]},"payload":{payload},{tail[1:]}'
+    # Only names are quoted anew: the payload is JSON already, and holds no raw line break.
+    data = (
+        f'{{"topic":{_json(topic)},"seq":{seq},"kind":{_json(kind)},"payload":{payload},'
+        f'"actor":{_json(actor)},"at":{_json(at)},"position":{position}}}'
+    )
     return Frame(topic, position, f"event: change\nid: {position}\ndata: {data}\n\n".encode())

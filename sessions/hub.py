@@ -5,11 +5,9 @@ and fetched, and while Redis is away the reader asks the database once a second.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from functools import partial
 from itertools import repeat
-from typing import Any
 from uuid import UUID
 
 import structlog
@@ -20,13 +18,13 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeout
 
 from sessions import frames
 from sessions.admission import Listener, Refused, last_position, replay
 from sessions.metrics import STREAM_MENDS, STREAMS
 from sessions.rooms import Client, Room
-from sessions.topics import live_channel, stream_key
+from sessions.tail import Entries, Entry, tail
+from sessions.topics import live_channel, schema_of
 
 logger = structlog.get_logger(__name__)
 
@@ -38,9 +36,6 @@ SILENCE_SECONDS = 5.0
 """So much later than asked for may Redis say that nothing is new; then its connection is taken for dead."""
 PAUSE_SECONDS = 1.0
 HEARS_SECONDS = 1.0
-
-Entries = list[tuple[str, list[tuple[bytes, dict[bytes, bytes]]]]]
-"""Per stream, ids with fields."""
 
 latest = database_sync_to_async(last_position, thread_sensitive=False)
 replayed = database_sync_to_async(replay, thread_sensitive=False)
@@ -138,12 +133,9 @@ class Hub:
     async def _follow(self) -> None:
         while self._rooms:
             try:
-                entries = await self._read()
-                if self._away or self.loop.time() - self._checked > CHECK_SECONDS:
-                    self._away, self._checked = False, self.loop.time()
-                    await self._catch_up()
-                for schema, found in entries:
-                    await self._deliver(schema, found)
+                async with tail(self._redis, wait=CHECK_SECONDS, patience=SILENCE_SECONDS) as following:
+                    while self._rooms:
+                        await self._tell(await following.follow(self._cursors, self._tell_at_once))
             except (RedisError, OSError) as error:
                 if not self._away:
                     logger.warning("live streams ask the database, Redis is away", error=str(error))
@@ -162,32 +154,32 @@ class Hub:
         except DatabaseError as error:
             logger.warning("live streams wait for Redis and the database", error=str(error))
 
-    async def _read(self) -> Entries:
-        """What is new on the streams of the teams with clients."""
-        rooms = {stream_key(room.schema): room for room in self._rooms.values()}
-        cursors: Any = {key: f"{room.cursor}-0" for key, room in rooms.items()}
-        try:
-            async with asyncio.timeout(CHECK_SECONDS + SILENCE_SECONDS):
-                # redis-py types answers for every protocol at once; with RESP2 it is a list of pairs.
-                answer: Any = await self._redis.xread(cursors, count=500, block=int(CHECK_SECONDS * 1000))
-        except TimeoutError:
-            raise RedisTimeout(f"no answer for {CHECK_SECONDS + SILENCE_SECONDS:.0f} s") from None
-        return [(rooms[key.decode()].schema, found) for key, found in answer or []]
+    def _cursors(self) -> dict[bytes, int]:
+        """Where the streams of the teams with clients are known to."""
+        return {room.key: room.cursor for room in self._rooms.values()}
 
-    async def _deliver(self, schema: str, entries: list[tuple[bytes, dict[bytes, bytes]]]) -> None:
-        room = self._rooms.get(schema)
-        if room is None:
-            return
-        for _, entry in entries:
-            position = int(entry[b"position"])
-            if position <= room.cursor:
-                continue
-            if position > room.cursor + 1:
+    def _tell_at_once(self, entries: Entries) -> bool:
+        """Tell what is new; returns whether nobody has to be woken for more than that."""
+        if self._must_check() or not self._rooms:
+            return False
+        return all(room.hear(found) is None for room, found in self._of_rooms(entries))
+
+    async def _tell(self, entries: Entries) -> None:
+        """Tell what is new, and what the database knows that did not come."""
+        if self._must_check():
+            self._away, self._checked = False, self.loop.time()
+            await self._catch_up()
+        for room, found in self._of_rooms(entries):
+            while (position := room.hear(found)) is not None:
                 await self._mend(room, until=position)
-                if position <= room.cursor:
-                    continue
-            told, event = partial(frames.of_entry, entry), partial(frames.event_of, entry)
-            room.tell(entry[b"subject"].decode(), position, told, event)
+
+    def _must_check(self) -> bool:
+        return self._away or self.loop.time() - self._checked > CHECK_SECONDS
+
+    def _of_rooms(self, entries: Entries) -> Iterator[tuple[Room, list[Entry]]]:
+        for key, found in entries:
+            if room := self._rooms.get(schema_of(key.decode())):
+                yield room, found
 
     async def _catch_up(self) -> None:
         for room in list(self._rooms.values()):
@@ -202,6 +194,9 @@ class Hub:
         elif events:
             STREAM_MENDS.inc()
             room.tell_all(events)
+        if until is not None:
+            room.cursor = max(room.cursor, until - 1)  # what is not there either is gone
+        room.flush()
 
     async def _watch_deltas(self) -> None:
         while True:
@@ -230,6 +225,7 @@ class Hub:
                     if message and (room := rooms.get(message["channel"].decode())):
                         if message["type"] == "message":
                             room.pass_on(frames.of_delta(message["data"]))
+                            room.flush()
                         elif message["type"] == "subscribe":
                             room.hears.set()
             finally:

@@ -11,6 +11,8 @@ from sessions.frames import Frame
 from sessions.metrics import STREAM_ENCODED, STREAM_EVENTS, STREAMS_LAGGED
 from sessions.models import Event
 from sessions.pages import Pages
+from sessions.tail import Entry
+from sessions.topics import stream_key
 
 QUEUE = 256
 """Events that one client may be behind; then it is told `lagged`, closed, and replays."""
@@ -91,10 +93,15 @@ class Client:
 
 
 class Room:
-    """The clients of one team in this process: programs get events as they are, pages what `Pages` makes of them."""
+    """The clients of one team in this process: programs get events as they are, pages what `Pages` makes of them.
+
+    What clients are told is queued until the room is flushed: all that came in one go is one piece for each of them.
+    """
 
     def __init__(self, schema: str, cursor: int) -> None:
         self.schema = schema
+        self.key = stream_key(schema).encode()
+        """The team's Redis Stream."""
         self.cursor = cursor
         self.clients: set[Client] = set()
         self.hears = asyncio.Event()
@@ -122,6 +129,23 @@ class Room:
                 del listeners[topic]
                 if listeners is self._readers:
                     self.pages.forget(topic)
+
+    def hear(self, entries: Iterable[Entry]) -> int | None:
+        """Tell and flush what is new in the team's Redis Stream, as far as nothing is missing.
+
+        Returns the position before which something is.
+        """
+        try:
+            for entry in entries:
+                position = int(entry[b"position"])
+                if position > self.cursor + 1:
+                    return position
+                if position > self.cursor:
+                    told, event = partial(frames.of_entry, entry), partial(frames.event_of, entry)
+                    self.tell(entry[b"subject"].decode(), position, told, event)
+        finally:
+            self.flush()
+        return None
 
     def tell(self, topic: str, position: int, told: Callable[[], Frame], event: Callable[[], Event]) -> None:
         """A durable event: it moves the cursor; what it is made of is made only when somebody listens."""
@@ -154,23 +178,23 @@ class Room:
     def _listeners_like(self, client: Client) -> Listeners:
         return self._readers if client.listener.is_page else self._programs
 
+    def flush(self) -> None:
+        """Send what was told."""
+        due, self._due = self._due, []
+        for client in due:
+            client.flush()
+
     def _to_pages(self, frame: Frame) -> None:
+        if not self._due:
+            asyncio.get_running_loop().call_soon(self.flush)
         self._offer(self._readers.get(frame.topic, ()), frame)
 
     def _offer(self, clients: Iterable[Client], frame: Frame) -> None:
-        """To each of them; what comes in one go is sent to a client in one piece, when all of it is queued."""
-        if not self._due:
-            asyncio.get_running_loop().call_soon(self._flush)
         for client in clients:
             client.offer(frame)
             if not client.is_due:
                 client.is_due = True
                 self._due.append(client)
-
-    def _flush(self) -> None:
-        due, self._due = self._due, []
-        for client in due:
-            client.flush()
 
 
 def _same(event: Event) -> Event:

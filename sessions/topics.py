@@ -7,6 +7,7 @@ from sessions.models import Session, Subject
 
 TEAM = "team"
 NOUNS = ("project", "swarm", "session")
+_STREAM = "ev:"
 MOST, MOST_OF_PAGES = 20, 100
 """Topics that one stream may name: a program's, and one that all pages of a browser share."""
 
@@ -60,7 +61,12 @@ def _exists(topic: str) -> bool:
 
 def stream_key(schema: str) -> str:
     """The Redis Stream with the latest events of a team."""
-    return f"ev:{schema}"
+    return _STREAM + schema
+
+
+def schema_of(key: str) -> str:
+    """The team's schema, of the key of its stream."""
+    return key.removeprefix(_STREAM)
 
 
 def live_channel(schema: str) -> str:

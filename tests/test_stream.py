@@ -569,9 +569,13 @@ def test_what_comes_in_one_go_is_one_write_and_a_full_buffer_is_waited_for() -> 
                 if data := client.take():
                     await send({"body": data})
 
-        def tell(*positions: int) -> None:
+        def told(positions: tuple[int, ...]) -> None:
             for position in positions:
                 room.tell("team", position, partial(frame, position), Event)
+            room.flush()
+
+        def tell(*positions: int) -> None:
+            asyncio.get_running_loop().call_soon(told, positions)
 
         writing = asyncio.create_task(write())
         await asyncio.sleep(0.01)
