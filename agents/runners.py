@@ -115,12 +115,13 @@ def accepted(runner_id: UUID, execution: UUID, fence: UUID) -> str:
     return "stale"
 
 
-def beats(runner_id: UUID, live: Iterable[Beat]) -> dict[UUID, Order]:
+def beats(runner_id: UUID, live: Iterable[Beat], spares: int = 0) -> dict[UUID, Order]:
     """A heartbeat: the runner is alive, and so is each of these. What to do with each.
 
-    A few statements for each team that has work here, however much it is.
+    `spares`: how many servers wait for an attempt there. A few statements for each team that has work here, however
+    much it is.
     """
-    Runner.objects.filter(pk=runner_id).update(seen_at=Now())
+    Runner.objects.filter(pk=runner_id).update(seen_at=Now(), spares=spares)
     said = {beat.execution: beat for beat in live}
     orders = dict.fromkeys(said, STALE)
     for schema, placed in _by_team(runner_id, Q()).items():

@@ -15,6 +15,8 @@ from tenants import runners
 from tenants.context import PUBLIC, in_schema
 from tenants.models import Runner, Team, User
 
+NAME = "bench"
+
 
 def start(at: Stage, *, capacity: int, **variables: str) -> None:
     """The scripted model, a web process and one runner, linked. `variables` are added to the runner's environment."""
@@ -24,21 +26,34 @@ def start(at: Stage, *, capacity: int, **variables: str) -> None:
     at.start("model", *uvicorn, "bench.model:application", "--port", model)
     at.start("web", *uvicorn, "config.asgi:application", "--port", port)
     wait_for(partial(_answers, f"http://127.0.0.1:{model}/healthz"), "the model does not start")
+    runner(at, capacity=capacity, **variables)
+
+
+def runner(at: Stage, *, capacity: int, **variables: str) -> None:
+    """The runner, linked; one that was there before has ended. `variables` are added to its environment."""
+    if "runner" in at.processes:
+        at.end("runner")
+        with in_schema(PUBLIC):
+            wait_for(lambda: not _linked(), "the runner does not go")
     with in_schema(PUBLIC):
-        secret = runners.register("bench")
+        secret = runners.register(NAME)
     at.start(
         "runner",
         "-m",
         "agents.runner",
-        WAGGLE_URL=f"http://127.0.0.1:{port}",
+        WAGGLE_URL=f"http://127.0.0.1:{at.environment['WAGGLE_PORT']}",
         WAGGLE_RUNNER_TOKEN=secret,
         WAGGLE_RUNNER_DIR=str(at.folder / "runner"),
-        WAGGLE_RUNNER_NAME="bench",
+        WAGGLE_RUNNER_NAME=NAME,
         WAGGLE_RUNNER_CAPACITY=str(capacity),
         **variables,
     )
     with in_schema(PUBLIC):
-        wait_for(lambda: Runner.objects.filter(name="bench").exclude(channel="").exists(), "the runner does not come")
+        wait_for(_linked, "the runner does not come")
+
+
+def _linked() -> bool:
+    return Runner.objects.filter(name=NAME).exclude(channel="").exists()
 
 
 def owner_of(of: Team) -> User:

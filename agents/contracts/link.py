@@ -51,6 +51,8 @@ class Beat(Frozen):
 class Heartbeat(Frozen):
     type: Literal["heartbeat"] = "heartbeat"
     executions: tuple[Beat, ...] = ()
+    spares: int = Field(default=0, ge=0, le=1000)
+    """Servers that wait for an attempt."""
 
 
 class Ended(Frozen):

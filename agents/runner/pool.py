@@ -101,7 +101,7 @@ class Pool:
 
     async def beat(self) -> None:
         """A heartbeat now."""
-        await self._send(Heartbeat(executions=self.beats()))
+        await self._send(Heartbeat(executions=self.beats(), spares=self.spares.ready))
 
     def take(self, assignment: Assignment) -> None:
         """Begins with an assignment, in the background; one that it holds already is only confirmed."""

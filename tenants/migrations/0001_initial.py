@@ -276,6 +276,7 @@ class Migration(migrations.Migration):
                     models.CharField(blank=True, help_text="Where its websocket listens; empty: away.", max_length=120),
                 ),
                 ("seen_at", models.DateTimeField(blank=True, null=True)),
+                ("spares", models.PositiveIntegerField(default=0, help_text="Servers that wait for an attempt.")),
                 (
                     "team",
                     models.ForeignKey(

@@ -52,6 +52,7 @@ class Runner(models.Model):
     proof = models.CharField(max_length=500, blank=True, help_text="A file that says `boot` to who shares its disk.")
     channel = models.CharField(max_length=120, blank=True, help_text="Where its websocket listens; empty: away.")
     seen_at = models.DateTimeField(null=True, blank=True)
+    spares = models.PositiveIntegerField(default=0, help_text="Servers that wait for an attempt.")
 
     class Meta:
         constraints: ClassVar = [
