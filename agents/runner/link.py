@@ -66,6 +66,7 @@ class Link:
             self.kept,
             self.send,
             settings.warm_servers,
+            settings.ahead_mb << 20,
         )
 
     async def send(self, message: Frozen) -> None:

@@ -24,6 +24,8 @@ SLOTS = 16
 PACKS = 50
 """A mirror with more is packed anew."""
 DAY_SECONDS = 86_400
+MAKING = "making-"
+"""Of the names of checkouts that are not whole yet."""
 
 
 def path_of(mirrors: Path, url: str) -> Path:
@@ -34,6 +36,26 @@ def path_of(mirrors: Path, url: str) -> Path:
 def slot(commit: str) -> str:
     """The ref under which a mirror keeps a commit until another one takes its place."""
     return f"refs/waggle/{int(commit[:4], 16) % SLOTS}"
+
+
+def ahead_of(mirror: Path) -> Path:
+    """The folder of the checkouts that are made ahead of its repository (see `agents.runner.ahead`)."""
+    return mirror.with_suffix(".ahead")
+
+
+def all_ahead(mirror: Path) -> Iterator[Path]:
+    """Those that are whole. Their names begin with their commits."""
+    folder = ahead_of(mirror)
+    return (one for one in (folder.iterdir() if folder.is_dir() else ()) if not one.name.startswith(MAKING))
+
+
+def claim(mirror: Path, commit: str, into: Path) -> str:
+    """Moves one of them there, best one of this commit, for the caller alone; its commit. Empty: there is none."""
+    for one in sorted(all_ahead(mirror), key=lambda one: not one.name.startswith(commit)):
+        with suppress(OSError):  # somebody else has it
+            one.rename(into)
+            return one.name.partition("-")[0]
+    return ""
 
 
 def packs(mirror: Path) -> int:
@@ -69,7 +91,9 @@ async def held(mirror: Path) -> AsyncIterator[None]:
 
 def prune(mirrors: Path, kept: Path, days: float) -> None:
     """Removes mirrors that are broken or that nobody used for so many days, when the runner begins; not those that kept
-    work needs."""
+    work needs. Checkouts go with them, and those that the runner before could not finish."""
+    for half in mirrors.glob(f"*.ahead/{MAKING}*"):
+        shutil.rmtree(half, ignore_errors=True)
     needed = set(_borrowed(kept))
     for mirror in mirrors.glob("*.git"):
         used = mirror.with_suffix(".lock").stat().st_mtime if mirror.with_suffix(".lock").exists() else 0
@@ -78,6 +102,7 @@ def prune(mirrors: Path, kept: Path, days: float) -> None:
             log.info(
                 "a mirror is removed", folder=str(mirror), because=f"unused for {days} days" if is_old else "broken"
             )
+            shutil.rmtree(ahead_of(mirror), ignore_errors=True)
             shutil.rmtree(mirror, ignore_errors=True)
             for suffix in (".lock", ".broken"):
                 mirror.with_suffix(suffix).unlink(missing_ok=True)

@@ -13,9 +13,11 @@ from agents.contracts import Assignment, FailureOutcome, FailureReason
 from agents.contracts.assignment import Frozen
 from agents.contracts.link import Accepted, Beat, Ended, Heartbeat, Leaving, Order, Rescue, Saved, Unsaved
 from agents.runner import entry, leftovers
+from agents.runner.ahead import Ahead
 from agents.runner.execution import Execution
 from agents.runner.forked import Child
 from agents.runner.leftovers import Leftovers
+from agents.runner.mirror import MIRRORS
 from agents.runner.reports import Faults, Refused, Reports, Stale
 from agents.runner.sandbox import WALLED, Sandbox
 from agents.runner.spares import Spares
@@ -47,6 +49,7 @@ class Pool:
         kept: Leftovers,
         send: Send,
         spares: int = 0,
+        ahead_bytes: int = 0,
     ) -> None:
         self.capacity = capacity
         self._folder = folder
@@ -66,6 +69,7 @@ class Pool:
         self._processes = multiprocessing.get_context("forkserver")
         self._processes.set_forkserver_preload([entry.PRELOAD])
         self._starting = asyncio.Lock()
+        self.ahead = Ahead(folder / MIRRORS, capacity, ahead_bytes)
         self.spares = Spares(spares if sandbox in WALLED else 0, folder, self._fork_spare)
 
     async def warm(self) -> None:
@@ -131,6 +135,7 @@ class Pool:
         """Takes nothing more, and waits so long for the end of what goes on."""
         self.leaving = True
         await self._send(Leaving())
+        await self.ahead.close()
         await self.spares.close()
         if self._tasks and seconds:
             log.info("waits for what goes on here", executions=len(self.holding), seconds=seconds)
@@ -141,6 +146,7 @@ class Pool:
         self.leaving = True
         for one in self._executions.values():
             one.hand_back()
+        await self.ahead.close()
         await self.spares.close()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=END_SECONDS)
@@ -224,6 +230,7 @@ class Pool:
         log.info("assignment accepted", kind=assignment.kind, **words)
         try:
             await self._send(Accepted(execution=assignment.execution, fence=assignment.fence))
+            self.ahead.used(assignment.repository)
             failure = await self._watch(one, spare)
             await self._save(one)
             if failure is not None:
@@ -236,6 +243,7 @@ class Pool:
             crash_point("runner.cleaning")
             await asyncio.to_thread(shutil.rmtree, one.folder, ignore_errors=True)
             log.info("assignment ended", **words)
+            self.ahead.used(assignment.repository)
             await self._send(Ended(execution=assignment.execution, because="leaving" if self.leaving else "over"))
             await self.offer()
 

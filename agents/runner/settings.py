@@ -26,6 +26,8 @@ class RunnerSettings:
     keep_mb: int = 2048
     """Of work that is on no branch."""
     keep_days: float = 14
+    ahead_mb: int = 2048
+    """Of checkouts that are made ahead; 0: none are."""
     link: str = "auto"
     """auto: a websocket, and plain HTTP where none gets through; websocket or http: that alone."""
     unconfined: bool = False
@@ -63,6 +65,7 @@ def read(environment: Mapping[str, str]) -> RunnerSettings:
         drain_seconds=env_number("WAGGLE_RUNNER_DRAIN_SECONDS", environment, 30, most=86_400),
         keep_mb=env_number("WAGGLE_RUNNER_KEEP_MB", environment, 2048, most=1 << 20),
         keep_days=env_number("WAGGLE_RUNNER_KEEP_DAYS", environment, 14, most=3650),
+        ahead_mb=env_number("WAGGLE_RUNNER_AHEAD_MB", environment, 2048, most=1 << 20),
         warm_servers=env_number("WAGGLE_RUNNER_WARM_SERVERS", environment, 1, most=100),
         unconfined=bool(env_number("WAGGLE_RUNNER_UNCONFINED", environment, 0, most=1)),
     )

@@ -1,43 +1,18 @@
-"""The clone in which one execution works.
-
-The git directory lies outside the work tree that commands see, so that nothing an agent writes there is
-ever configuration or a hook to a git that we run.
-"""
+"""The clone in which one execution works."""
 
 import asyncio
 import os
-import random
 import shutil
 import stat
-import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from agents.contracts import Repository
-from agents.runner.git_settings import environment
-from agents.runner.mirror import PACKS, give_up, held, is_broken, packs, path_of, slot
+from agents.runner.checkout import NETWORK_TROUBLE, SAVED, Checkout, WorkspaceError
+from agents.runner.mirror import give_up, is_broken, path_of
 
-NETWORK_TROUBLE = (
-    "Could not resolve host",
-    "Failed to connect",
-    "Connection refused",
-    "Connection reset",
-    "Couldn't connect",
-    "Empty reply from server",
-    "Recv failure",
-    "early EOF",
-    "timed out",
-    "unexpected disconnect",
-    "The requested URL returned error: 5",
-)
 DIFF_BYTES = 400_000
-SAVED = "refs/waggle/saved"
-"""The last commit of a workspace that its branch on the control plane has, or that it started from."""
-
-
-class WorkspaceError(Exception):
-    """Git said no; the message is what it said."""
 
 
 @dataclass(frozen=True)
@@ -49,15 +24,8 @@ class Change:
     diff: str
 
 
-class Workspace:
+class Workspace(Checkout):
     """A clone of one repository at one commit. Make it with `await Workspace.clone(...)`."""
-
-    def __init__(self, folder: Path, repository: Repository, token: str, patience: float) -> None:
-        self.work = folder / "work"
-        self.git_dir = folder / "repo.git"
-        self.repository = repository
-        self._patience = patience
-        self._environment = environment(token)
 
     @classmethod
     async def clone(
@@ -70,53 +38,20 @@ class Workspace:
         """
         self = cls(folder, repository, token, patience)
         self.work.mkdir(parents=True, exist_ok=True)
-        await self._git("init", "--quiet", "--bare", "--template=", "--initial-branch=work", str(self.git_dir))
         mirror = path_of(mirrors, repository.url) if mirrors else None
         if mirror is None or is_broken(mirror):
             await self._fetch_and_check_out()
             return self
         try:
-            await self._borrow(mirror)
-            await self._check_out()
+            await self._bring(mirror)
+            if not await self._take(mirror, folder / "ahead"):
+                await self._borrow_and_check_out(mirror)
         except WorkspaceError as error:
             if any(sign in str(error) for sign in NETWORK_TROUBLE):
                 raise
             await self._fetch_and_check_out()
             give_up(mirror, str(error))  # it is the mirror: without it all is well
         return self
-
-    async def _fetch_and_check_out(self) -> None:
-        self._borrows.unlink(missing_ok=True)
-        await self._git("fetch", "--quiet", "--no-tags", self.repository.url, self.repository.commit, network=True)
-        await self._check_out()
-
-    async def _check_out(self) -> None:
-        await self._git("update-ref", "refs/heads/work", self.repository.commit)
-        await self._git("update-ref", SAVED, self.repository.commit)
-        await self._git("reset", "--quiet", "--hard")
-
-    @property
-    def _borrows(self) -> Path:
-        """Where git reads whose objects are taken for ours."""
-        return self.git_dir / "objects" / "info" / "alternates"
-
-    async def _borrow(self, mirror: Path) -> None:
-        """Brings the commit into the mirror, unless it is there, and takes the mirror's objects for ours."""
-        commit = self.repository.commit
-        async with held(mirror):
-            if not (mirror / "HEAD").exists():
-                await self._git("init", "--quiet", "--bare", "--template=", str(mirror))
-            # That a commit is there does not say that its history is: a fetch may have been killed. A ref does.
-            if not await self._git("for-each-ref", f"--points-at={commit}", at=mirror):
-                refspec = f"+{commit}:{slot(commit)}"
-                await self._git(
-                    "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", self.repository.url, refspec,
-                    at=mirror, network=True,
-                )  # fmt: skip
-            if packs(mirror) > PACKS:
-                await self._git("repack", "-a", "-d", "-k", "-q", at=mirror)
-        self._borrows.parent.mkdir(exist_ok=True)
-        self._borrows.write_text(f"{mirror / 'objects'}\n")
 
     @classmethod
     def left_in(cls, folder: Path, repository: Repository, token: str, patience: float) -> "Workspace | None":
@@ -213,47 +148,6 @@ class Workspace:
         ref = branch if branch.startswith("refs/") else f"refs/heads/{branch}"
         await self._git("push", "--quiet", self.repository.url, f"HEAD:{ref}", network=True)
         await self._git("update-ref", SAVED, "HEAD")
-
-    def _where(self, verb: str, at: Path | None) -> tuple[str, ...]:
-        if verb == "init":
-            return ()
-        return (f"--git-dir={at}",) if at else (f"--git-dir={self.git_dir}", f"--work-tree={self.work}")
-
-    async def _git(
-        self,
-        *arguments: str,
-        text: str = "",
-        extra: dict[str, str] | None = None,
-        network: bool = False,
-        at: Path | None = None,
-    ) -> str:
-        """Runs git on this workspace, or on the bare repository `at`; network trouble is waited out for as long as the
-        patience lasts."""
-        deadline = time.monotonic() + self._patience
-        pause = 0.25
-        while True:
-            process = await asyncio.create_subprocess_exec(
-                "git",
-                *self._where(arguments[0], at),
-                *arguments,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                cwd=self.work,
-                env=self._environment | (extra or {}),
-            )
-            try:
-                output, errors = await process.communicate(text.encode())
-            finally:
-                if process.returncode is None:
-                    process.kill()
-            if process.returncode == 0:
-                return output.decode("utf-8", "replace")
-            said = errors.decode("utf-8", "replace").strip()
-            if not (network and any(sign in said for sign in NETWORK_TROUBLE)) or time.monotonic() > deadline:
-                raise WorkspaceError(f"git {arguments[0]} failed: {said or f'exit code {process.returncode}'}")
-            await asyncio.sleep(pause * random.uniform(0.5, 1))
-            pause = min(pause * 2, 3)
 
 
 def _remove_nested_repositories(work: Path) -> None:
