@@ -5,7 +5,7 @@ from uuid import UUID
 import dramatiq
 import structlog
 
-from swarms import control, engine, landing, merges, projects, reverts
+from swarms import control, engine, landing, merges, projects, removal, reverts
 from swarms import dispatch as dispatching
 from swarms.models import Swarm
 from tenants.trace import begin_trace
@@ -64,3 +64,9 @@ def land(swarm_id: str) -> None:
 def fetch(project_id: str) -> None:
     """A project's repository must be copied."""
     projects.fetch(UUID(project_id))
+
+
+@dramatiq.actor(time_limit=GIT)
+def remove_team(removal_id: str) -> None:
+    """A team is to be deleted. Sent from public: soon there is no schema of it."""
+    removal.carry_out(UUID(removal_id))

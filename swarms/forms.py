@@ -257,3 +257,21 @@ class WebhookForm(forms.Form):
         for field, texts in faults.items():
             for text in texts:
                 self.add_error(field, text)
+
+
+class RemovalForm(forms.Form):
+    """Deleting a team: its address, typed."""
+
+    address = forms.CharField(label="The team's address")
+
+    def __init__(self, *args: Any, address: str, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._address = address
+        self.fields["address"].widget.attrs |= {"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
+        self.fields["address"].help_text = f"Type {address} to confirm."
+
+    def clean_address(self) -> str:
+        """Raises ValidationError unless it is the team's."""
+        if self.cleaned_data["address"] != self._address:
+            raise ValidationError(f"This is not the team's address. It is {self._address}.")
+        return self._address

@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.http import HttpRequest
 
-from tenants.models import Domain, Runner, Team, TeamShare, User
+from tenants.models import Domain, Removal, Runner, Team, TeamShare, User
 from tenants.sites import OperatorAdminMixin, operator_admin
 
 
@@ -53,3 +53,14 @@ class RunnerAdmin(OperatorAdminMixin, admin.ModelAdmin):
     list_display = ("name", "team", "trusted", "capacity", "sandbox", "seen_at")
     fields = ("name", "team", "trusted", "capacity", "sandbox", "version", "seen_at")
     readonly_fields = ("name", "team", "capacity", "sandbox", "version", "seen_at")
+
+
+@admin.register(Removal, site=operator_admin)
+class RemovalAdmin(OperatorAdminMixin, admin.ModelAdmin):
+    """Teams that were deleted: only to be read."""
+
+    list_display = ("name", "slug", "asked_by", "asked_at", "done_at")
+    search_fields = ("name", "slug", "asked_by")
+    ordering = ("-asked_at",)
+    fields = ("name", "slug", "schema_name", "asked_by", "asked_at", "held", "fault", "done_at")
+    readonly_fields = fields

@@ -49,7 +49,7 @@ _WORDS = {
     Permission.CONNECT: "send events of the team on to webhooks",
     Permission.KEYS: "give and revoke the keys of the team for model providers",
     Permission.POLICY: "make and revoke rules for the tools of agents",
-    Permission.ADMINISTER: "rename the team and hand out ownership",
+    Permission.ADMINISTER: "rename and delete the team and hand out ownership",
 }
 
 

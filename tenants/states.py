@@ -27,6 +27,12 @@ class TeamState(StrEnum):
     READY = "ready"
     FAILED = "failed"  # provisioning broke; it is tried again
     SUSPENDED = "suspended"
+    REMOVING = "removing"  # it is being deleted, for ever: see tenants.models.Removal
 
 
-TEAM_MOVES = table(provisioning="ready failed", failed="provisioning", ready="suspended", suspended="ready")
+TEAM_MOVES = table(
+    provisioning="ready failed",
+    failed="provisioning removing",
+    ready="suspended removing",
+    suspended="ready removing",
+)

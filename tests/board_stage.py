@@ -279,6 +279,7 @@ class Stage:
             "archive-times": f"/archives/{self.archive.pk}/times/?after=3",
             "archive-yaml": f"/archives/{self.archive.pk}/plan.yaml?at=12",
             "archive-node": f"/archives/{self.archive.pk}/nodes/parser/",
+            "team-delete": "/settings/delete/",
             "rules": "/settings/rules/?tool=shell&role=developer&arguments=command%3A+ls",
             "project-rules": "/projects/textkit/rules/",
             "webhooks": "/settings/webhooks/",

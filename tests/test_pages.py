@@ -39,8 +39,9 @@ CLOSED = {
     "webhook": Permission.CONNECT,
     "runners": Permission.ENROL,
     "providers": Permission.KEYS,
+    "team-delete": Permission.ADMINISTER,
 }
-"""Pages that not everybody may read: an address may hold a secret."""
+"""Pages that not everybody may read: an address may hold a secret, and one form is its owners'."""
 
 
 @pytest.mark.parametrize("role", list(Role))
@@ -152,6 +153,7 @@ POSTS = {
     "/archives/": Permission.IMPORT,
     "/archives/{archive}/delete/": Permission.IMPORT,
     "/approvals/{approval}/decide/": Permission.APPROVE,
+    "/settings/delete/": Permission.ADMINISTER,
     "/settings/webhooks/new/": Permission.CONNECT,
     "/settings/webhooks/{webhook}/change/": Permission.CONNECT,
     "/settings/webhooks/{webhook}/off/": Permission.CONNECT,

@@ -183,3 +183,20 @@ def fault(content: Content) -> str:
     except FileNotFoundError:
         return "is not in the store"
     return "" if size == content.size else f"has {size} bytes in the store, and should have {content.size}"
+
+
+def remove_all(schema: str) -> None:
+    """Every content of a team that is no more, named or not. May be repeated."""
+    _empty(store(), schema)
+
+
+def _empty(place: Storage, folder: str) -> None:
+    try:
+        folders, files = place.listdir(folder)
+    except FileNotFoundError:
+        return
+    for name in folders:
+        _empty(place, f"{folder}/{name}")
+    for name in files:
+        place.delete(f"{folder}/{name}")
+    place.delete(folder)  # where folders are more than the beginning of a name

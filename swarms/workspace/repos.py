@@ -36,7 +36,12 @@ class Merged:
 
 def path_of(project_id: UUID) -> Path:
     """Where the repository of one of this team's projects lies."""
-    return Path(settings.DATA_DIR) / "repos" / current_schema() / f"{project_id}.git"
+    return folder_of(current_schema()) / f"{project_id}.git"
+
+
+def folder_of(schema: str) -> Path:
+    """Where the repositories of a team lie."""
+    return Path(settings.DATA_DIR) / "repos" / schema
 
 
 def fetch(project: Project) -> str:

@@ -44,6 +44,7 @@ class Migration(migrations.Migration):
                             (tenants.states.TeamState["READY"], tenants.states.TeamState["READY"]),
                             (tenants.states.TeamState["FAILED"], tenants.states.TeamState["FAILED"]),
                             (tenants.states.TeamState["SUSPENDED"], tenants.states.TeamState["SUSPENDED"]),
+                            (tenants.states.TeamState["REMOVING"], tenants.states.TeamState["REMOVING"]),
                         ],
                         default=tenants.states.TeamState["PROVISIONING"],
                         max_length=16,
@@ -185,6 +186,21 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE, related_name="invitations", to="tenants.team"
                     ),
                 ),
+            ],
+        ),
+        migrations.CreateModel(
+            name="Removal",
+            fields=[
+                ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("team", models.UUIDField(unique=True)),
+                ("schema_name", models.CharField(max_length=63)),
+                ("name", models.CharField(max_length=80)),
+                ("slug", models.SlugField(max_length=40)),
+                ("asked_by", models.CharField(help_text="Mail address of the owner, or the command.", max_length=254)),
+                ("asked_at", models.DateTimeField(auto_now_add=True)),
+                ("held", models.JSONField(default=dict, help_text="How much there was of what.")),
+                ("fault", models.TextField(blank=True, help_text="What the last try met; it is tried again.")),
+                ("done_at", models.DateTimeField(blank=True, null=True)),
             ],
         ),
         migrations.CreateModel(

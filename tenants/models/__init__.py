@@ -1,6 +1,6 @@
 """Who asks, and whose turn it is: everything that must be seen across teams lives here, in the public schema."""
 
-from tenants.models.people import Domain, Invitation, Membership, Team, User
+from tenants.models.people import Domain, Invitation, Membership, Removal, Team, User
 from tenants.models.tokens import Runner, Token
 from tenants.models.turns import Due, Outbox, Placement, TeamShare, Ticket
 
@@ -11,6 +11,7 @@ __all__ = [
     "Membership",
     "Outbox",
     "Placement",
+    "Removal",
     "Runner",
     "Team",
     "TeamShare",

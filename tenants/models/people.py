@@ -83,6 +83,24 @@ class Team(TenantMixin):
         return self.get_primary_domain().slug
 
 
+class Removal(models.Model):
+    """That a team was deleted, or is being: what stays when all else of it is gone. Keys of other tables would not."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    team = models.UUIDField(unique=True)
+    schema_name = models.CharField(max_length=63)
+    name = models.CharField(max_length=80)
+    slug = models.SlugField(max_length=40)
+    asked_by = models.CharField(max_length=254, help_text="Mail address of the owner, or the command.")
+    asked_at = models.DateTimeField(auto_now_add=True)
+    held = models.JSONField(default=dict, help_text="How much there was of what.")
+    fault = models.TextField(blank=True, help_text="What the last try met; it is tried again.")
+    done_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.slug})"
+
+
 class Domain(DomainMixin):
     """An address of a team: `<slug>.<WAGGLE_HOST>`, and `/t/<slug>/` for programs."""
 

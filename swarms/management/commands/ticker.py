@@ -16,6 +16,7 @@ from sessions.relay import Relay
 from swarms import reconcile
 from swarms.sweep import Sweep
 from swarms.verify import hourly
+from tenants import removal
 from tenants.ending import ending
 from tenants.patience import wait_briefly
 
@@ -79,6 +80,7 @@ class Command(BaseCommand):
             reconcile.tick()
             if started - looked > LOOK_SECONDS:
                 reconcile.find_unprovisioned()
+                removal.remind()
                 looked = started
             stop.wait(max(0.01, settings.TICK_SECONDS - (time.monotonic() - started)))
 
