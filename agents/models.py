@@ -29,16 +29,12 @@ class Agent(models.Model):
     name = models.CharField(max_length=40, unique=True, help_text="Its executions are called so, or so with a number.")
     roles = models.JSONField(help_text="Roles that it takes: coordinator, developer, writer, reviewer.")
     runtime = models.CharField(max_length=20, blank=True, help_text="What drives it; empty: WAGGLE_RUNTIME.")
-    model = models.CharField(
-        max_length=120, blank=True, help_text="Its model; empty: the team's, else WAGGLE_MODEL_NAME."
-    )
+    model = models.CharField(max_length=120, blank=True, help_text="Its model; empty: the team's, else the platform's.")
     capacity = models.PositiveIntegerField(
         null=True, blank=True, help_text="Executions at once; empty: as many as the runners have room for."
     )
     runner = models.CharField(max_length=80, blank=True, help_text="The only runner on which it works; empty: any.")
-    server = models.CharField(
-        max_length=300, blank=True, help_text="Address of the enrolled server on which it works, or any; empty: none."
-    )
+    server = models.CharField(max_length=300, blank=True, help_text="Address of its enrolled server, or any; or none.")
     skills = models.JSONField(default=list, blank=True, help_text="Words; work that names one goes to it first.")
     state = models.CharField(max_length=12, default=AgentState.ACTIVE, choices=[(s, s) for s in AgentState])
     because = models.TextField(blank=True)
@@ -75,12 +71,8 @@ class Server(models.Model):
     password = SealedField(blank=True, default="", help_text="Sent to it only while it is trusted.")
     roles = models.JSONField(default=list, blank=True, help_text="Roles of agents that work on it; none: no work.")
     capacity = models.PositiveIntegerField(default=2, help_text="Executions on it at once.")
-    takes_untrusted = models.BooleanField(
-        default=False, help_text="Work that reads strangers' words may be placed on it, too."
-    )
-    shared_with = models.JSONField(
-        default=dict, blank=True, help_text="Runners whose disk it reads, by id, each with the start that showed it."
-    )
+    takes_untrusted = models.BooleanField(default=False, help_text="Also work that reads strangers' words.")
+    shared_with = models.JSONField(default=dict, blank=True, help_text="Runners that share its disk: id and start.")
     latency_ms = models.PositiveIntegerField(null=True, blank=True, help_text="Of the last answer.")
     state = models.CharField(max_length=16, default=ServerState.QUARANTINED, choices=[(s, s) for s in ServerState])
     because = models.TextField(blank=True, help_text="Why it is in its state.")
@@ -89,9 +81,7 @@ class Server(models.Model):
     last_seen = models.DateTimeField()
 
     class Meta:
-        constraints: ClassVar = [
-            models.CheckConstraint(condition=Q(capacity__gte=1), name="server_has_room"),
-        ]
+        constraints: ClassVar = [models.CheckConstraint(condition=Q(capacity__gte=1), name="server_has_room")]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.url})"

@@ -5,11 +5,11 @@ the project's cache; servers in agents.server_choice. Who does not fit is told w
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from agents.server_choice import Host, pick
+from agents.server_choice import Host, Picked, pick
 
 ROOMY = 0.5
 """A runner with the project's cache is taken while it is at most so full; a fuller one only if none is emptier."""
@@ -126,48 +126,55 @@ def choose(
     tells of each model that is left alone now why that is; `hosts` are the enrolled servers on which work may be
     placed, and `untrusted` says that the work reads strangers' words.
     """
-    fitting: list[tuple[Candidate, int, Host | None]] = []
-    misfits: list[Misfit] = []
-    elsewhere: list[str] = []
-    is_untrusted = False
+    sifted = _Sifted()
     for one in candidates:
         busy = sum(belongs(name, one.name) for name in live)
         if misfit := _misfit(one, busy, shut or {}):
-            misfits.append(misfit)
+            sifted.misfits.append(misfit)
         elif one.runner and one.runner != runner:
-            elsewhere.append(one.runner)
+            sifted.elsewhere.append(one.runner)
             text_of = f"{one.name} works on the runner {one.runner} only, and that has no room or is away"
-            misfits.append(Misfit(one.name, Why.ELSEWHERE, text_of))
-        elif not one.server:
-            fitting.append((one, busy, None))
+            sifted.misfits.append(Misfit(one.name, Why.ELSEWHERE, text_of))
+        elif one.server:
+            sifted.to_server(one, busy, pick(one.name, one.server, hosts, role, runner, untrusted=untrusted))
         else:
-            found = pick(one.name, one.server, hosts, role, runner, untrusted=untrusted)
-            if found.host is not None:
-                fitting.append((one, busy, found.host))
-                continue
-            misfits.append(Misfit(one.name, Why.SERVER, found.text))
-            is_untrusted |= found.is_untrusted
-            elsewhere += [name for name in found.elsewhere if one.runner in ("", name)]
-    if not fitting:
-        return Nobody(role, tuple(misfits), tuple(dict.fromkeys(elsewhere)), is_untrusted)
+            sifted.fitting.append((one, busy, None))
+    if not sifted.fitting:
+        return Nobody(role, tuple(sifted.misfits), tuple(dict.fromkeys(sifted.elsewhere)), sifted.is_untrusted)
     words = _words(text)
-    best, busy, host = min(fitting, key=lambda each: (-len(_known(each[0], words)), _fill(*each[:2]), each[0].name))
-    reasons = [f"{best.name} takes the role {role}"]
+    best, _, host = min(sifted.fitting, key=lambda each: (-len(_known(each[0], words)), _fill(*each[:2]), each[0].name))
+    because = ", ".join(_reasons(best, role, host, words))
+    name, is_registered = _name(best, live), best.is_registered
+    return Chosen(best.name, name, best.runtime, best.model, because, is_registered=is_registered, host=host)
+
+
+@dataclass
+class _Sifted:
+    """Candidates that fit, each with how much it has and the server on which it works; and why the others do not."""
+
+    fitting: list[tuple[Candidate, int, Host | None]] = field(default_factory=list)
+    misfits: list[Misfit] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+    is_untrusted: bool = False
+
+    def to_server(self, one: Candidate, busy: int, picked: Picked) -> None:
+        """One that works on an enrolled server: with that, or with the reason why there is none."""
+        if picked.host is not None:
+            self.fitting.append((one, busy, picked.host))
+            return
+        self.misfits.append(Misfit(one.name, Why.SERVER, picked.text))
+        self.is_untrusted |= picked.is_untrusted
+        self.elsewhere += [name for name in picked.elsewhere if one.runner in ("", name)]
+
+
+def _reasons(best: Candidate, role: str, host: Host | None, words: Collection[str]) -> Iterable[str]:
+    yield f"{best.name} takes the role {role}"
     if known := _known(best, words):
-        reasons.append(f"knows {', '.join(known)}")
+        yield f"knows {', '.join(known)}"
     if best.runner:
-        reasons.append(f"works on {best.runner} only")
+        yield f"works on {best.runner} only"
     if host is not None:
-        reasons.append(f"on the server {host.name}, which has {host.busy} of {host.capacity}")
-    return Chosen(
-        best.name,
-        _name(best, live),
-        best.runtime,
-        best.model,
-        ", ".join(reasons),
-        is_registered=best.is_registered,
-        host=host,
-    )
+        yield f"on the server {host.name}, which has {host.busy} of {host.capacity}"
 
 
 def _misfit(one: Candidate, busy: int, shut: Mapping[str, str]) -> Misfit | None:

@@ -41,6 +41,7 @@ PURE = (
     "agents.states",
     "agents.contracts",
     "agents.placement",
+    "agents.server_choice",
     "agents.opencode.found",
     "agents.opencode.shapes",
     "agents.opencode.mapping",

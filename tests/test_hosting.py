@@ -1,6 +1,7 @@
 """Enrolled servers as places to work: which is picked and why not, what members let be done there, who drives them."""
 
 import json
+from collections.abc import Callable
 from io import StringIO
 from typing import Any
 from uuid import uuid4
@@ -9,11 +10,12 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, transaction
+from django.test import Client
 from django.utils import timezone
 
 from agents import breakers, executions, hosting, registry, servers
 from agents.contracts import FailureOutcome, FailureReason, PlanNode, PlanProposal
-from agents.models import Execution, Server
+from agents.models import Agent, Execution, Server
 from agents.placement import Candidate, Chosen, Nobody, choose
 from agents.registry import Terms
 from agents.server_choice import Host
@@ -23,6 +25,8 @@ from sessions.models import Event
 from swarms import conditions, dispatch
 from swarms.models import Node, Project, Swarm
 from tenants.models import Runner, Team, Ticket
+from tenants.secrets import seal
+from tests.conftest import user_of
 from tests.milestones import adopted
 from tests.test_discovery import PASSWORD
 from tests.turn_stage import make_runner
@@ -177,8 +181,6 @@ def test_a_runner_of_all_teams_drives_nothing_but_on_a_laptop(swarm: Swarm, team
 
 def test_the_password_goes_to_the_runner_of_the_attempt_and_is_kept_nowhere_else(swarm: Swarm, local: None) -> None:
     row = enrolled()
-    from tenants.secrets import seal
-
     Server.objects.filter(pk=row.pk).update(password=seal(PASSWORD, row, "password"), username="opencode")
     driven(row)
     registry.add(Terms("anna", ["developer"], runtime="opencode", server="any"))
@@ -274,3 +276,50 @@ def test_the_command_asks_for_a_word_before_work_is_placed(team: Team, local: No
     call_command("servers", "list", **team_options)
     assert "draining  box" in team_options["stdout"].getvalue()
     assert "takes developer  0 of 3  by no runner" in team_options["stdout"].getvalue()
+
+
+# Pages
+
+
+def test_a_member_says_on_its_page_what_a_server_takes_and_knows_what_that_means(
+    team: Team, local: None, client_for: Callable[..., Client]
+) -> None:
+    row = enrolled(roles=[])
+    client = client_for(user_of("alice", "acme"), team)
+    page = f"/servers/{row.pk}/"
+    assert "Agents work on it without a sandbox" not in client.get(page).content.decode()
+    refused = client.post(f"{page}work/", {"roles": ["developer"], "capacity": 3})
+    assert refused.status_code == 422
+    assert "Say that you want this" in refused.content.decode()
+    row.refresh_from_db()
+    assert row.roles == []
+    client.post(f"{page}work/", {"roles": ["developer"], "capacity": 3, "unsandboxed": "on"})
+    row.refresh_from_db()
+    assert (row.roles, row.capacity, row.takes_untrusted) == (["developer"], 3, False)
+    shown = client.get(page).content.decode()
+    assert "Agents work on it without a sandbox" in shown
+    assert "none that is connected shares its disk" in shown
+    assert "no connected runner shares its disk" in client.get("/servers/").content.decode()
+    driven(row)
+    assert "near, on its machine" in client.get(page).content.decode()
+    assert "0</b> of 3 at work" in client.get("/servers/").content.decode()
+    assert f"Server {row.name}" in client.get("/agents/").content.decode()
+    client.post(f"{page}drain/")
+    assert "and has nothing under way" in client.get(page).content.decode()
+    client.post(f"{page}enable/")
+    row.refresh_from_db()
+    assert row.state == ServerState.TRUSTED
+    client.post(f"{page}work/", {"capacity": 3})
+    row.refresh_from_db()
+    assert row.roles == []
+
+
+def test_an_agent_gets_its_server_on_its_page(team: Team, client_for: Callable[..., Client]) -> None:
+    row = enrolled()
+    client = client_for(user_of("alice", "acme"), team)
+    terms = {"name": "anna", "roles": ["developer"], "runtime": "builtin", "server": row.url}
+    assert "Only agents with the runtime opencode" in client.post("/agents/new/", terms).content.decode()
+    client.post("/agents/new/", terms | {"runtime": "opencode"})
+    assert Agent.objects.get(name="anna").server == row.url
+    Server.objects.all().delete()
+    assert f"{row.url} (takes no work)" in client.get("/agents/anna/").content.decode()

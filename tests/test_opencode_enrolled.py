@@ -248,7 +248,9 @@ def test_two_nodes_at_once_on_one_enrolled_server_land(
         settings.MODEL_REHEARSAL = False
         project = source_project(settings, tmp_path)
         nobody: Any = lambda *given: ""  # noqa: E731
-        hands = Directing(committed_team, PlanProposal.model_construct(), nobody, by=user_of("alice", "acme"))
+        hands = Directing(
+            committed_team, PlanProposal.model_construct(summary="", nodes=()), nobody, by=user_of("alice", "acme")
+        )
         token, secret = tokens.issue("runner")
         Runner.objects.filter(pk=hands.runner.pk).update(token=token, channel="", seen_at=None, capacity=0)
         row = servers.add(owned.url, "box")

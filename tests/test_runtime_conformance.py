@@ -11,6 +11,7 @@ import pytest
 
 from agents.contracts import (
     AGENT_RUNTIMES,
+    REVERTING,
     FailureOutcome,
     FailureReason,
     PermissionAsked,
@@ -117,10 +118,15 @@ def test_the_documented_table_says_what_each_runtime_declares() -> None:
             WORDS[each.CAN.seeks_permission],
             "while they run" if each.CAN.streams_commands else "when they end",
             each.CAN.crash,
+            WORDS[each.CAN.reverts],
         ]
         for name, each in RUNTIMES.items()
     }
     assert {name: said.split(" | ") for name, said in rows} == declared
+
+
+def test_the_control_plane_knows_which_runtimes_can_take_back_what_an_agent_did() -> None:
+    assert set(REVERTING) == {name for name, each in RUNTIMES.items() if each.CAN.reverts}
 
 
 @driven()

@@ -236,3 +236,50 @@ def test_of_two_who_answer_at_once_one_wins(committed_team: Team) -> None:
     assert Part.objects.get(pk=part.pk).output.endswith(f": {found[0]}")
     assert Steer.objects.count() == 1
     assert Event.objects.filter(kind="session.steered").count() == 1
+
+
+def test_what_an_agent_did_is_taken_back_and_not_taken_back_until_it_is_told_something(
+    live: Execution, bob: User
+) -> None:
+    Execution.objects.filter(pk=live.pk).update(assignment=live.assignment | {"runtime": "opencode"})
+    with pytest.raises(steering.NotNow, match="Nothing is taken back"):
+        steering.unrevert(live.session, by=bob)
+    back, forth = steering.revert(live.session, by=bob), steering.unrevert(live.session, by=bob)
+    again = steering.revert(live.session, by=bob)
+    assert [(s.id, s.kind) for s in beat(live).steer] == [
+        (back.pk, "revert"),
+        (forth.pk, "unrevert"),
+        (again.pk, "revert"),
+    ]
+    assert [event["kind"] for event in told(live, "session.steered")] == ["revert", "unrevert", "revert"]
+    said = Message.objects.filter(session=live.session, role="user").order_by("number").last()
+    assert said is not None
+    assert said.parts.get().text == steering.WORDLESS["revert"]
+    steering.say(live.session, "Otherwise.", by=bob)
+    with pytest.raises(steering.NotNow, match="that is final"):
+        steering.unrevert(live.session, by=bob)
+
+
+def test_an_agent_of_a_runtime_that_cannot_have_it_taken_back_says_so(live: Execution, bob: User) -> None:
+    with pytest.raises(steering.NotNow, match=r"of the runtime \w+ cannot .* one of opencode can"):
+        steering.revert(live.session, by=bob)
+    assert not Steer.objects.exists()
+
+
+def test_taking_back_is_offered_where_it_is_possible_to_who_may(
+    live: Execution, team: Team, client_for: ClientFor
+) -> None:
+    page = f"/sessions/{live.session_id}/"
+    alice, vera = client_for(user_of("alice", "acme"), team), client_for(user_of("vera", "acme"), team)
+    assert "Take back" not in alice.get(page).content.decode()
+    alice.post(f"{page}revert/")
+    assert "cannot have taken back" in alice.get(page).content.decode()
+    Execution.objects.filter(pk=live.pk).update(assignment=live.assignment | {"runtime": "opencode"})
+    assert "Take back" in alice.get(page).content.decode()
+    assert "Take back" not in vera.get(page).content.decode()
+    assert vera.post(f"{page}revert/").status_code == 403
+    alice.post(f"{page}revert/")
+    assert "Take nothing back" in alice.get(f"{page}words/").content.decode()
+    alice.post(f"{page}unrevert/")
+    assert list(Steer.objects.order_by("created_at").values_list("kind", flat=True)) == ["revert", "unrevert"]
+    assert "Take nothing back" not in alice.get(f"{page}words/").content.decode()

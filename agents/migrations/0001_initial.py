@@ -40,7 +40,7 @@ class Migration(migrations.Migration):
                 (
                     "model",
                     models.CharField(
-                        blank=True, help_text="Its model; empty: the team's, else WAGGLE_MODEL_NAME.", max_length=120
+                        blank=True, help_text="Its model; empty: the team's, else the platform's.", max_length=120
                     ),
                 ),
                 (
@@ -61,7 +61,7 @@ class Migration(migrations.Migration):
                     "server",
                     models.CharField(
                         blank=True,
-                        help_text="Address of the enrolled server on which it works, or any; empty: none.",
+                        help_text="Address of its enrolled server, or any; or none.",
                         max_length=300,
                     ),
                 ),
@@ -187,16 +187,14 @@ class Migration(migrations.Migration):
                 ("capacity", models.PositiveIntegerField(default=2, help_text="Executions on it at once.")),
                 (
                     "takes_untrusted",
-                    models.BooleanField(
-                        default=False, help_text="Work that reads strangers' words may be placed on it, too."
-                    ),
+                    models.BooleanField(default=False, help_text="Also work that reads strangers' words."),
                 ),
                 (
                     "shared_with",
                     models.JSONField(
                         blank=True,
                         default=dict,
-                        help_text="Runners whose disk it reads, by id, each with the start that showed it.",
+                        help_text="Runners that share its disk: id and start.",
                     ),
                 ),
                 (

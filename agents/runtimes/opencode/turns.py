@@ -63,7 +63,7 @@ class Turns:
                 elif steer.kind == "unrevert":
                     await self._unrevert(client, session, steer.by)
             except Rejected as error:
-                self._tell(f"What {steer.by} wants cannot be done: {error}", state="failed")
+                self._tell(f"What {steer.by} wants cannot be done: {error}", is_fault=True)
 
     async def _revert(self, client: Client, session: str, by: str) -> None:
         if not self._turns:
@@ -96,9 +96,12 @@ class Turns:
             return words
         return "\n\n".join(filter(None, [self._back[-1].text, words]))
 
-    def _tell(self, text: str, state: str = "done") -> None:
+    def _tell(self, text: str, *, is_fault: bool = False) -> None:
         self._transcript.begin_answer()
-        self._transcript.note("step" if state == "done" else "error", state=state, text=text)
+        if is_fault:
+            self._transcript.note("error", state="failed", text=text)
+        else:
+            self._transcript.note("step", text=text)
 
 
 def _short(text: str) -> str:
