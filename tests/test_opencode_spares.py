@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from agents.contracts import Limits, Outcome, WorkOutcome
+from agents.contracts import FailureOutcome, FailureReason, Limits, Outcome, WorkOutcome
 from agents.contracts.assignment import Frozen
+from agents.contracts.link import Order
 from agents.runner import spares
 from agents.runner.leftovers import NOTE, Leftovers
 from agents.runner.pool import Pool
@@ -130,7 +131,7 @@ def test_a_runner_gives_a_spare_to_one_attempt_and_a_broken_one_to_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(spares, "SETTLE_SECONDS", 0)
-    plane.script = steps(WRITES, DONE)
+    plane.script = steps(WRITES, [{"content": "I ponder"}, {"pause": 60}])
     folder = tmp_path / "runner"
     said: list[Frozen] = []
 
@@ -142,11 +143,16 @@ def test_a_runner_gives_a_spare_to_one_attempt_and_a_broken_one_to_nobody(
         (first,) = folder.glob(f"{PREFIX}*")
         assignment = work(plane, time_limit=200, lease_seconds=60)
         pool.take(assignment)
-        await turns(lambda: (first / NOTE).exists())
+        await turns(lambda: [part for part in plane.parts("text") if part.text == "I ponder"])
         assert str(assignment.execution) in (first / NOTE).read_text()
+        pool.obey({assignment.execution: Order(verdict="cancel")})
         await turns(lambda: plane.outcomes and not pool.holding)
-        assert isinstance(plane.outcomes[0], WorkOutcome), plane.outcomes
+        (outcome,) = plane.outcomes
+        assert isinstance(outcome, FailureOutcome)
+        assert outcome.reason == FailureReason.CANCELLED
+        assert plane.git("show", "attempts/1:a.txt") == "a"
         await turns(lambda: not first.exists())
+        assert not processes_now_with(str(first))
         assert len(plane.requests) == 2
 
         await turns(lambda: pool.spares.ready)

@@ -27,10 +27,10 @@ log = structlog.get_logger(__name__)
 
 TOLD, FILE = "/opt/waggle/told", "opencode.json"
 """The folder with its configuration, as the sandbox shows it."""
-LOOK_SECONDS, ANSWER_SECONDS = 10.0, 5.0
+LOOK_SECONDS, ANSWER_SECONDS = 10.0, 20.0
 """How often a server that waits is asked whether it is well, and how long it may take to answer."""
 PRACTICE_SECONDS = 60.0
-GIVE_SECONDS = 1.0
+GIVE_SECONDS = 3.0
 """How long it may take when it is wanted; a new one is there in a few seconds."""
 
 
