@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 
 from agents.runner.mirror import MIRRORS
+from agents.runner.proof import FOLDER as PROOF
 from tests.crash_processes import wait_for
 from tests.crash_stage import Platform
 from tests.receiver import receiving
@@ -105,7 +106,7 @@ def working(at: Platform) -> list[str]:
     for following in ("runner.pushed", ""):
         at.dies("runner", then=following, child=True)
     faults = ends(at, swarm)
-    left = [path for path in (at.data / "runner").iterdir() if path.is_dir() and path.name != MIRRORS]
+    left = [path for path in (at.data / "runner").iterdir() if path.is_dir() and path.name not in (MIRRORS, PROOF)]
     return faults + [f"{folder} was left behind" for folder in left]
 
 

@@ -128,7 +128,11 @@ class FakeControlPlane:
     """How often a runner said that it takes nothing more."""
     offered: list[Unsaved] = field(default_factory=list)
     rescue: str = ""
-    """The token that answers who has unsaved work; `forget`: it shall be removed."""
+    """The token that answers who has unsaved work; `forget`: it shall be removed. An answer ends the token before."""
+    holds_pushes: bool = False
+    """Who pushes waits."""
+    rescues: list[str] = field(default_factory=list)
+    """The tokens that answered so far."""
     saved: list[Saved] = field(default_factory=list)
     _send: Any = None
     _told: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
@@ -268,7 +272,9 @@ class FakeControlPlane:
                 if self.rescue == "forget":
                     return Forget(execution=message.execution)
                 if self.rescue and not message.because:
-                    return Rescue(execution=message.execution, token=self.rescue)
+                    self.no_push |= set(self.rescues)
+                    self.rescues.append(f"{self.rescue}_{len(self.rescues)}" if self.rescues else self.rescue)
+                    return Rescue(execution=message.execution, token=self.rescues[-1])
             case Saved():
                 self.saved.append(message)
             case Ended():
@@ -361,6 +367,8 @@ class FakeControlPlane:
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         shown = headers.get("authorization", "")
         self.git_headers.append(shown)
+        while self.holds_pushes and b"git-receive-pack" in scope["query_string"]:
+            await asyncio.sleep(0.02)
         if shown.removeprefix("Bearer ") in self.no_push and b"git-receive-pack" in scope["query_string"]:
             await _answer(send, 404, b"not found", "text/plain")
             return

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from agents.contracts import Assignment, FailureOutcome, WorkOutcome
 from agents.contracts.link import Order
 from agents.runner.leftovers import Leftovers
 from agents.runner.mirror import MIRRORS
+from agents.runner.proof import FOLDER as PROOF
 from tests.fake_control_plane import FakeControlPlane, call, serving, steps, until
 from tests.test_runner import DONE, begin_sleeping, processes_now_with, running
 
@@ -101,6 +103,32 @@ def test_whose_lease_is_gone_keeps_its_work_until_it_may_push_it(plane: FakeCont
         assert not folder.parent.exists()
 
 
+def test_a_second_offer_does_not_end_the_token_of_a_push_that_is_under_way(
+    plane: FakeControlPlane, tmp_path: Path
+) -> None:
+    plane.no_push = {TOKEN}
+    with running(plane, tmp_path / "runner"):
+        assignment, _ = begin_half(plane)
+        plane.orders = {assignment.execution: Order(verdict="stale")}
+        until(lambda: plane.offered, "its work is kept and offered")
+        plane.rescue, plane.holds_pushes = RESCUE, True
+        plane.hang_up()
+        until(lambda: f"Bearer {RESCUE}" in plane.git_headers, "it is being pushed")
+
+        plane.script = steps(DONE)
+        plane.assign(plane.assignment())
+        until(lambda: len(plane.ended) == 2, "another execution is over: what is kept is looked at again")
+        plane.hang_up()
+        until(lambda: len(plane.hellos) == 3, "there is a new connection")
+        time.sleep(0.5)
+        plane.holds_pushes = False
+        until(lambda: plane.saved or plane.offered[-1].because, "the push has ended")
+
+        assert plane.saved, plane.offered[-1].because
+        assert plane.rescues == [RESCUE]
+        assert on_branch(plane) == "half done\n"
+
+
 def test_what_a_killed_runner_had_is_saved_by_the_next_one(plane: FakeControlPlane, tmp_path: Path) -> None:
     with running(plane, tmp_path / "runner") as first:
         begin_half(plane)
@@ -138,7 +166,7 @@ def test_nothing_is_kept_of_who_changed_nothing_or_delivered(plane: FakeControlP
         until(lambda: len(plane.ended) == 2, "it is over")
     assert isinstance(plane.outcomes[-1], WorkOutcome)
     assert plane.offered == []
-    assert [path.name for path in (tmp_path / "runner").iterdir() if path.is_dir()] == [MIRRORS]
+    assert {path.name for path in (tmp_path / "runner").iterdir() if path.is_dir()} == {MIRRORS, PROOF}
 
 
 def test_a_runner_that_is_asked_to_stop_lets_its_agents_finish(plane: FakeControlPlane, tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ import pytest
 
 from agents.contracts import Repository
 from agents.runner import mirror
+from agents.runner.settings import SettingsError
 from agents.runner.workspace import Workspace, WorkspaceError
-from tests.fake_control_plane import FILES, FakeControlPlane, serving
+from tests.fake_control_plane import FILES, FakeControlPlane, serving, until
+from tests.test_runner import running
 
 TOKEN = "wg_attempt_token"
 
@@ -137,6 +139,60 @@ def test_what_nobody_used_goes_unless_kept_work_needs_it(
     (kept / "1").rename(tmp_path / "gone")
     mirror.prune(mirrors, kept, days=14)
     assert not own.exists()
+
+
+def test_too_much_goes_least_recently_used_first_and_nothing_that_is_in_use(tmp_path: Path, mirrors: Path) -> None:
+    megabyte = 1 << 20
+    names = ["oldest", "borrowed", "kept", "old", "held", "new"]
+    for number, name in enumerate(names):
+        pack = mirrors / f"{name}.git" / "objects" / "pack" / "x.pack"
+        pack.parent.mkdir(parents=True)
+        pack.write_bytes(b"x" * megabyte)
+        lock = mirrors / f"{name}.lock"
+        lock.touch()
+        os.utime(lock, (1e9 + number, 1e9 + number))
+    for name, folder in (("borrowed", mirrors.parent), ("kept", mirrors.parent / "kept")):
+        borrows = folder / "1" / "repo.git" / "objects" / "info" / "alternates"
+        borrows.parent.mkdir(parents=True)
+        borrows.write_text(f"{mirrors / name}.git/objects\n")
+
+    def left(megabytes: int) -> list[str]:
+        mirror.make_room(mirrors, megabytes * megabyte)
+        return sorted(path.stem for path in mirrors.glob("*.git"))
+
+    async def while_held() -> list[str]:
+        async with mirror.held(mirrors / "held.git"):
+            os.utime(mirrors / "held.lock", (1e9 + 4, 1e9 + 4))
+            return left(0)
+
+    assert left(6) == sorted(names)
+    assert left(5) == sorted(set(names) - {"oldest"})
+    assert left(4) == ["borrowed", "held", "kept", "new"]
+    assert asyncio.run(while_held()) == ["borrowed", "held", "kept"]
+    assert left(0) == ["borrowed", "kept"]
+
+
+def test_who_has_just_held_a_mirror_may_be_about_to_borrow_from_it(
+    plane: FakeControlPlane, tmp_path: Path, mirrors: Path
+) -> None:
+    clone(plane, tmp_path / "elsewhere", mirrors)
+    own = mirror.path_of(mirrors, repository(plane).url)
+    mirror.make_room(mirrors, 0)
+    assert own.exists()
+    long_ago = time.time() - 2 * mirror.REST_SECONDS
+    os.utime(own.with_suffix(".lock"), (long_ago, long_ago))
+    mirror.make_room(mirrors, 0)
+    assert not own.exists()
+    assert (clone(plane, tmp_path / "again", mirrors).work / "greet.py").exists()
+
+
+def test_a_runner_keeps_its_mirrors_within_their_limit(plane: FakeControlPlane, tmp_path: Path, mirrors: Path) -> None:
+    (mirrors / "old.git").mkdir(parents=True)
+    (mirrors / "old.git" / "HEAD").write_text("x")
+    with running(plane, mirrors.parent, WAGGLE_RUNNER_MIRROR_MB="0"):
+        until(lambda: not (mirrors / "old.git").exists(), "it is removed")
+    with pytest.raises(SettingsError, match="WAGGLE_RUNNER_MIRROR_MB"):
+        mirror.most_bytes({"WAGGLE_RUNNER_MIRROR_MB": "much"})
 
 
 def test_who_may_not_fetch_gets_no_workspace(plane: FakeControlPlane, tmp_path: Path, mirrors: Path) -> None:

@@ -12,6 +12,7 @@ import structlog
 
 from agents.runner.cage import clear
 from agents.runner.link import Link
+from agents.runner.mirror import MIRRORS, make_room, most_bytes
 from agents.runner.sandbox import allowed, detect
 from agents.runner.settings import RunnerSettings, SettingsError, read
 from tenants.logs import configure
@@ -20,12 +21,14 @@ log = structlog.get_logger("agents.runner")
 
 SECRETS = ("WAGGLE_RUNNER_TOKEN", "WAGGLE_RUNNER_TOKEN_FILE", "DATABASE_URL", "REDIS_URL", "WAGGLE_SECRET_KEY")
 """Nothing that a child, or what it starts, should find in its environment."""
+TIDY_SECONDS = 300
+"""How often it looks what its mirrors take."""
 
 
 def main() -> int:
     """Runs until SIGTERM or SIGINT. Returns the exit code: 2 for wrong settings."""
     try:
-        settings = read(os.environ)
+        settings, mirror_bytes = read(os.environ), most_bytes(os.environ)
         lock = _claim(settings.folder)
     except SettingsError as error:
         print(error, file=sys.stderr)
@@ -35,7 +38,7 @@ def main() -> int:
             del os.environ[name]
     configure("runner", settings.log_format)
     with lock:
-        asyncio.run(_serve(settings))
+        asyncio.run(_serve(settings, mirror_bytes))
     return 0
 
 
@@ -58,7 +61,7 @@ def _claim(folder: Path) -> TextIO:
     return lock
 
 
-async def _serve(settings: RunnerSettings) -> None:
+async def _serve(settings: RunnerSettings, mirror_bytes: int) -> None:
     loop = asyncio.get_running_loop()
     stopped, hurried = asyncio.Event(), asyncio.Event()
 
@@ -78,6 +81,7 @@ async def _serve(settings: RunnerSettings) -> None:
         log.warning("NO SANDBOX: what agents run may do all that this runner may (WAGGLE_RUNNER_UNCONFINED)")
     warming = asyncio.create_task(link.pool.warm())
     linking = asyncio.create_task(link.run())
+    tidying = asyncio.create_task(_tidy(settings.folder / MIRRORS, mirror_bytes))
     stopping = asyncio.create_task(stopped.wait())
     await asyncio.wait({linking, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if linking.done():
@@ -85,9 +89,17 @@ async def _serve(settings: RunnerSettings) -> None:
     log.info("runner stops")
     await _drain(link, settings.drain_seconds, hurried)
     await link.pool.close()
-    for task in (linking, stopping, warming):
+    ending = (linking, stopping, warming, tidying)
+    for task in ending:
         task.cancel()
-    await asyncio.gather(linking, stopping, warming, return_exceptions=True)
+    await asyncio.gather(*ending, return_exceptions=True)
+
+
+async def _tidy(mirrors: Path, at_most: int) -> None:
+    """Keeps mirrors within their limit, for ever."""
+    while True:
+        await asyncio.to_thread(make_room, mirrors, at_most)
+        await asyncio.sleep(TIDY_SECONDS)
 
 
 async def _drain(link: Link, seconds: float, hurried: asyncio.Event) -> None:

@@ -7,13 +7,16 @@ commands see, and which commit an attempt may have is for the control plane to s
 import asyncio
 import fcntl
 import hashlib
+import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import structlog
+
+from agents.runner.settings import env_number
 
 log = structlog.get_logger(__name__)
 
@@ -24,6 +27,8 @@ SLOTS = 16
 PACKS = 50
 """A mirror with more is packed anew."""
 DAY_SECONDS = 86_400
+REST_SECONDS = 600
+"""Who held a mirror so lately may be about to borrow from it."""
 MAKING = "making-"
 """Of the names of checkouts that are not whole yet."""
 
@@ -108,7 +113,57 @@ def prune(mirrors: Path, kept: Path, days: float) -> None:
                 mirror.with_suffix(suffix).unlink(missing_ok=True)
 
 
-def _borrowed(kept: Path) -> Iterator[str]:
-    for borrows in kept.glob("*/repo.git/objects/info/alternates"):
-        for line in borrows.read_text().splitlines():
-            yield line.removesuffix("/objects")
+def most_bytes(environment: Mapping[str, str]) -> int:
+    """How much all mirrors of this runner may take. Raises SettingsError."""
+    return env_number("WAGGLE_RUNNER_MIRROR_MB", environment, 10_240, most=1 << 20) << 20
+
+
+def make_room(mirrors: Path, at_most: int) -> None:
+    """Removes what was not used for longest, until all mirrors take no more than so many bytes; nothing that is in use:
+    that a workspace of this runner borrows, kept ones too, or that somebody holds or has held a moment ago."""
+    sizes = {mirror: _size(mirror) for mirror in sorted(mirrors.glob("*.git"), key=_used)}
+    total = sum(sizes.values())
+    for mirror, size in sizes.items():
+        if total <= at_most or time.time() - _used(mirror) < REST_SECONDS:
+            return
+        with _held_now(mirror) as ours:
+            if ours and str(mirror) not in {*_borrowed(mirrors.parent), *_borrowed(mirrors.parent / "kept")}:
+                log.info("a mirror is removed", folder=str(mirror), because=f"all take more than {at_most >> 20} MB")
+                shutil.rmtree(mirror.with_suffix(".ahead"), ignore_errors=True)
+                shutil.rmtree(mirror, ignore_errors=True)
+                total -= size
+
+
+@contextmanager
+def _held_now(mirror: Path) -> Iterator[bool]:
+    """Whether we are alone with a mirror while the block lasts. That counts as no use of it."""
+    with mirror.with_suffix(".lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def _used(mirror: Path) -> float:
+    """When somebody held it last."""
+    lock = mirror.with_suffix(".lock")
+    return lock.stat().st_mtime if lock.exists() else 0
+
+
+def _size(mirror: Path) -> int:
+    total = 0
+    for folder, _, files in os.walk(mirror):
+        for name in files:
+            with suppress(FileNotFoundError):  # packed anew meanwhile
+                total += os.lstat(os.path.join(folder, name)).st_size
+    return total
+
+
+def _borrowed(folder: Path) -> Iterator[str]:
+    """The mirrors from which workspaces in a folder borrow."""
+    for borrows in folder.glob("*/repo.git/objects/info/alternates"):
+        with suppress(FileNotFoundError):  # its workspace is just being removed
+            for line in borrows.read_text().splitlines():
+                yield line.removesuffix("/objects")
