@@ -13,7 +13,7 @@ from swarms.amend import Answer
 from swarms.models import Plan, Swarm
 from swarms.plan_yaml import PlanFaults, annotated, read_yaml
 from swarms.refusals import NotNow
-from swarms.states import PlanState, SwarmState
+from swarms.states import ApprovalState, PlanState, SwarmState
 from tenants.models import User
 
 
@@ -124,7 +124,11 @@ def no_room(plan: Plan) -> str:
 def _attend(plan: Plan) -> Attended:
     gate = plan.approvals.order_by("-requested_at").first()
     said = gate.because if gate else ""
-    answer = amend.answer(needs_approval=plan.swarm.project.approve_plan, approval=gate.state if gate else "")
+    # Nobody is waited for about what is left out at once.
+    is_open = gate is None or gate.state in (ApprovalState.PENDING, ApprovalState.VOID)
+    is_left_out = is_open and plan.node is not None and plan.swarm.state == SwarmState.DRAINING
+    asks = plan.swarm.project.approve_plan and not is_left_out
+    answer = amend.answer(needs_approval=asks, approval=gate.state if gate else "")
     match answer:
         case Answer.WAIT:
             return Attended()
@@ -133,7 +137,8 @@ def _attend(plan: Plan) -> Attended:
         case Answer.ASK:
             approvals.ask_plan(plan)
         case Answer.ADOPT:
-            adopt(plan, because=said or ("it was approved" if gate else "nobody has to approve plans of this project"))
+            why = "it was approved" if gate else "nobody has to approve plans of this project"
+            adopt(plan, because="the swarm is drained: nothing of it starts" if is_left_out else said or why)
         case Answer.REJECT:
             reject(plan, because=said or f"its approval was {gate.state if gate else 'void'}")
     publish(

@@ -91,6 +91,34 @@ def test_a_part_waits_for_its_approval(project: Project, team: Team) -> None:
     assert Node.objects.get(key="big").attempts_made == 2
 
 
+def test_a_drained_swarm_waits_for_nobodys_word_about_a_part(project: Project, team: Team) -> None:
+    crew = Crew(team, lambda assignment: plan(node("x")))
+    swarm = begin(project, crew, WHOLE)
+    Project.objects.update(approve_plan=True)
+    crew.settle_down(swarm)
+    gate = Approval.objects.get(state="pending")
+    operations.drain(swarm, by=crew.by)
+    crew.settle_down(swarm)
+    assert (swarm.state, states(swarm)) == (
+        "landing",
+        {"a": "succeeded", "big": "succeeded", "big--x": "skipped", "end": "skipped"},
+    )
+    gate.refresh_from_db()
+    assert (gate.state, gate.because) == ("void", "the swarm is drained: nothing of it starts")
+
+
+def test_a_part_that_was_refused_is_not_taken_because_its_swarm_is_drained(project: Project, team: Team) -> None:
+    crew = Crew(team, lambda assignment: plan(node("x")))
+    swarm = begin(project, crew, WHOLE)
+    Project.objects.update(approve_plan=True)
+    crew.settle_down(swarm)
+    approvals.reject(Approval.objects.get(state="pending"), by=crew.by, because="no")
+    operations.drain(swarm, by=crew.by)
+    crew.settle_down(swarm)
+    assert (swarm.state, states(swarm)) == ("landing", {"a": "succeeded", "big": "skipped", "end": "skipped"})
+    assert Plan.objects.get(node__key="big").state == "rejected"
+
+
 def test_two_parts_are_detailed_beside_each_other(project: Project, team: Team) -> None:
     crew = Crew(team, lambda assignment: plan(node("x" + assignment.briefing.split("`")[1])))
     swarm = begin(project, crew, plan(part("one"), part("two"), node("end", "one", "two")))
