@@ -14,6 +14,7 @@ import structlog
 from channels.db import database_sync_to_async
 from django.conf import settings
 from django.db import Error as DatabaseError
+from django.db import ProgrammingError
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -187,7 +188,14 @@ class Hub:
 
     async def _mend(self, room: Room, until: int | None) -> None:
         """Fetch from the database what did not come through Redis."""
-        events = await replayed(room.schema, room.cursor, until, None)
+        try:
+            events = await replayed(room.schema, room.cursor, until, None)
+        except ProgrammingError:
+            # Its tables are gone, for the team was deleted. The other teams must not wait for it.
+            logger.warning("a team is gone, its live streams end", team=room.schema)
+            for client in list(room.clients):
+                client.end(frames.closing(PAUSE_SECONDS * 1000))
+            events = []
         if events is None:
             room.reset(await latest(room.schema))
             logger.warning("too much was missed, pages load anew", team=room.schema)

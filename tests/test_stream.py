@@ -392,8 +392,8 @@ def test_a_process_that_ends_closes_its_streams_and_says_when_to_come_back(cooki
 class Visit:
     """An ASGI request whose answer is collected."""
 
-    def __init__(self, cookie: str, after: int | None = None, topic: str = "team") -> None:
-        host = f"acme.{settings.WAGGLE_HOST}:{settings.WAGGLE_PORT}"
+    def __init__(self, cookie: str, after: int | None = None, topic: str = "team", slug: str = "acme") -> None:
+        host = f"{slug}.{settings.WAGGLE_HOST}:{settings.WAGGLE_PORT}"
         headers = [(b"host", host.encode()), (b"cookie", cookie.encode())]
         if after is not None:
             headers.append((b"last-event-id", str(after).encode()))
@@ -463,6 +463,35 @@ def test_who_is_removed_from_the_team_is_cut_off(
         asyncio.run(watch())
     finally:
         vera.save(force_insert=True)
+
+
+def test_when_a_team_is_gone_its_streams_end_and_those_of_others_go_on(
+    cookie: Cookies, globex: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "CHECK_SECONDS", 0.1)
+    acme, other = cookie("bob", "acme"), cookie("bob", "globex")
+
+    def move(before: str, after: str) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f'ALTER SCHEMA "{before}" RENAME TO "{after}"')
+
+    async def watch() -> None:
+        stays, goes = Visit(acme), Visit(other, slug="globex")
+        await stays.saw(b"id: ")
+        await goes.saw(b"id: ")
+        await asyncio.to_thread(_run_and_close, lambda: move(globex.schema_name, "gone"))
+        async with asyncio.timeout(20):
+            await goes.task
+        assert goes.is_over
+        assert not stays.is_over
+        await asyncio.to_thread(_run_and_close, lambda: happen(1))
+        await stays.saw(b"id: 1\n")
+        await stays.leave()
+
+    try:
+        asyncio.run(watch())
+    finally:
+        move("gone", globex.schema_name)
 
 
 def _run_and_close(verb: Callable[[], object]) -> None:
