@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from io import StringIO
+from queue import SimpleQueue
 from typing import Any
 from uuid import uuid4
 
@@ -13,8 +14,9 @@ from django.db import IntegrityError, transaction
 from django.test import Client
 from django.utils import timezone
 
-from agents import breakers, executions, hosting, registry, servers
+from agents import breakers, executions, hosting, registry, servers, sightings
 from agents.contracts import FailureOutcome, FailureReason, PlanNode, PlanProposal
+from agents.discovery import Look
 from agents.models import Agent, Execution, Server
 from agents.placement import Candidate, Chosen, Nobody, choose
 from agents.registry import Terms
@@ -28,7 +30,7 @@ from tenants.models import Runner, Team, Ticket
 from tenants.secrets import seal
 from tests.conftest import user_of
 from tests.milestones import adopted
-from tests.test_discovery import PASSWORD
+from tests.test_discovery import HEALTHY, PASSWORD, server
 from tests.turn_stage import make_runner
 
 ANNA = Candidate("anna", runtime="opencode", server="any")
@@ -323,3 +325,52 @@ def test_an_agent_gets_its_server_on_its_page(team: Team, client_for: Callable[.
     assert Agent.objects.get(name="anna").server == row.url
     Server.objects.all().delete()
     assert f"{row.url} (takes no work)" in client.get("/agents/anna/").content.decode()
+
+
+# Who drives a server
+
+
+def test_a_round_of_discovery_finds_the_runners_that_share_a_servers_disk(swarm: Swarm, local: None) -> None:
+    near, far = make_runner("near"), make_runner("far")
+    boot = uuid4()
+    Runner.objects.filter(pk=near.pk).update(boot=boot, proof="/srv/near/proof/boot")
+    Runner.objects.filter(pk=far.pk).update(boot=uuid4(), proof="/srv/far/proof/boot")
+    inbox: SimpleQueue[Any] = SimpleQueue()
+    look = Look(inbox, loopback=True)
+    # Whatever path it is asked for, it reads the file of one of them.
+    with server(HEALTHY | {"content": f"{boot}\n"}, password=PASSWORD) as (url, paths):
+        row = servers.add(url)
+        servers.enrol(row, because="test", password=PASSWORD)
+        Server.objects.filter(pk=row.pk).update(roles=["developer"])
+        registry.add(Terms("anna", ["developer"], runtime="opencode", server="any"))
+        dispatch.dispatch()
+        assert live() == []
+        look.again({}, [], hosting.untried_everywhere())
+        found = inbox.get(timeout=30)
+    look.close()
+    asked = [path for path in paths if path.startswith("/file/content?")]
+    assert sorted(asked) == [
+        "/file/content?directory=%2Fsrv%2Ffar%2Fproof&path=boot",
+        "/file/content?directory=%2Fsrv%2Fnear%2Fproof&path=boot",
+    ]
+    ((one, proofs),) = found.shared
+    sightings.shared(one, proofs)
+    assert hosting.drivers(Server.objects.get(pk=row.pk)) == ["near"]
+    assert [[proof.path for proof in each.proofs] for each in hosting.untried()] == [["/srv/far/proof/boot"]]
+    dispatch.dispatch()
+    assert {each.runner.name for each in live()} == {"near"}, "what waited was not woken"
+
+
+def test_a_server_whose_password_cannot_be_read_holds_up_nobody_else(swarm: Swarm, local: None, settings: Any) -> None:
+    row = enrolled()
+    Server.objects.filter(pk=row.pk).update(password=seal(PASSWORD, row, "password"), username="opencode")
+    driven(row)
+    registry.add(Terms("anna", ["developer"], runtime="opencode", server="any"))
+    dispatch.dispatch()
+    settings.ENCRYPTION_KEYS = (b"x" * 32,)
+    given = executions.assignment_of(live()[0], team=Team.objects.get(domains__slug="acme"), token="t")
+    assert given.host is not None
+    assert given.host.password == ""
+    make_runner("other")
+    Runner.objects.filter(name="other").update(boot=uuid4(), proof="/srv/other/proof/boot")
+    assert hosting.untried() == []
