@@ -51,7 +51,8 @@ def _doing(swarm: Swarm, by: User | None) -> Iterator[Swarm]:
 
 def possible(swarm: Swarm) -> set[str]:
     """Which verbs the swarm's state allows now; for the pages."""
-    return {name for name, states in ALLOWED.items() if swarm.state in states}
+    found = {name for name, states in ALLOWED.items() if swarm.state in states}
+    return found - {"retry"} if _no_retry(swarm) else found
 
 
 def possible_for(node: Node) -> set[str]:
@@ -146,7 +147,8 @@ def retry_swarm(swarm: Swarm, *, by: User | None) -> None:
     """
     with _doing(swarm, by) as locked:
         if locked.state == SwarmState.FAILED:
-            _may_be_retried(locked)
+            if reason := _no_retry(locked):
+                raise NotNow(reason)
             admission.admit_retry()
         now = timezone.now()
         is_late = locked.deadline_at is not None and locked.deadline_at <= now
@@ -172,11 +174,10 @@ def retry_swarm(swarm: Swarm, *, by: User | None) -> None:
         hints.advance(swarm.pk)
 
 
-def _may_be_retried(swarm: Swarm) -> None:
-    if swarm.nodes.filter(undoes__isnull=False).exists():
-        raise NotNow("Its work was being taken back; it can only be rolled back again, or the goal stated anew.")
-    if not swarm.nodes.exists():
-        raise NotNow("It failed before it had a plan: state the goal again.")
+def _no_retry(swarm: Swarm) -> str:
+    if swarm.rollback_at:
+        return "Its work was being taken back; it can only be rolled back again, or the goal stated anew."
+    return "" if swarm.started_at else "It failed before it had a plan: state the goal again."
 
 
 def retry_node(node: Node, *, by: User | None) -> None:

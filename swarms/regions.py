@@ -28,10 +28,7 @@ def meters(swarm: Swarm) -> Context:
 
 def _can(swarm: Swarm) -> set[str]:
     """Verbs that are possible now."""
-    found = operations.possible(swarm)
-    if swarm.rollback_at:
-        found -= {"retry"}
-    return found | ({"rollback"} if rollback.possible(swarm) else set())
+    return operations.possible(swarm) | ({"rollback"} if rollback.possible(swarm) else set())
 
 
 def asks(swarm: Swarm) -> Context:

@@ -207,6 +207,7 @@ def test_what_cannot_be_tried_again_says_why(project: Project, crew: Crew, alice
     operations.expire(early.pk)
     crew.run(early)
     assert early.state == "failed", early.because
+    assert "retry" not in operations.possible(early)
     with pytest.raises(NotNow, match="before it had a plan"):
         operations.retry_swarm(early, by=alice)
 
@@ -436,6 +437,7 @@ SWARM_VERBS = {
 def test_what_the_pages_offer_is_what_the_verbs_allow_in_every_state(project: Project, alice: User) -> None:
     swarm = goals.state_goal(project, "Write the files", by=alice)
     Node.objects.create(swarm=swarm, plan=swarm.plans.get(), key="a", title="A", role="developer")
+    Swarm.objects.filter(pk=swarm.pk).update(started_at=timezone.now())
     events = Event.objects.filter(subject=swarm.topic)
     before = events.count()
     for state in SwarmState:
