@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,10 @@ from agents.contracts import Assignment, FailureOutcome, FailureReason, Host, Pl
 from agents.models import Execution
 from agents.registry import Terms
 from agents.runner import leftovers
+from agents.runner.reports import Reports
+from agents.runtimes.context import Context, Told
 from agents.runtimes.inbox import Inbox
-from agents.runtimes.opencode import enrolled
+from agents.runtimes.opencode import enrolled, runtime
 from agents.runtimes.opencode.configuration import files
 from agents.servers import Work
 from swarms import goals
@@ -37,6 +39,7 @@ from tests.conftest import user_of
 from tests.fake_control_plane import FakeControlPlane, call, serving, steps, until
 from tests.hands import Hands
 from tests.test_opencode_runtime import DONE, WRITES, program, said_to_model, steer
+from tests.test_runner import processes_now_with
 from tests.test_steered_agents import carry_out, seen
 from tests.test_timeouts import source_project
 from tests.web import ROOT, Web, serve
@@ -46,6 +49,9 @@ __all__ = ["program"]
 PASSWORD = "correct horse"
 ADDRESS = "127.0.0.2"
 """Another machine than the control plane's, as far as addresses go."""
+
+
+pytestmark = pytest.mark.timeout(300)
 
 
 @dataclass
@@ -273,7 +279,7 @@ def test_two_nodes_at_once_on_one_enrolled_server_land(
                 swarm.refresh_from_db()
                 return swarm.is_ended
 
-            until(ended, "the swarm ends", 100)
+            until(ended, "the swarm ends", 200)
         assert swarm.state == "succeeded", swarm.because
         listing = ["git", "ls-tree", "--name-only", "main"]
         names = subprocess.run(listing, cwd=tmp_path / "source", capture_output=True, text=True, check=True).stdout
@@ -407,6 +413,34 @@ def test_what_a_repository_tells_opencode_does_not_count_and_stays_as_it_is(
     assert "permission" in plane.git("show", f"{outcome.commit}:opencode.json")
 
 
+def test_cancelling_an_attempt_ends_its_command_and_nobody_elses_session(
+    plane: FakeControlPlane, owned: Owned, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    query = {"directory": str(elsewhere)}
+    mine = owned.client.post("/session", params=query, json={"title": "the owner's"}).json()["id"]
+    mark = f"{uuid4().int % 100_000}.5"
+    plane.script = steps([call("bash", command=f"touch begun; sleep {mark}", description="x")])
+    folder = tmp_path / "runner" / "run"
+
+    async def work_and_cancel() -> None:
+        assignment = work(plane, owned)
+        reports = Reports(assignment)
+        running = asyncio.create_task(runtime.run(assignment, Context(folder, "none", reports, Told())))
+        await seen((folder / "work" / "begun").exists)
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+        await reports.close()
+
+    asyncio.run(work_and_cancel())
+
+    until(lambda: not processes_now_with(mark), "its command has ended")
+    assert owned.sessions() == [str(elsewhere)]
+    owned.client.delete(f"/session/{mine}")
+
+
 # Taking back
 
 
@@ -447,7 +481,10 @@ def test_what_an_agent_did_is_taken_back_and_it_hears_why(
     assert "Call it c.txt." in asked
 
 
-def test_what_was_taken_back_by_mistake_counts_again(plane: FakeControlPlane, owned: Owned, tmp_path: Path) -> None:
+def test_what_was_taken_back_by_mistake_counts_again_on_a_server_of_ours_too(
+    plane: FakeControlPlane, program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAGGLE_RUNNER_OPENCODE", str(program))
     answers = iter([WRITES, [{"content": "I ponder"}, {"pause": 60}], [{"content": "Well."}, *DONE]])
     plane.script = lambda messages: next(answers)
 
@@ -457,7 +494,7 @@ def test_what_was_taken_back_by_mistake_counts_again(plane: FakeControlPlane, ow
             inbox.put(steer(kind))
         inbox.put(steer(text="Go on."))
 
-    outcome, _ = carry_out(work(plane, owned), tmp_path / "runner" / "run", talk)
+    outcome, _ = carry_out(plane.assignment(runtime="opencode"), tmp_path / "runner" / "run", talk)
 
     assert isinstance(outcome, WorkOutcome), outcome
     assert outcome.files == ("a.txt",)
