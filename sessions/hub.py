@@ -5,9 +5,10 @@ and fetched, and while Redis is away the reader asks the database once a second.
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import suppress
 from itertools import repeat
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -16,6 +17,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import ProgrammingError
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -37,6 +39,8 @@ SILENCE_SECONDS = 5.0
 """So much later than asked for may Redis say that nothing is new; then its connection is taken for dead."""
 PAUSE_SECONDS = 1.0
 HEARS_SECONDS = 1.0
+PING_SECONDS = 10
+"""So often a connection on which nothing comes is asked whether it lives."""
 
 latest = database_sync_to_async(last_position, thread_sensitive=False)
 replayed = database_sync_to_async(replay, thread_sensitive=False)
@@ -51,7 +55,7 @@ class Hub:
         self.broken = False
         self._rooms: dict[str, Room] = {}
         self._changed = asyncio.Event()
-        self._joined = asyncio.Event()
+        self._moved = asyncio.Event()
         self._away = False
         self._checked = self.loop.time()
         self._redis = Redis.from_url(
@@ -59,7 +63,7 @@ class Hub:
             socket_timeout=None,
             socket_connect_timeout=2,
             socket_keepalive=True,
-            health_check_interval=10,
+            health_check_interval=PING_SECONDS,
             retry=Retry(NoBackoff(), 0),
             protocol=2,
         )
@@ -81,7 +85,7 @@ class Hub:
         else:
             room = self._rooms[listener.schema] = Room(listener.schema, listener.position)
             self._changed.set()
-            self._joined.set()
+            self._moved.set()
         client = Client(listener)
         room.add(client)
         STREAMS.inc()
@@ -101,6 +105,7 @@ class Hub:
         if not room.clients:
             room.pages.close()
             del self._rooms[room.schema]
+            self._moved.set()
 
     def drain(self, last_words: Iterable[bytes]) -> None:
         """This process ends: close every stream, each with its own last words, and take no more."""
@@ -120,16 +125,7 @@ class Hub:
         """One task follows the streams of the teams with clients; another team needs a new one."""
         while True:
             self._changed.clear()
-            following = asyncio.create_task(self._follow())
-            changing = asyncio.create_task(self._changed.wait())
-            try:
-                await asyncio.wait({following, changing}, return_when=asyncio.FIRST_COMPLETED)
-                if following.done():
-                    following.result()
-            finally:
-                for task in (following, changing):
-                    task.cancel()
-                await asyncio.gather(following, changing, return_exceptions=True)
+            await _race(self._follow(), self._changed.wait())
 
     async def _follow(self) -> None:
         while self._rooms:
@@ -216,26 +212,45 @@ class Hub:
 
     async def _pass_deltas_on(self) -> None:
         async with self._redis.pubsub() as channels:
-            heard: set[str] = set()
+            await channels.connect()
             try:
-                while True:
-                    self._joined.clear()
-                    rooms = {live_channel(schema): room for schema, room in self._rooms.items()}
-                    if new := rooms.keys() - heard:
-                        await channels.subscribe(*new)
-                    if old := heard - rooms.keys():
-                        await channels.unsubscribe(*old)
-                    heard = set(rooms)
-                    if not heard:
-                        await self._joined.wait()
-                        continue
-                    message = await channels.get_message(timeout=0.25)
-                    if message and (room := rooms.get(message["channel"].decode())):
-                        if message["type"] == "message":
-                            room.pass_on(frames.of_delta(message["data"]))
-                            room.flush()
-                        elif message["type"] == "subscribe":
-                            room.hears.set()
+                await _race(self._subscribe(channels), self._listen(channels))
             finally:
                 for room in self._rooms.values():
                     room.hears.clear()
+
+    async def _subscribe(self, channels: PubSub) -> None:
+        heard: set[str] = set()
+        while True:
+            self._moved.clear()
+            wanted = {live_channel(schema) for schema in self._rooms}
+            if new := wanted - heard:
+                await channels.subscribe(*new)
+            if old := heard - wanted:
+                await channels.unsubscribe(*old)
+            heard = wanted
+            await self._moved.wait()
+
+    async def _listen(self, channels: PubSub) -> None:
+        while True:
+            # As long as this takes, a connection that is dead is asked for a sign of life.
+            message = await channels.get_message(timeout=PING_SECONDS)
+            if message and (room := self._rooms.get(schema_of(message["channel"].decode()))):
+                if message["type"] == "message":
+                    room.pass_on(frames.of_delta(message["data"]))
+                    room.flush()
+                elif message["type"] == "subscribe":
+                    room.hears.set()
+
+
+async def _race(*running: Coroutine[Any, Any, object]) -> None:
+    """Side by side until the first has ended; raises what it raised."""
+    tasks = [asyncio.create_task(one) for one in running]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 from channels.db import database_sync_to_async
 from django.db import Error as DatabaseError
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from sessions import frames
 from sessions.admission import Refused, Request, admit, identify
@@ -138,6 +139,7 @@ class Hand:
     def __init__(self, client: Client, send: Send) -> None:
         self._client, self._send = client, send
         self._loop = asyncio.get_running_loop()
+        self._cycle = _cycle_of(send)
         self._begun: Awaitable[None] | None = None
 
     async def rest(self) -> None:
@@ -156,6 +158,8 @@ class Hand:
 
     def _now(self, body: bytes) -> None:
         self._client.told_at = self._loop.time()
+        if self._is_written(body):
+            return
         sending = _more(self._send, body)
         try:
             waits_for = sending.send(None)
@@ -169,6 +173,14 @@ class Hand:
         self._client.send_now = None
         self._client.wake.set()
 
+    def _is_written(self, body: bytes) -> bool:
+        """Whether uvicorn's connection took it as the next chunk: without a message and a coroutine for each client."""
+        cycle = self._cycle
+        if cycle is None or cycle.disconnected or cycle.flow.write_paused:
+            return False
+        cycle.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+        return True
+
 
 class Begun:
     """A coroutine that ran outside of any task until it had to wait; awaited, it goes on. An eager task does the same,
@@ -181,6 +193,12 @@ class Begun:
         """Wait for what it waits for, and then for whatever comes next."""
         yield self._waits_for
         return (yield from self._coroutine.__await__())
+
+
+def _cycle_of(send: Send) -> RequestResponseCycle | None:
+    """Uvicorn's side of an answer in chunks that has begun; None: another server, or something between."""
+    owner = getattr(send, "__self__", None)
+    return owner if isinstance(owner, RequestResponseCycle) and owner.chunked_encoding else None
 
 
 async def _failed(error: Exception) -> None:

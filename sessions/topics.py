@@ -7,7 +7,6 @@ from sessions.models import Session, Subject
 
 TEAM = "team"
 NOUNS = ("project", "swarm", "session")
-_STREAM = "ev:"
 MOST, MOST_OF_PAGES = 20, 100
 """Topics that one stream may name: a program's, and one that all pages of a browser share."""
 
@@ -61,12 +60,12 @@ def _exists(topic: str) -> bool:
 
 def stream_key(schema: str) -> str:
     """The Redis Stream with the latest events of a team."""
-    return _STREAM + schema
+    return f"ev:{schema}"
 
 
 def schema_of(key: str) -> str:
-    """The team's schema, of the key of its stream."""
-    return key.removeprefix(_STREAM)
+    """The team's schema, of the key of its stream or the name of its channel."""
+    return key.partition(":")[2]
 
 
 def live_channel(schema: str) -> str:

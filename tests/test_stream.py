@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 import redis
+import uvicorn
 from django.conf import settings
 from django.db import connection
 from django.test import Client as Browser
 from django.test import override_settings
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from config.services.ports import free_port
 from sessions import deltas, frames, hub, rooms, stream, topics
 from sessions import relay as relay_module
 from sessions.admission import Listener as Admitted
@@ -628,6 +632,47 @@ def test_what_comes_in_one_go_is_one_write_and_a_full_buffer_is_waited_for() -> 
         assert writers[3:] == [None]
         writing.cancel()
 
+    asyncio.run(talk())
+
+
+def test_uvicorn_s_connection_is_written_to_without_a_message_for_each_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Any] = []
+    told = [frame(position).data for position in range(1, 4)]
+    client_of: list[rooms.Client] = []
+    send_as_it_is = RequestResponseCycle.send
+
+    async def send(cycle: RequestResponseCycle, message: Any) -> None:
+        sent.append(message)
+        await send_as_it_is(cycle, message)
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        client_of.append(rooms.Client(Admitted("t_x", None, frozenset({"team"}), 0)))
+        await stream.Hand(client_of[0], send).rest()
+        await send({"type": "http.response.body", "body": client_of[0].take()})
+
+    def tell(position: int) -> None:
+        client_of[0].offer(frame(position))
+        client_of[0].flush()
+
+    async def talk() -> None:
+        server = uvicorn.Server(uvicorn.Config(application, port=free_port(), lifespan="off", log_config=None))
+        serving = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        url = f"http://127.0.0.1:{server.config.port}/"
+        async with httpx.AsyncClient() as asking, asking.stream("GET", url) as answer:
+            pieces = answer.aiter_raw()
+            for position in (1, 2):
+                tell(position)
+                assert await anext(pieces) == told[position - 1]
+            assert [message["type"] for message in sent] == ["http.response.start"]
+            client_of[0].end(b"")
+            assert [piece async for piece in pieces] == []
+        server.should_exit = True
+        await serving
+
+    monkeypatch.setattr(RequestResponseCycle, "send", send)
     asyncio.run(talk())
 
 
