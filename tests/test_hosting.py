@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from io import StringIO
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 from uuid import uuid4
@@ -16,10 +17,12 @@ from django.utils import timezone
 
 from agents import breakers, executions, hosting, registry, servers, sightings
 from agents.contracts import FailureOutcome, FailureReason, PlanNode, PlanProposal
+from agents.contracts import Host as Given
 from agents.discovery import Look
 from agents.models import Agent, Execution, Server
 from agents.placement import Candidate, Chosen, Nobody, choose
 from agents.registry import Terms
+from agents.runner.leftovers import NOTE, Leftovers
 from agents.server_choice import Host
 from agents.servers import Work
 from agents.states import LIVE, ServerState
@@ -29,6 +32,7 @@ from swarms.models import Node, Project, Swarm
 from tenants.models import Runner, Team, Ticket
 from tenants.secrets import seal
 from tests.conftest import user_of
+from tests.fake_control_plane import FakeControlPlane
 from tests.milestones import adopted
 from tests.test_discovery import HEALTHY, PASSWORD, server
 from tests.turn_stage import make_runner
@@ -151,8 +155,9 @@ def test_a_server_gets_as_much_as_it_has_room_for_on_the_runner_that_shares_its_
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(transaction, "on_commit", lambda act, robust=False: act())
         executions.end(live()[0].pk, "lost", reason="released", because="test")
+    assert not Ticket.objects.filter(parked__startswith="agent:").exists(), "a free place on the server wakes nobody"
     dispatch.dispatch()
-    assert len(live()) == 2, "a free place on the server wakes nobody"
+    assert len(live()) == 2
 
 
 def test_work_that_reads_strangers_words_waits_alone(swarm: Swarm, local: None) -> None:
@@ -374,3 +379,10 @@ def test_a_server_whose_password_cannot_be_read_holds_up_nobody_else(swarm: Swar
     make_runner("other")
     Runner.objects.filter(name="other").update(boot=uuid4(), proof="/srv/other/proof/boot")
     assert hosting.untried() == []
+
+
+def test_no_password_is_on_a_runners_disk(tmp_path: Path) -> None:
+    host = Given(id=uuid4(), name="box", url="http://box:4096", username="opencode", password=PASSWORD)
+    assignment = FakeControlPlane(tmp_path / "plane").assignment(runtime="opencode", host=host)
+    Leftovers(tmp_path, 1, 1).note(assignment, tmp_path / "run")
+    assert PASSWORD not in (tmp_path / "run" / NOTE).read_text()
