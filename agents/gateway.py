@@ -200,6 +200,8 @@ async def _carry(caller: Caller, call: Call, receive: Receive, send: Send, held:
     going = asyncio.create_task(_gone(receive))
     try:
         await asyncio.wait({asking, going}, return_when=asyncio.FIRST_COMPLETED)
+        if meter.is_sent:
+            await asyncio.wait({asking})
         answered = asking.done()
     finally:
         for task in (asking, going):

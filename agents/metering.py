@@ -71,6 +71,8 @@ class Meter:
     usage: Usage = field(default_factory=Usage)
     is_complete: bool = False
     """The stream told that it is over; who hangs up then has heard all."""
+    is_sent: bool = False
+    """All of the answer is passed on; who hangs up then has not left early."""
     _streamed: bool = False
     _rest: bytearray = field(default_factory=bytearray)
 

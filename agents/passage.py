@@ -105,6 +105,10 @@ class Passage:
         too_late = isinstance(error, httpx.TimeoutException)
         self._trial.broke(f"no answer ({type(error).__name__})", too_much=too_late)
 
+    def over(self) -> None:
+        """The answer has ended. The end of the passage waits until its gates know."""
+        self._trial.over()
+
 
 @asynccontextmanager
 async def passage(schema: str, execution: UUID, route: Route, *, repeat: bool = False) -> AsyncIterator[Passage]:

@@ -65,8 +65,10 @@ async def ask(call: Call, meter: Meter, send: Send) -> int:
                 status, last = await _pass_whole_on(response, call, meter, send, way)
         finally:
             await response.aclose()
-    # Last of all: who has heard it hangs up, and that must not look as if he had left early.
-    await send({"type": "http.response.body", "body": last})
+        # The end of the answer does not wait until the gates have heard of it, nor do they wait for it.
+        way.over()
+        await send({"type": "http.response.body", "body": last})
+        meter.is_sent = True
     return status
 
 

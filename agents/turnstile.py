@@ -107,6 +107,7 @@ class Trial:
         self._last = Word(went=Went.NEITHER, began=asked.slot.now if asked.slot else 0)
         self._probes = asked.probes
         self._begun: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     def answered(self, word: Word, went: Went) -> None:
         """The head of an answer is here: `word` judges key and endpoint. The answer does not wait for the gates."""
@@ -118,9 +119,16 @@ class Trial:
         went = Went.OVER if too_much else self._last.went
         self._last = replace(self._last, went=went, endpoint=Told.FAILED, endpoint_why=why)
 
+    def over(self) -> None:
+        """The call is over: begins to tell the gates."""
+        if self._ending is None:
+            self._ending = _apart(self._end())
+
     async def end(self) -> None:
-        """The call is over. Its gates are told of it also when its caller is cancelled now."""
-        await asyncio.shield(_apart(self._end()))
+        """Waits until the gates know that the call is over. They are told also when its caller is cancelled now."""
+        self.over()
+        if self._ending:
+            await asyncio.shield(self._ending)
 
     async def _end(self) -> None:
         if self._begun:
