@@ -3,9 +3,11 @@
 import json
 from collections.abc import Callable
 from html import unescape
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.test import Client
 
 from agents.models import Execution
@@ -243,3 +245,54 @@ def test_programs_of_others_look_and_try(stage: Stage, team: Team) -> None:
     assert developer.post("rules/add", tool="web", verdict="allow").status_code == 403
     rule = toolrules.make(by=stage.by, tool="web", verdict="ask")
     assert developer.post(f"rules/{rule.pk}/revoke").status_code == 403
+
+
+def rules(*words: str) -> str:
+    out = StringIO()
+    call_command("rules", *words, "--team", "acme", stdout=out)
+    return out.getvalue()
+
+
+def test_the_command_does_what_the_page_does_and_refuses_the_same(stage: Stage, team: Team) -> None:
+    boss = ("--by", "alice@acme.example")
+    given = ("--argument", "path: deploy/**", "--role", "developer", "--why", "Ask operations.", "--project", "textkit")
+    rules("add", "edit", "--verdict", "deny", *given, *boss)
+    made = ToolRule.objects.get()
+    assert (made.tool, made.verdict, made.arguments) == ("edit", "deny", {"path": "deploy/**"})
+    assert (made.role, made.why, made.project, made.made_by) == (
+        "developer",
+        "Ask operations.",
+        Project.objects.get(slug="textkit"),
+        stage.by,
+    )
+    rules("add", "shell", "--verdict", "allow", "--sandboxed", "--last", *boss)
+    ids = [each["id"] for each in json.loads(rules("list", "--project", "textkit", "--json"))]
+    assert ids[0] == str(made.pk)
+    assert f"{made.pk}  deny  edit  path: deploy/**  developer  textkit" in rules("list", "--project", "textkit")
+    assert str(made.pk) not in rules("list"), "it does not hold in all projects"
+
+    call = ("try", "edit", "--argument", "path: deploy/a", "--project", "textkit")
+    assert rules(*call) == "deny: Ask operations.\n"
+    rules("down", ids[0], "--project", "textkit", *boss)
+    assert [str(rule.pk) for rule in rulebook.of_project(made.project)] == ids[::-1]
+    rules("revoke", ids[0], *boss)
+    assert not rules(*call).startswith("deny")
+    told = Event.objects.filter(kind="rule.changed").order_by("at", "seq")
+    assert [event.payload["what"] for event in told if event.payload["rule"] == ids[0]] == ["made", "moved", "revoked"]
+
+    viewer = member(team, Role.VIEWER)
+    for words, because in (
+        (("add", "shell"), "say who"),
+        (("add", "shell", "--by", "nobody@acme.example"), "no member nobody@acme.example"),
+        (("add", "shell", "--by", viewer.email), "may not change rules"),
+        (("add", "x" * 81, *boss), "80 characters"),
+        (("add", "edit", "--argument", "deploy/**", *boss), "Line 1 is no argument"),
+        (("add", "shell", "--sandboxed", *boss), "Only what is allowed can depend on this"),
+        (("add", "shell", "--project", "nothing", *boss), "no project nothing"),
+        (("revoke", ids[0], *boss), "revoked already"),
+        (("revoke", "7", *boss), "There is no rule 7"),
+        (("revoke", *boss), "revoke needs a tool, or the id of a rule"),
+    ):
+        with pytest.raises(CommandError, match=because):
+            rules(*words)
+    assert ToolRule.objects.count() == 2

@@ -9,9 +9,9 @@ from django.core.management.base import CommandError
 
 from agents import placing, registry
 from agents.contracts import AGENT_RUNTIMES
-from agents.management.teams import TeamCommand
 from agents.models import Agent
 from agents.registry import Terms
+from sessions.team_command import TeamCommand
 
 BECAUSE = "by the command of an operator"
 STATES = {"drain": registry.drain, "enable": registry.enable, "disable": registry.disable}

@@ -8,8 +8,8 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from agents import credentials
-from agents.management.teams import TeamCommand
 from agents.models import Provider
+from sessions.team_command import TeamCommand
 
 BY = "an operator"
 

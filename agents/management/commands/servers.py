@@ -12,10 +12,10 @@ from django.core.management.base import CommandError
 from agents import hosting, servers
 from agents.forms import UNSANDBOXED
 from agents.handshake import NoServer
-from agents.management.teams import TeamCommand
 from agents.models import Server
 from agents.placing import ROLES
 from agents.servers import Work
+from sessions.team_command import TeamCommand
 
 BECAUSE = "by the command of an operator"
 MOVES: dict[str, Callable[..., bool]] = {
