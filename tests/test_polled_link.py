@@ -114,7 +114,11 @@ def test_a_runner_over_http_is_greeted_nudged_answered_and_refused_once_its_toke
 
         assert poller.client.post("/runner/", content=b"nonsense").status_code == 400
         assert poller.client.get("/runner/").status_code == 405
-        tokens.revoke(token.subject or "")
+        hands.runner.refresh_from_db()
+        heard_before = hands.runner.channel
+        refused = pool.submit(poller.post, Said(wait=True))
+        until(lambda: Runner.objects.get(pk=hands.runner.pk).channel != heard_before, "it listens")
         tokens.Token.objects.filter(pk=token.pk).update(revoked_at="2026-01-01T00:00:00Z")
+        assert refused.result(30).status_code == 401, "who listens is told before its request would end"
         assert poller.post(Said()).status_code == 401
         assert httpx.post(f"http://127.0.0.1:{web.port}/runner/", content=b"{}").status_code == 401

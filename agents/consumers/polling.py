@@ -35,12 +35,18 @@ class _Gone(Exception):
     """The runner no longer waits for an answer."""
 
 
+class _Ended(Exception):
+    """Its token is good no longer."""
+
+
 async def polling(scope: Scope, receive: Receive, send: Send) -> None:
     """The ASGI application."""
     try:
         status, body = await _answer(scope, receive)
     except _Gone:
         return
+    except _Ended:
+        status, body = 401, "This token was ended."
     except DatabaseError as error:
         logger.warning("no link without the database", error=str(error))
         status, body = 503, "The control plane's database is away. Ask again."
@@ -69,12 +75,12 @@ async def _answer(scope: Scope, receive: Receive) -> tuple[int, str]:
     for message in said.messages:
         heard += await _ask(linking.hear, runner, message, "")
     if said.wait:
-        heard += await _listen(runner, receive)
+        heard += await _listen(runner, secret, receive)
     return 200, Heard(messages=tuple(heard)).model_dump_json()
 
 
-async def _listen(runner: UUID, receive: Receive) -> list[ToRunner]:
-    """What there is to do, as soon as there is something; nothing after a while."""
+async def _listen(runner: UUID, secret: str, receive: Receive) -> list[ToRunner]:
+    """What there is to do, as soon as there is something; nothing after a while. Raises _Gone or _Ended."""
     layer = get_channel_layer()
     assert layer is not None
     channel = await layer.new_channel("runner.poll")
@@ -91,6 +97,8 @@ async def _listen(runner: UUID, receive: Receive) -> list[ToRunner]:
             await asyncio.wait({gone, nudge}, timeout=min(left, LOOK_SECONDS), return_when=asyncio.FIRST_COMPLETED)
             if gone.done():
                 raise _Gone
+            if await _ask(runners.authenticate, secret) != runner:
+                raise _Ended
             event = {}
             if nudge.done():
                 event = _event(nudge)
