@@ -3,9 +3,11 @@
 from typing import Any
 from uuid import UUID
 
-from sessions.models import Message, Part, Session
+from sessions import storable
+from sessions.models import Message, Part, Session, options_of
 
 TITLE_LENGTH, TEXT_LENGTH = 120, 500
+MOST_OPTIONS = 20
 _TITLES = ("path", "command", "pattern", "query", "name", "summary")
 Fact = tuple[str, dict[str, Any]]
 """The kind of an event and its payload."""
@@ -35,12 +37,12 @@ def part_fact(part: Part) -> Fact:
 
 def question_fact(session: Session, record: Any) -> Fact:
     """An agent asks a person."""
-    options = [str(option)[:TITLE_LENGTH] for option in record.input.get("options", [])]
+    options = [storable.text(option)[:TITLE_LENGTH] for option in options_of(record.input)[:MOST_OPTIONS]]
     return "question.asked", {
         "session": str(session.pk),
         "part": str(record.id),
         "agent": session.agent,
-        "text": record.text[:TEXT_LENGTH],
+        "text": storable.text(record.text)[:TEXT_LENGTH],
         "options": options,
     }
 

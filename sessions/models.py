@@ -1,6 +1,6 @@
 """What happened: numbered events, and the transcripts of agents' sessions."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.db import models
 from django.db.models import Q
@@ -108,6 +108,12 @@ class Message(models.Model):
         constraints: ClassVar = [models.UniqueConstraint(fields=["session", "number"], name="message_number")]
 
 
+def options_of(given: dict[str, Any]) -> list[str]:
+    """The answers to choose from that are in the input of a question, as its agent wrote it."""
+    options = given.get("options")
+    return [str(option) for option in options] if isinstance(options, list) else []
+
+
 class Part(models.Model):
     """A piece of a message: text, reasoning, tool call with its result, file, patch, question, step, error."""
 
@@ -131,3 +137,8 @@ class Part(models.Model):
             models.UniqueConstraint(fields=["message", "index"], name="part_index"),
             models.CheckConstraint(condition=Q(state__in=["open", "done", "failed"]), name="part_state"),
         ]
+
+    @property
+    def options(self) -> list[str]:
+        """Of a question: the answers to choose from."""
+        return options_of(self.input)

@@ -2,16 +2,24 @@
 
 import math
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 _LOST = "\N{REPLACEMENT CHARACTER}"
 # No NUL in text and jsonb; JSON has halves of surrogate pairs, UTF-8 has not. Commands' output may hold all of it.
 _UNFIT = re.compile("[\x00\ud800-\udfff]")
+EARLIEST, LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
+"""Between these a moment can be read again in whatever time zone it was said: Postgres keeps more than Python knows."""
 
 
 def text(given: str) -> str:
     """The text, with a replacement character for each that cannot be stored."""
     return _UNFIT.sub(_LOST, given)
+
+
+def moment(given: datetime | None) -> datetime | None:
+    """A moment with its zone; one that could not be read again, which no clock says, becomes none."""
+    return given if given is not None and EARLIEST <= given <= LATEST else None
 
 
 def tree(given: Any) -> Any:

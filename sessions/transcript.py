@@ -18,7 +18,7 @@ from sessions.models import Message, Part, Session
 from tenants.context import current_schema
 
 OPEN, DONE, FAILED = "open", "done", "failed"
-MOST_TOKENS = 10**9
+MOST_TOKENS, MOST_COST = 10**9, 10**15
 _GROWS = ["kind", "state", "text", "tool", "input", "output", "usage", "started_at", "ended_at", "updated_at"]
 
 
@@ -225,7 +225,7 @@ def _message(session: Session, number: int, r: Any, now: datetime) -> Message:
         role=r.role,
         author=getattr(r, "author", ""),
         model=storable.text(r.model),
-        created_at=getattr(r, "created_at", now),
+        created_at=storable.moment(getattr(r, "created_at", now)) or now,
     )
 
 
@@ -241,12 +241,18 @@ def _part(r: Any) -> Part:
         tool=storable.text(r.tool[:80]),
         input=storable.tree(r.input),
         output=storable.text(r.output),
-        usage=r.usage.model_dump() if r.usage else None,
-        started_at=r.started_at,
-        ended_at=r.ended_at,
-        created_at=getattr(r, "created_at", now),
-        updated_at=getattr(r, "updated_at", now),
+        usage=_usage(r.usage.model_dump()) if r.usage else None,
+        started_at=storable.moment(r.started_at),
+        ended_at=storable.moment(r.ended_at),
+        created_at=storable.moment(getattr(r, "created_at", now)) or now,
+        updated_at=storable.moment(getattr(r, "updated_at", now)) or now,
     )
+
+
+def _usage(given: dict[str, int | None]) -> dict[str, int | None]:
+    """Within what can be true: providers say it."""
+    limits = dict.fromkeys(given, MOST_TOKENS) | {"cost_microusd": MOST_COST}
+    return {name: count if count is None else min(max(count, 0), limits[name]) for name, count in given.items()}
 
 
 def weight(part: Part) -> tuple[bool, int, str]:
@@ -272,7 +278,7 @@ def _count_tokens(session: Session, before: dict[UUID, Part], after: dict[UUID, 
 def _tokens(part: Part | None, name: str) -> int:
     if part is None or part.kind != "step" or not part.usage:
         return 0
-    return min(max(int(part.usage.get(name, 0)), 0), MOST_TOKENS)
+    return int(part.usage.get(name, 0))
 
 
 def _pieces(session: Session, records: Sequence[Any]) -> list[deltas.Piece]:

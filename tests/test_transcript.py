@@ -20,6 +20,7 @@ from sessions.deltas import Piece, coalesced
 from sessions.models import Event, Message, Part, Session
 from sessions.topics import live_channel
 from tenants.models import Team
+from tests.conftest import user_of
 
 SPACE = UUID(int=7)
 
@@ -157,6 +158,34 @@ def test_what_postgres_cannot_store_is_replaced(team: Team) -> None:
     assert (stored.output, stored.input) == ("bell\ufffd", {"key\ufffd": ["a\ufffdb"]})
 
 
+@pytest.mark.parametrize("when", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "2026-11-28T21:00:00Z"])
+def test_a_moment_that_could_not_be_read_again_is_none(team: Team, when: str) -> None:
+    row, message = session(), said()
+    record = PartRecord.model_validate(part(message).model_dump() | {"started_at": when, "ended_at": when})
+    transcript.record(row, [message, record])
+    stored = Part.objects.get(pk=record.id)
+    wanted = record.started_at if when.startswith("2026") else None
+    assert (stored.started_at, stored.ended_at) == (wanted, wanted)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"options": ["a\0b", 5, "c" * 200]}, ["a\ufffdb", "5", "c" * 120]),
+        ({"options": list(range(1000))}, [str(number) for number in range(20)]),
+        *(({"options": odd}, []) for odd in (5, None, "abc", {"a": 1})),
+    ],
+)
+def test_whatever_a_question_says_is_told_and_shown(
+    team: Team, client_for: Any, given: dict[str, Any], told: list[str]
+) -> None:
+    row, message = session(), said()
+    transcript.record(row, [message, part(message, kind="question", state="open", text="wh\0ich", input=given)])
+    asked = Event.objects.get(kind="question.asked").payload
+    assert (asked["text"], asked["options"]) == ("wh\ufffdich", told)
+    assert client_for(user_of("alice", "acme"), team).get(f"/sessions/{row.pk}/").status_code == 200
+
+
 def test_an_index_beyond_all_measure_is_a_fault_not_a_crash(team: Team) -> None:
     row, message = session(), said()
     with pytest.raises(transcript.RecordFault, match="cannot be stored"), transaction.atomic():
@@ -173,6 +202,8 @@ def test_tokens_are_counted_once_and_never_below_zero(team: Team) -> None:
     row.refresh_from_db()
     assert row.input_tokens == 9
     assert row.output_tokens == 3 + transcript.MOST_TOKENS
+    kept = Part.objects.get(index=1).usage
+    assert kept == Usage(output_tokens=transcript.MOST_TOKENS).model_dump()
 
 
 def test_closing_fails_what_is_open_and_takes_nothing_more(team: Team) -> None:

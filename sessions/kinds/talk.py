@@ -41,7 +41,7 @@ class QuestionAsked(Payload):
     text: str
     """What it asks, at most 500 characters."""
     options: list[str] = []
-    """Answers to choose from, if it gave any."""
+    """Answers to choose from, if it gave any: the first 20."""
 
 
 class QuestionClosed(Payload):
