@@ -13,7 +13,8 @@ _MCP = re.compile(r"^/t/[^/]+/mcp$")
 _RUNNER = re.compile(r"^/runner/$")
 _PUSH = re.compile(r"^/t/[^/]+/git/[^/]+/git-receive-pack$")
 _ARTIFACT = re.compile(r"^/t/[^/]+/runner/[^/]+/artifacts$")
-MOST, MOST_PUSHED = 24 * 1024 * 1024, 257 * 1024 * 1024
+_ARCHIVE = re.compile(r"^/archives/$")
+MOST, MOST_IMPORTED, MOST_PUSHED = 24 * 1024 * 1024, 65 * 1024 * 1024, 257 * 1024 * 1024
 """Bytes of a body that reach Django, which writes all of it to the disk before it asks who sends it."""
 
 
@@ -38,6 +39,8 @@ def route_http(django: App, *, events: App, gateway: App, mcp: App, polling: App
 def _most(path: str) -> int:
     if _ARTIFACT.match(path):
         return int(settings.ARTIFACT_MB) << 20
+    if _ARCHIVE.match(path):
+        return MOST_IMPORTED
     return MOST_PUSHED if _PUSH.match(path) else MOST
 
 

@@ -163,9 +163,23 @@ def climbing(members: Members) -> Members:
     return members | {"artifacts.jsonl": b"".join(json.dumps(row).encode() + b"\n" for row in rows)}
 
 
+def twice(members: Members) -> Members:
+    last = [line for line in members["artifacts.jsonl"].splitlines() if b'"sha256":""' not in line][-1]
+    return members | {"artifacts.jsonl": members["artifacts.jsonl"] + last + b"\n"}
+
+
+def unstorable(members: Members) -> Members:
+    rows = lines(members["artifacts.jsonl"])
+    for row in rows:
+        row["made_by"] = "a\0b"
+    return members | {"artifacts.jsonl": b"".join(json.dumps(row).encode() + b"\n" for row in rows)}
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
+        (twice, r"artifacts.jsonl, line \d+: .* is there twice"),
+        (unstorable, r"artifacts.jsonl, line \d+: this cannot be stored"),
         (changed, "is not what its name says"),
         (cut, "has not the size that the manifest says"),
         (longer, "has not the size that the manifest says"),

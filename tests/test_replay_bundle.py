@@ -1,5 +1,6 @@
 """A swarm as a file: what goes in comes out again, without secrets; what is no honest export is refused."""
 
+import asyncio
 import hashlib
 import io
 import json
@@ -14,11 +15,12 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from agents.contracts.records import MessageRecord, PartRecord
+from config.streams import route_http
 from sessions import transcript
 from sessions.events import acting, publish
 from sessions.models import Event, Message, Part, Session
 from swarms.models import Archive, ArchiveRecord, Plan, Swarm
-from swarms.replay import archives, bundle, shown, stories
+from swarms.replay import archives, bundle, kept, shown, stories
 from swarms.replay.archives import AlreadyImported, BundleFault, bring_in, take_out
 from swarms.replay.checkpoints import scene_at
 from swarms.replay.export import export
@@ -217,6 +219,23 @@ def change_manifest(**words: Any) -> Callable[[dict[str, bytes]], dict[str, byte
     return change
 
 
+def change_swarm(**words: Any) -> Callable[[dict[str, bytes]], dict[str, bytes]]:
+    def change(members: dict[str, bytes]) -> dict[str, bytes]:
+        manifest = json.loads(members["manifest.json"])
+        return change_manifest(swarm=manifest["swarm"] | words)(members)
+
+    return change
+
+
+def change_usage(**words: Any) -> Callable[[dict[str, bytes]], dict[str, bytes]]:
+    def change(members: dict[str, bytes]) -> dict[str, bytes]:
+        rows = lines(members["transcripts.jsonl"])
+        next(row for row in rows if row["type"] == "part")["usage"] = words
+        return members | {"transcripts.jsonl": joined(rows)}
+
+    return change
+
+
 DEEP = b'{"version":' + b"[" * 200_000 + b"]" * 200_000 + b"}\n"
 REFUSED: dict[str, tuple[Callable[[dict[str, bytes]], dict[str, bytes]], str]] = {
     "an unknown kind": (
@@ -239,6 +258,11 @@ REFUSED: dict[str, tuple[Callable[[dict[str, bytes]], dict[str, bytes]], str]] =
     "a deep nest": (lambda m: m | {"plans.jsonl": DEEP}, r"not JSON|nested too deeply|plans.jsonl, line 1"),
     "a NUL": (change_event(1, actor="a\x00b"), r"cannot be stored"),
     "half a pair": (change_event(1, actor="a\ud800b"), r"cannot be stored"),
+    "an event at the end of time": (change_event(1, at="9999-12-31T23:59:59-14:00"), r"events.jsonl, line 1: at: "),
+    "an event before all time": (change_event(1, at="0001-01-01T00:00:00+14:00"), r"events.jsonl, line 1: at: "),
+    "a swarm at the end of time": (change_swarm(created_at="9999-12-31T23:59:59-14:00"), r"swarm.created_at: "),
+    "tokens that are no number": (change_usage(input_tokens="many"), r"transcripts.jsonl, line .*usage.input_tokens"),
+    "tokens beyond all measure": (change_usage(input_tokens=10**400), r"transcripts.jsonl, line .*usage.input_tokens"),
 }
 
 
@@ -348,10 +372,54 @@ def test_a_member_exports_and_an_admin_imports_on_the_pages(
     whole = alice.get(f"/archives/{archive.pk}/nodes/-/")
     assert "landing of textkit #1" in whole.text
     assert alice.get(f"/archives/{archive.pk}/nodes/nothing/").status_code == 404
+    talk = archive.records.filter(member="transcripts", body__type="part").first()
+    assert talk is not None
+    assert alice.get(f"/archives/{archive.pk}/nodes/{talk.key}/").status_code == 404
     assert bob.post(f"/archives/{archive.pk}/delete/").status_code == 403
     gone = alice.post(f"/archives/{archive.pk}/delete/", follow=True)
     assert "Deleted: textkit #1" in gone.text
     assert not Archive.objects.exists()
+
+
+def test_a_long_transcript_goes_on_from_page_to_page(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = bring_in(file_of(stage.swarm), by=None)
+    talk = str(stage.live.session_id)
+    key = archive.records.get(member="transcripts", body__type="session", body__id=talk).key
+    found = archive.records.filter(member="transcripts", key=talk, body__type="part").order_by("number")
+    wanted = [body["id"] for body in found.values_list("body", flat=True)]
+    assert len(wanted) > 2
+    monkeypatch.setattr("swarms.replay.kept.MOST_PARTS", 2)
+    seen: list[str] = []
+    after: int | None = 0
+    while after is not None:
+        page = kept.of_node(archive, key, talk, after)
+        shown_now = [str(one.part.pk) for turn in page["turns"] for one in turn.parts]
+        assert 1 <= len(shown_now) <= 2
+        seen, after = seen + shown_now, page["more"]
+    assert seen == wanted
+
+
+def test_the_server_lets_through_what_a_browser_may_send() -> None:
+    async def django(scope: Any, receive: Any, send: Any) -> None:
+        while (message := await receive())["type"] == "http.request" and message["more_body"]:
+            continue
+        told.append(message["type"])
+
+    async def receive() -> dict[str, Any]:
+        left[0] -= 1
+        return {"type": "http.request", "body": b" " * (1 << 20), "more_body": left[0] > 0}
+
+    told: list[str] = []
+    left = [0]
+    application = route_http(django, events=django, gateway=django, mcp=django, polling=django)
+    for path, size, heard in (
+        ("/archives/", bundle.MOST_FILE >> 20, "http.request"),
+        ("/archives/", 70, "http.disconnect"),
+        ("/projects/", 30, "http.disconnect"),
+    ):
+        left[0] = size
+        asyncio.run(application({"type": "http", "path": path, "headers": []}, receive, None))
+        assert told.pop() == heard
 
 
 def test_a_file_that_is_too_large_for_the_browser_is_refused(

@@ -10,6 +10,8 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
+from sessions.storable import EARLIEST, LATEST
+
 FORMAT = 2
 KIND = "waggle.swarm"
 MANIFEST = "manifest.json"
@@ -24,6 +26,8 @@ MOST_LINES = 3_000_000
 MOST_FILE = 64 << 20
 """Bytes of a file that is brought in by the browser; the command has no such limit."""
 
+Moment = Annotated[AwareDatetime, Field(ge=EARLIEST, le=LATEST)]
+Count = Annotated[int, Field(ge=-(10**15), le=10**15)]
 Key = Annotated[str, Field(max_length=80)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -41,7 +45,7 @@ class EventLine(Line):
     kind: str
     payload: dict[str, Any]
     actor: str
-    at: AwareDatetime
+    at: Moment
 
 
 class PlanLine(Line):
@@ -56,7 +60,7 @@ class PlanLine(Line):
     faults: list[str]
     warnings: list[str]
     by: str
-    created_at: AwareDatetime
+    created_at: Moment
 
 
 class SessionLine(Line):
@@ -71,10 +75,10 @@ class SessionLine(Line):
     agent: str
     model: str
     title: str
-    input_tokens: int
-    output_tokens: int
-    created_at: AwareDatetime
-    ended_at: AwareDatetime | None
+    input_tokens: Count
+    output_tokens: Count
+    created_at: Moment
+    ended_at: Moment | None
 
 
 class MessageLine(Line):
@@ -87,7 +91,7 @@ class MessageLine(Line):
     role: str
     author: str
     model: str
-    created_at: AwareDatetime
+    created_at: Moment
 
 
 class PartLine(Line):
@@ -104,11 +108,11 @@ class PartLine(Line):
     tool: str
     input: dict[str, Any]
     output: str
-    usage: dict[str, Any] | None
-    started_at: AwareDatetime | None
-    ended_at: AwareDatetime | None
-    created_at: AwareDatetime
-    updated_at: AwareDatetime
+    usage: dict[str, Count | None] | None
+    started_at: Moment | None
+    ended_at: Moment | None
+    created_at: Moment
+    updated_at: Moment
 
 
 TranscriptLine = Annotated[SessionLine | MessageLine | PartLine, Field(discriminator="type")]
@@ -136,8 +140,8 @@ class CheckLine(Line):
     state: str
     because: str
     results: list[dict[str, Any]]
-    created_at: AwareDatetime
-    ended_at: AwareDatetime | None
+    created_at: Moment
+    ended_at: Moment | None
 
 
 class ApprovalLine(Line):
@@ -150,9 +154,9 @@ class ApprovalLine(Line):
     because: str
     subject: dict[str, Any]
     requested_by: str
-    requested_at: AwareDatetime
+    requested_at: Moment
     decided_by: str
-    decided_at: AwareDatetime | None
+    decided_at: Moment | None
 
 
 class ArtifactLine(Line):
@@ -165,7 +169,7 @@ class ArtifactLine(Line):
     name: Annotated[str, Field(max_length=200)]
     media_type: Annotated[str, Field(max_length=100)]
     made_by: Annotated[str, Field(max_length=80)]
-    created_at: AwareDatetime
+    created_at: Moment
     sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
     """Where its bytes are in the file; empty: they were left out."""
     size: Annotated[int, Field(ge=0)]
@@ -222,8 +226,8 @@ class SwarmWords(Line):
     by: str
     state: Annotated[str, Field(max_length=16)]
     base_commit: str
-    created_at: AwareDatetime
-    ended_at: AwareDatetime | None
+    created_at: Moment
+    ended_at: Moment | None
 
 
 class Manifest(Line):
@@ -233,7 +237,7 @@ class Manifest(Line):
     format: int
     waggle: str
     """Version of the installation that made it."""
-    exported_at: AwareDatetime
+    exported_at: Moment
     swarm: SwarmWords
     members: dict[str, Member]
     contents: dict[Sha256, Annotated[int, Field(ge=0, le=MOST_CONTENTS)]]

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import IO, Any
 from uuid import UUID, uuid5
 
+from django.db import DataError, IntegrityError
+
 from sessions.artifacts import contents, keeping
 from sessions.artifacts.stores import PIECE
 from sessions.models import Artifact, Content
@@ -164,6 +166,10 @@ def store(archive: Archive, line: bundle.ArtifactLine, arrived: Mapping[str, con
         raise Unfit(str(error)) from error
     except contents.Gone as error:
         raise Unfit("bringing it in took longer than an hour") from error
+    except IntegrityError as error:
+        raise Unfit(f"{line.name} is there twice") from error
+    except DataError as error:
+        raise Unfit(f"this cannot be stored: {error}") from error
 
 
 def subject(archive: Archive) -> str:

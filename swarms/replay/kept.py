@@ -1,26 +1,30 @@
 """What an archive has beside its events: talks, checks, diffs and answers of a node, shown as those of a live swarm."""
 
-from collections.abc import Iterable, Iterator
 from typing import Any
 from uuid import UUID
+
+from django.db.models import QuerySet
 
 from sessions import fragments
 from sessions.models import Artifact, Message, Part, Session
 from swarms import artifacts, diffs
-from swarms.models import Archive, CheckRun
+from swarms.models import Archive, ArchiveRecord, CheckRun
 from swarms.replay import bundle, files, stories
 from swarms.replay.checkpoints import scene_at
 
 MOST_PARTS = 1000
-"""Parts of one transcript that a page shows."""
+"""Parts of one transcript that a page shows; the next ones are on the next."""
 MOST = 200
 
 
-def of_node(archive: Archive, key: str, wanted: str | None) -> dict[str, Any]:
-    """Context of a node's page, or of what belongs to no node (key empty). `wanted` is the session to show."""
-    talks = [_session(line) for line in _lines(archive, "transcripts", key)]
+def of_node(archive: Archive, key: str, wanted: str | None, after: int = 0) -> dict[str, Any]:
+    """Context of a node's page, or of what belongs to no node (key empty).
+
+    `wanted` is the session to show, from its first part that has a greater number in the file than `after`.
+    """
+    talks = [_session(line) for line in _lines(archive, "transcripts", key, body__type="session")]
     chosen = next((talk for talk in talks if str(talk.pk) == wanted), talks[-1] if talks else None)
-    parts = list(_parts(archive, chosen)) if chosen else []
+    parts, more = _parts(archive, chosen, after) if chosen else ([], None)
     changes = [
         {"line": line, "files": diffs.parse(line["text"]), "diff_error": line["missing"]}
         for line in _lines(archive, "diffs", key)
@@ -30,8 +34,9 @@ def of_node(archive: Archive, key: str, wanted: str | None) -> dict[str, Any]:
         "node": next((node for node in scene.nodes.values() if node.key == key), None),
         "talks": talks,
         "session": chosen,
-        "turns": fragments.in_turns(parts[:MOST_PARTS]),
-        "is_cut": len(parts) > MOST_PARTS,
+        "turns": fragments.in_turns(parts),
+        "after": after,
+        "more": more,
         "runs": [_run(archive, line) for line in _lines(archive, "checks", key)],
         "changes": changes,
         "approvals": _lines(archive, "approvals", key),
@@ -49,8 +54,8 @@ def _artifacts(archive: Archive, key: str) -> dict[str, Any]:
     }
 
 
-def _lines(archive: Archive, member: str, key: str) -> list[dict[str, Any]]:
-    found = archive.records.filter(member=member, key=key).order_by("number")
+def _lines(archive: Archive, member: str, key: str, **which: Any) -> list[dict[str, Any]]:
+    found = archive.records.filter(member=member, key=key, **which).order_by("number")
     return list(found.values_list("body", flat=True)[:MOST])
 
 
@@ -69,23 +74,27 @@ def _session(line: dict[str, Any]) -> Session:
     )
 
 
-def _parts(archive: Archive, session: Session) -> Iterator[Part]:
-    """A transcript, as far as it is shown."""
-    found = archive.records.filter(member="transcripts", key=str(session.pk)).order_by("number")
-    messages: dict[UUID, Message] = {}
-    for body in _bodies(found.values_list("body", flat=True)[: 3 * MOST_PARTS]):
-        if isinstance(body, bundle.MessageLine):
-            words = body.model_dump(exclude={"type", "id", "session"})
-            messages[body.id] = Message(pk=body.id, session=session, **words)
-        elif isinstance(body, bundle.PartLine) and body.message in messages:
-            words = body.model_dump(exclude={"type", "id", "session", "message"})
-            state = "failed" if body.state == "open" else body.state  # nobody goes on with it
-            yield Part(pk=body.id, message=messages[body.message], **words | {"state": state})
+def _parts(archive: Archive, session: Session, after: int) -> tuple[list[Part], int | None]:
+    """Parts of a transcript, and the number after which the next ones follow, if there are more."""
+    found = archive.records.filter(member="transcripts", key=str(session.pk))
+    rows = list(found.filter(body__type="part", number__gt=after).order_by("number")[: MOST_PARTS + 1])
+    lines = [bundle.PartLine.model_validate(row.body) for row in rows[:MOST_PARTS]]
+    wanted = {str(line.message) for line in lines}
+    messages = _messages(found.filter(body__type="message", body__id__in=wanted), session)
+    more = rows[MOST_PARTS - 1].number if len(rows) > MOST_PARTS else None
+    return [_part(line, messages[line.message]) for line in lines if line.message in messages], more
 
 
-def _bodies(lines: Iterable[dict[str, Any]]) -> Iterator[Any]:
-    for line in lines:
-        yield bundle.LINES["transcripts"].validate_python(line)
+def _messages(rows: QuerySet[ArchiveRecord], session: Session) -> dict[UUID, Message]:
+    lines = [bundle.MessageLine.model_validate(row.body) for row in rows]
+    words = {line.id: line.model_dump(exclude={"type", "id", "session"}) for line in lines}
+    return {key: Message(pk=key, session=session, **given) for key, given in words.items()}
+
+
+def _part(line: bundle.PartLine, message: Message) -> Part:
+    words = line.model_dump(exclude={"type", "id", "session", "message"})
+    state = "failed" if line.state == "open" else line.state  # nobody goes on with it
+    return Part(pk=line.id, message=message, **words | {"state": state})
 
 
 def _run(archive: Archive, line: dict[str, Any]) -> CheckRun:

@@ -94,7 +94,8 @@ def plan(request: HttpRequest, pk: UUID) -> HttpResponse:
 def node(request: HttpRequest, pk: UUID, key: str) -> HttpResponse:
     """What was said, changed and proven for one node; and, with `-` for a key, for the whole swarm."""
     found = _found(pk)
-    context = kept.of_node(found, "" if key == WHOLE else key, request.GET.get("session"))
+    after = replay.number(request, "after", 0)
+    context = kept.of_node(found, "" if key == WHOLE else key, request.GET.get("session"), after)
     if context["node"] is None and key != WHOLE:
         raise Http404(key)
     context |= {"archive": found}
