@@ -31,7 +31,7 @@ def find(name: str, team: str | None, *, archives: bool = False) -> Named:
     """The swarm `<project>#<number>` or `<uuid>`; with `archives` also an archive, by its id. Raises NoSuch."""
     slug, hash_sign, number = name.rpartition("#")
     wanted: dict[str, object]
-    if hash_sign and number.isascii() and number.isdigit():
+    if hash_sign and number.isascii() and number.isdigit() and len(number) < 10:
         wanted = {"project__slug": slug, "number": int(number)}
     else:
         try:

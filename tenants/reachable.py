@@ -4,16 +4,21 @@ import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import SplitResult, urlsplit
 
 Address = IPv4Address | IPv6Address
 PORTS = {"https": 443, "http": 80}
 # Strict, since whoever reads an address must see the same host in it.
 _URL = re.compile(
-    r"https?://(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?(?:/[^\s\\#]*)?"
+    r"https?://(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[!-\"$-\[\]-~]*)?"
 )
 _NAT64 = IPv6Network("64:ff9b::/96")
+_LOCAL: tuple[IPv6Network | IPv4Network, ...] = (
+    *map(IPv6Network, ("::/96", "64:ff9b:1::/48", "fec0::/10")),
+    IPv4Network("192.0.0.0/24"),
+)
+"""For machines of one site as well, although ipaddress takes some of them for public."""
 
 
 class NotAllowed(ValueError):
@@ -46,7 +51,10 @@ def check(url: str, rule: Rule) -> list[Address]:
     Raises NotAllowed, with the remedy.
     """
     if not _URL.fullmatch(url):
-        raise NotAllowed("This is no address that can be used. Write it like https://example.org/hook, without a name.")
+        raise NotAllowed(
+            "This is no address that can be used. Write it like https://example.org/hook, without a name; letters"
+            " beyond ASCII as %C3%A4."
+        )
     parts = urlsplit(url)
     try:
         port = port_of(parts)
@@ -75,7 +83,10 @@ def resolved(host: str, port: int) -> list[Address]:
 
 def is_public(address: Address) -> bool:
     """Whether everybody can reach this address; one that only wraps another is what it wraps."""
-    return all(one.is_global and not one.is_multicast for one in meant(address))
+    return all(
+        one.is_global and not one.is_multicast and not any(one in network for network in _LOCAL)
+        for one in meant(address)
+    )
 
 
 def meant(address: Address) -> tuple[Address, ...]:

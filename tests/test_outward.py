@@ -44,6 +44,20 @@ def test_what_is_no_plain_address_is_refused_even_on_a_laptop(url: str) -> None:
         check(url, LAPTOP)
 
 
+@pytest.mark.parametrize(
+    "url", ["https://8.8.8.8/höök", "https://8.8.8.8/a?b=ü", "https://8.8.8.8/\x7f", "https://8.8.8.8/\x01"]
+)
+def test_what_no_request_can_name_is_refused_with_the_remedy(url: str) -> None:
+    with pytest.raises(NotAllowed, match="%C3%A4"):
+        check(url, LAPTOP)
+
+
+@pytest.mark.parametrize("host", ["[fec0::1]", "[::7f00:1]", "[64:ff9b:1::7f00:1]", "192.0.0.8"])
+def test_addresses_of_one_site_are_private_whatever_they_are_called(host: str) -> None:
+    with pytest.raises(NotAllowed, match="private network"):
+        check(f"https://{host}/", STRICT)
+
+
 def test_public_addresses_are_fine_with_tls_and_others_when_they_are_named() -> None:
     assert check("https://8.8.8.8/hook?a=b", STRICT) == [ip_address("8.8.8.8")]
     assert check("https://[2606:2800:220:1::1]:8443/", STRICT) == [ip_address("2606:2800:220:1::1")]

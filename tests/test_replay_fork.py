@@ -166,7 +166,8 @@ def test_programs_and_operators_fork_too(swarm: Swarm, team: Team, client: Clien
     assert {one["key"]: one["state"] for one in scene["nodes"]} == {"a": "succeeded", "b": "ready", "c": "blocked"}
     assert scene["merges"] == [{"node": "a", "commit": scene["branch"]}]
     assert ask("replay", "vera").json()["event"] == ask("replay", "vera").json()["last"]
-    assert ask("replay?at=9999").status_code == 422
+    for odd in ("9999", "-1", "0" * 18 + "1" + "0" * 5000):
+        assert ask(f"replay?at={odd}").status_code == 422
     left = ask(f"fork/{at}").json()
     assert (left["kept"], left["commit"]) == (["a"], scene["branch"])
     assert ask("fork", "vera", at=at).status_code == 403

@@ -25,7 +25,7 @@ def scene(request: TeamRequest, swarm: UUID) -> JsonResponse:
     """What a swarm was at ?at=340; at its last event unless it is said."""
     story = stories.of_swarm(swarm_of(swarm))
     last, at = story.last(), request.GET.get("at", "")
-    if at and not (at.isascii() and at.isdigit() and 1 <= int(at[:19]) <= last):
+    if at and not (at.isascii() and at.isdigit() and len(at) < 19 and 1 <= int(at) <= last):
         raise Refused(422, f"at: the swarm has the events 1 to {last}.")
     return JsonResponse(shown.facts(story, int(at) if at else last) | {"last": last})
 
