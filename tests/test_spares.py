@@ -81,6 +81,25 @@ def test_spares_are_there_when_they_are_wanted_and_no_longer(
         assert kept.take(wanted) is None
         await turns(lambda: kept.ready)
 
+        # One that is not ready yet is nobody's.
+        words.append("later")
+        child = kept.take(wanted)
+        assert child is not None
+        child.kill()
+        await turns(lambda: child.has_ended)
+        child.folder.rmdir()
+        await turns(lambda: list(tmp_path.glob(f"{PREFIX}*")) and not words)
+        await asyncio.sleep(0.2)
+        assert kept.ready == 0
+        assert kept.take(wanted) is None
+        (late,) = kept._spares
+        words.append("ready")
+        late.child.kill()
+        await turns(lambda: late.child.has_ended)
+        await asyncio.sleep(0.2)
+        assert kept.take(wanted) is None
+        await turns(lambda: kept.ready)
+
         # It is somebody's, and the next one begins.
         words.append("ready")
         child = kept.take(wanted)

@@ -114,7 +114,7 @@ class Spares:
         folder = self._folder / f"{PREFIX}{uuid4().hex}"
         try:
             spare = Spare(await self._fork(RUNTIME, folder))
-        except OSError as error:
+        except (OSError, EOFError) as error:
             log.warning("no spare can be started", because=str(error))
             self._wanted_until = 0.0
             return
