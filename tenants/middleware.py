@@ -47,7 +47,8 @@ class TeamMiddleware:
             # Probes name whatever host they like, so nothing that looks at the host may see them.
             view, args, kwargs = resolve(request.path, "config.urls_health")
             return view(request, *args, **kwargs)
-        if "%00" in request.META["QUERY_STRING"] or "\0" in request.path:
+        texts = (request.path, *request.COOKIES.values())
+        if "%00" in request.META["QUERY_STRING"] or any("\0" in text for text in texts):
             return _no_nul()
         if by_path := _PATH_FORM.match(request.path):
             return self._program(request, by_path["slug"])

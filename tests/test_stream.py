@@ -25,6 +25,8 @@ from config.services.ports import free_port
 from sessions import deltas, frames, hub, rooms, stream, topics
 from sessions import relay as relay_module
 from sessions.admission import Listener as Admitted
+from sessions.admission import Refused, admit
+from sessions.admission import Request as AskedFor
 from sessions.events import publish, publish_all
 from sessions.models import Event, Session, Stream, Subject
 from sessions.relay import Relay, number, relay_once
@@ -210,6 +212,33 @@ def test_a_session_without_events_can_be_listened_to(web: Web, cookie: Cookies) 
 )
 def test_pages_of_other_origins_are_refused(web: Web, cookie: Cookies, headers: dict[str, str]) -> None:
     assert listen(web, cookie("bob", "acme"), **headers).status == 403
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/events", {"origin": "http://["}, 403),
+        ("/events", {"origin": "//[x]"}, 403),
+        ("/events", {"cookie": f'{settings.SESSION_COOKIE_NAME}="\\000aaaaaaaaaaaa"'}, 404),
+        ("/t/\0/events", {"authorization": "token"}, 404),
+    ],
+)
+def test_nonsense_in_a_header_is_refused_and_no_error(
+    team: Team, path: str, headers: dict[str, str], status: int
+) -> None:
+    if "authorization" in headers:
+        headers = {"authorization": f"Bearer {tokens.issue('api', team=team)[1]}"}
+    named = {"host": f"acme.{settings.WAGGLE_HOST}:{settings.WAGGLE_PORT}"} | headers
+    words = [(name.encode(), value.encode()) for name, value in named.items()]
+    with pytest.raises(Refused) as refused:
+        admit(AskedFor.of({"path": path, "query_string": b"topic=team", "headers": words}))
+    assert refused.value.status == status
+
+
+def test_a_cookie_with_a_nul_is_no_error_of_a_page(team: Team) -> None:
+    browser = Browser(headers={"host": f"acme.{settings.WAGGLE_HOST}:{settings.WAGGLE_PORT}"})
+    browser.cookies.load(f'{settings.SESSION_COOKIE_NAME}="\\000aaaaaaaaaaaa"')
+    assert browser.get("/").status_code == 400
 
 
 def test_a_page_of_the_same_origin_is_let_in(web: Web, cookie: Cookies) -> None:
