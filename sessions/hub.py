@@ -63,7 +63,6 @@ class Hub:
             socket_timeout=None,
             socket_connect_timeout=2,
             socket_keepalive=True,
-            health_check_interval=PING_SECONDS,
             retry=Retry(NoBackoff(), 0),
             protocol=2,
         )
@@ -223,19 +222,20 @@ class Hub:
         heard: set[str] = set()
         while True:
             self._moved.clear()
-            wanted = {live_channel(schema) for schema in self._rooms}
-            if new := wanted - heard:
+            rooms = {live_channel(schema): room for schema, room in self._rooms.items()}
+            if new := [name for name, room in rooms.items() if not room.hears.is_set()]:
                 await channels.subscribe(*new)
-            if old := heard - wanted:
+            if old := heard - rooms.keys():
                 await channels.unsubscribe(*old)
-            heard = wanted
+            heard = set(rooms)
             await self._moved.wait()
 
     async def _listen(self, channels: PubSub) -> None:
         while True:
-            # As long as this takes, a connection that is dead is asked for a sign of life.
             message = await channels.get_message(timeout=PING_SECONDS)
-            if message and (room := self._rooms.get(schema_of(message["channel"].decode()))):
+            if message is None:
+                await channels.ping()
+            elif message["channel"] and (room := self._rooms.get(schema_of(message["channel"].decode()))):
                 if message["type"] == "message":
                     room.pass_on(frames.of_delta(message["data"]))
                     room.flush()

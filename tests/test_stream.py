@@ -473,6 +473,28 @@ def test_a_quiet_stream_has_a_heartbeat(cookie: Cookies, monkeypatch: pytest.Mon
     asyncio.run(watch())
 
 
+def test_after_a_pause_without_readers_live_text_is_heard_again(
+    cookie: Cookies, committed_team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "PING_SECONDS", 0.05)
+    signed_in = cookie("bob", "acme")
+    row = Session.objects.create(subject=f"swarm:{uuid4()}", title="tokens", agent="developer-1")
+
+    async def watch() -> None:
+        for text in ("first", "second"):
+            visit = Visit(signed_in, topic=f"session:{row.pk}")
+            await visit.saw(b"retry:")
+            heard = next(iter(stream._hub_of_this_loop()._rooms.values())).hears
+            assert heard.is_set()
+            await asyncio.to_thread(deltas.push, committed_team.schema_name, row.pk, [deltas.Piece(uuid4(), 0, text)])
+            await visit.saw(text.encode())
+            await visit.leave()
+            await asyncio.sleep(0.3)
+        assert not stream._hub_of_this_loop().broken
+
+    asyncio.run(watch())
+
+
 @pytest.mark.parametrize("heartbeat", [0.05, 60])
 def test_who_is_removed_from_the_team_is_cut_off(
     cookie: Cookies, monkeypatch: pytest.MonkeyPatch, heartbeat: float
