@@ -15,7 +15,8 @@ import structlog
 from channels.db import database_sync_to_async
 from django.conf import settings
 from django.db import Error as DatabaseError
-from django.db import connection
+from django.db import ProgrammingError, connection
+from psycopg.errors import UndefinedTable
 
 from agents import spending
 from agents.metering import CLIENT_GONE, NOT_REACHED, Caller, Meter, keep
@@ -93,44 +94,62 @@ def admit(slug: str, secret: str) -> Caller:
         return _admit_here(slug, secret)
 
 
-# Two statements, and no way through the ORM's compiler: this is asked at every call of every agent.
-_TOKEN = """
-SELECT t.schema_name, k.subject FROM tenants_token k JOIN tenants_team t ON t.id = k.team_id
-JOIN tenants_domain d ON d.tenant_id = t.id
-WHERE k.hash = %s AND k.kind = 'attempt' AND k.revoked_at IS NULL
-  AND (k.expires_at IS NULL OR k.expires_at > statement_timestamp()) AND d.slug = %s AND t.state = %s
-"""
-_EXECUTION = """
+# Whose a token is never changes, and is looked up once; whether it still counts is asked at every call of every agent,
+# together with all else, and by no way through the ORM's compiler.
+_TOKEN = (
+    "SELECT t.schema_name, k.subject FROM tenants_token k JOIN tenants_team t ON t.id = k.team_id WHERE k.hash = %s"
+)
+_CALLER = """
 SELECT e.id, e.session_id, e.swarm, e.agent, e.trace, e.placed,
   EXISTS (SELECT FROM {{schema}}.agents_budget b WHERE e.budgets ? b.subject)
-FROM {{schema}}.agents_execution e WHERE e.id = %s AND e.state IN ({live}) AND e.cancel_at IS NULL
+FROM tenants_token k JOIN tenants_team t ON t.id = k.team_id JOIN tenants_domain d ON d.tenant_id = t.id,
+  {{schema}}.agents_execution e
+WHERE k.hash = %s AND k.kind = 'attempt' AND k.revoked_at IS NULL
+  AND (k.expires_at IS NULL OR k.expires_at > statement_timestamp()) AND d.slug = %s AND t.state = %s
+  AND e.id = %s AND e.state IN ({live}) AND e.cancel_at IS NULL
 """.format(live=", ".join(f"'{state}'" for state in sorted(LIVE)))
+_known: dict[str, tuple[str, UUID]] = {}
+"""Schema and execution of tokens, by their digests."""
+_MOST_KNOWN = 10_000
 
 
 def _admit_here(slug: str, secret: str) -> Caller:
+    digest = tokens.digest(secret)
     with connection.cursor() as cursor:
-        cursor.execute(_TOKEN, [tokens.digest(secret), slug, TeamState.READY])
-        schema, subject = cursor.fetchone() or ("", "")
-        noun, _, execution_id = subject.partition(":")
-        if noun != "execution":
-            raise _unauthorized()
-        cursor.execute(_EXECUTION.format(schema=connection.ops.quote_name(schema)), [UUID(execution_id)])
+        if (known := _known.get(digest)) is None:
+            cursor.execute(_TOKEN, [digest])
+            schema, subject = cursor.fetchone() or ("", "")
+            noun, _, execution = subject.partition(":")
+            if noun != "execution":
+                raise _unauthorized()
+            if len(_known) >= _MOST_KNOWN:
+                _known.clear()
+            known = _known[digest] = schema, UUID(execution)
+        schema, execution_id = known
+        statement = _CALLER.format(schema=connection.ops.quote_name(schema))
+        try:
+            cursor.execute(statement, [digest, slug, TeamState.READY, execution_id])
+        except ProgrammingError as error:
+            if not isinstance(error.__cause__, UndefinedTable):
+                raise
+            _known.pop(digest)  # the team was deleted, with its schema
+            raise _unauthorized() from error
         row = cursor.fetchone()
     if row is None:
         raise _unauthorized()
-    execution = Execution(id=row[0], session_id=row[1], swarm=row[2], agent=row[3], trace=row[4])
-    execution.placed = json.loads(row[5])
-    rehearsal = execution.is_rehearsal
+    found = Execution(id=row[0], session_id=row[1], swarm=row[2], agent=row[3], trace=row[4])
+    found.placed = json.loads(row[5])
+    rehearsal = found.is_rehearsal
     with in_schema(schema):
-        route = route_for(execution.model, rehearsal=rehearsal)
+        route = route_for(found.model, rehearsal=rehearsal)
         key = _key(route) if route else ""
     return Caller(
         schema=schema,
-        execution=execution.pk,
-        session=execution.session_id,
-        swarm=execution.swarm,
-        agent=execution.agent,
-        trace=execution.trace,
+        execution=found.pk,
+        session=found.session_id,
+        swarm=found.swarm,
+        agent=found.agent,
+        trace=found.trace,
         is_budgeted=row[6],
         route=route,
         key=key,

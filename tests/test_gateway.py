@@ -14,7 +14,7 @@ import openai
 import pytest
 import redis
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +23,7 @@ from agents import gateway, prices
 from agents.contracts import Usage
 from agents.metering import CLIENT_GONE, NOT_REACHED, Meter
 from agents.models import Execution, ModelCall
+from agents.passage import Refused
 from sessions.models import Event, Session
 from tenants import tokens
 from tenants.context import in_schema
@@ -500,3 +501,13 @@ def test_a_slow_answer_does_not_hold_others_up(web: Web, provider: Provider, age
 
 def test_calls_of_a_team_are_in_its_schema(team: Team) -> None:
     assert not ModelCall.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_token_of_a_team_that_was_deleted_meanwhile_is_refused() -> None:
+    digest = tokens.digest("wg_known")
+    gateway._known[digest] = ("t_gone", uuid7())
+    with pytest.raises(Refused) as refused, transaction.atomic():
+        gateway.admit("gone", "wg_known")
+    assert refused.value.status == 401
+    assert digest not in gateway._known

@@ -1,12 +1,17 @@
 """Postgres as django-prometheus counts it, with a pool that gives out warm connections."""
 
+import select
 import threading
+import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from django_prometheus.db.backends.postgresql import base
 
 _swapping = threading.Lock()
+FRESH_SECONDS = 1.0
 
 
 class LastInFirstOut(deque[Any]):
@@ -21,6 +26,29 @@ class LastInFirstOut(deque[Any]):
         return self.pop()
 
 
+class QuickCheck:
+    """Whether a connection from the pool lives: the database is asked, but not again within a second of the last answer
+    while nothing came on the connection since. A server that goes away says so there."""
+
+    def __init__(self, ask: Callable[[Any], None]) -> None:
+        self._ask = ask
+        self._asked: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
+
+    def __call__(self, connection: Any) -> None:
+        """Raises what psycopg raises when it does not."""
+        now = time.monotonic()
+        if now - self._asked.get(connection, 0) > FRESH_SECONDS or _is_readable(connection.fileno()):
+            self._asked.pop(connection, None)
+            self._ask(connection)
+            self._asked[connection] = now
+
+
+def _is_readable(file: int) -> bool:
+    poll = select.poll()
+    poll.register(file, select.POLLIN | select.POLLPRI)
+    return bool(poll.poll(0))
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     """See the module."""
 
@@ -31,5 +59,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if pool is not None and not isinstance(pool._pool, LastInFirstOut):
             with _swapping:
                 if not isinstance(pool._pool, LastInFirstOut):  # not open yet: nothing is in it
+                    if pool._check:
+                        pool._check = QuickCheck(pool._check)
                     pool._pool = LastInFirstOut(pool._pool)
         return pool
