@@ -101,6 +101,23 @@ def test_a_topic_has_one_spelling_and_must_exist(team: Team) -> None:
     assert topics.missing(wanted) == {f"swarm:{unknown}"}
 
 
+@pytest.mark.parametrize(("form", "most"), [("json", 20), ("html", 100)])
+def test_a_stream_has_so_many_topics(team: Team, form: str, most: int) -> None:
+    signed_in = Browser()
+    signed_in.force_login(user_of("bob", "acme"))
+    cookie = f"{settings.SESSION_COOKIE_NAME}={signed_in.cookies[settings.SESSION_COOKIE_NAME].value}"
+    host = f"acme.{settings.WAGGLE_HOST}:{settings.WAGGLE_PORT}"
+    headers = [(b"host", host.encode()), (b"cookie", cookie.encode())]
+    for count, is_fine in ((most, True), (most + 1, False)):
+        query = "&".join([f"as={form}", *["topic=team"] * count]).encode()
+        asked = AskedFor.of({"path": "/events", "query_string": query, "headers": headers})
+        if is_fine:
+            assert admit(asked).topics == {"team"}
+        else:
+            with pytest.raises(Refused):
+                admit(asked)
+
+
 def test_an_event_arrives_whole_and_under_its_position(web: Web, cookie: Cookies) -> None:
     page = listen(web, cookie("bob", "acme"))
     assert page.status == 200, (page.answer.read(), web.log.read_text())
@@ -459,6 +476,26 @@ class Visit:
         """Hang up."""
         self.gone.set()
         await self.task
+
+
+def test_a_team_has_so_many_streams_whoever_opens_them(cookie: Cookies, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "STREAMS_PER_TEAM", 2)  # so_many_streams
+
+    async def crowd() -> None:
+        visits = [Visit(one) for one in signed_in[:2]]
+        for visit in visits:
+            await visit.saw(b"retry:")
+        third = Visit(signed_in[2])
+        await third.saw(b"The team has 2 live streams open")
+        assert third.status == 429
+        await visits[0].leave()
+        again = Visit(signed_in[2])
+        await again.saw(b"retry:")
+        for visit in (visits[1], again):
+            await visit.leave()
+
+    signed_in = [cookie(name, "acme") for name in ("alice", "bob", "vera")]
+    asyncio.run(crowd())
 
 
 def test_a_quiet_stream_has_a_heartbeat(cookie: Cookies, monkeypatch: pytest.MonkeyPatch) -> None:
