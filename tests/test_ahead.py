@@ -85,8 +85,7 @@ class Source:
         async def make() -> None:
             ahead = Ahead(self.mirrors, capacity, at_most, fewest_files=len(BASE), settle_seconds=0)
             ahead.used(self.at(self.base))
-            if ahead._making:
-                await ahead._making
+            await ahead.made()
 
         asyncio.run(make())
 

@@ -56,6 +56,11 @@ class Ahead:
         if self._making is None or self._making.done():
             self._making = asyncio.create_task(self._make_all())
 
+    async def made(self) -> None:
+        """Waits until all that are wanted are there."""
+        if self._making is not None:
+            await self._making
+
     async def close(self) -> None:
         """Makes none any more."""
         self._at_most = 0

@@ -142,7 +142,7 @@ class Checkout:
     async def make_ahead(cls, folder: Path, mirror: Path, repository: Repository) -> None:
         """Checks out in `folder`, gently, what the mirror has of a commit. Raises WorkspaceError."""
         self = cls(folder, repository, NOBODY, 0)
-        self._gently = ("nice", "-n", "19")
+        self._gently = ("nice", "-n", "9")
         self.work.mkdir(mode=0o700)
         await self._borrow_and_check_out(mirror)
 

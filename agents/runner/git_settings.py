@@ -8,6 +8,7 @@ CONFIG = {
     "core.symlinks": "true",
     "core.autocrlf": "false",
     "core.quotePath": "false",
+    "checkout.workers": "0",  # as many as there are processors
     "commit.gpgSign": "false",
     "credential.helper": "",
     "diff.ignoreSubmodules": "all",
