@@ -24,7 +24,7 @@ from sessions.events import publish
 from sessions.models import Event, Webhook
 from sessions.topics import stream_key
 from sessions.webhooks import endpoints, leases
-from swarms import approvals, goals, projects, rollback
+from swarms import approvals, goals, projects, rollback, rulebook, toolrules
 from swarms.models import Approval, Attempt, Node, Project, Swarm
 from swarms.states import SWARM_ENDED
 from swarms.verify import registry
@@ -101,6 +101,24 @@ def state_goal_about(project: str, word: str) -> Answer:
     publish(swarm.topic, "decision.made", by=word, what=f"go on with {word}", why=word)
     member = Membership.objects.select_related("team", "user").get(user=_owner(), team__schema_name=_schema())
     return [str(swarm.pk), programs.issue(member, name="canary", days=1)[1]]
+
+
+def state_plan(project: str, plan: Any) -> Answer:
+    """State a goal, with this plan; before some of its commands people are asked."""
+    found = Project.objects.get(pk=project)
+    if not rulebook.of_project(found).exists():
+        toolrules.make(by=_owner(), project=found, tool="shell", verdict="ask", arguments={"command": "touch asked*"})
+    with transaction.atomic():
+        swarm = goals.state_goal(found, "Write.", by=_owner())
+        goals.give_plan(swarm, yaml.safe_dump(plan), by=_owner())
+    return str(swarm.pk)
+
+
+def works_of(swarm: str) -> Answer:
+    """How every attempt of its nodes ended, with the files on its branch."""
+    bare = repos.path_of(Swarm.objects.get(pk=swarm).project_id)
+    rows = Attempt.objects.filter(node__swarm=swarm).order_by("node__key", "number")
+    return [[one.state, git(bare, "ls-tree", "--name-only", one.branch, allow=(0, 128)).stdout.split()] for one in rows]
 
 
 def where_words_are(words: list[str]) -> Answer:
@@ -306,6 +324,8 @@ VERBS: dict[str, Callable[..., Answer]] = {
         state_of_project,
         state_goal,
         state_goal_about,
+        state_plan,
+        works_of,
         where_words_are,
         approve,
         book_unheard,
