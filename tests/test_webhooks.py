@@ -200,6 +200,24 @@ def test_dead_letters_are_sent_again_in_their_order(team: Team, by: Any) -> None
         assert [got.id for got in stage.server.got] == [str(event.pk) for event in events]
 
 
+def test_a_dead_letter_that_fails_again_is_waited_for_by_those_behind_it(team: Team, by: Any) -> None:
+    with staged() as stage:
+        events, (other,) = happen(swarm(1), 4), happen(swarm(2))
+        stage.turns()
+        for event in (*events, other):
+            Letter.objects.create(webhook=stage.webhook, event=event, due_at=None)
+        stage.server.got.clear()
+        stage.server.reply = lambda got: Reply(500) if got.id == str(events[1].pk) else Reply()
+        endpoints.send_dead(stage.webhook, by=by)
+        stage.turns()
+        assert [got.id for got in stage.server.got] == [str(event.pk) for event in (*events[:2], other)]
+        stage.server.reply = lambda got: Reply()
+        stage.pass_time((stage.due_in or 0) + 0.01)
+        stage.turns()
+        assert [got.id for got in stage.server.got[3:]] == [str(event.pk) for event in events[1:]]
+        assert not Letter.objects.filter(webhook=stage.pk).exists()
+
+
 def test_an_event_can_be_sent_again_but_not_before_its_turn(team: Team, by: Any) -> None:
     with staged() as stage:
         first, second = happen(swarm(1), 2)

@@ -82,6 +82,10 @@ class Letters:
     def bad(self, item: Item, because: str, after: float | None) -> None:
         due_at = None if after is None else Now() + timedelta(seconds=after)
         self._rows(item).update(attempts=item.attempt, because=because, due_at=due_at)
+        if due_at is not None:
+            # Those behind it wait for it.
+            behind = Letter.objects.filter(webhook=self._webhook, event__subject=item.event.subject, due_at__lt=due_at)
+            behind.filter(event__seq__gt=item.event.seq).update(due_at=due_at)
 
     def _rows(self, item: Item) -> QuerySet[Letter]:
         return Letter.objects.filter(webhook=self._webhook, event=item.event)
