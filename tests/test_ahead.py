@@ -164,7 +164,7 @@ def test_what_does_not_belong_there_is_not_in_the_workspace(source: Source, tmp_
 def test_rules_for_how_files_are_written_count_for_all_of_them(source: Source, tmp_path: Path) -> None:
     newer = source.commit({".gitattributes": "*.txt eol=crlf\n"})
     workspace = source.clone(newer)
-    assert (workspace.work / "a.txt").read_bytes() == b"a\r\n"
+    assert (workspace.work / "b" / "c.txt").read_bytes() == b"c\r\n"
     assert same_as_fresh(source, workspace, tmp_path)
 
 
