@@ -195,9 +195,7 @@ def retry_node(node: Node, *, by: User | None) -> None:
             raise NotNow(f"{begun} began because of how {fresh.key} ended, so it cannot be tried again.")
         fresh.refresh_from_db()
         if not retry.can_run(fresh):
-            raise NotNow(
-                f"{fresh.key} could not run: its parents ended otherwise than {fresh.fan_in} asks. Retry them."
-            )
+            raise NotNow(f"{fresh.key} could not run: its parents did not end as {fresh.fan_in} asks. Retry them.")
         admission.admit_again()
         progress.release(locked.pk, consider=found)
         hints.advance(locked.pk)

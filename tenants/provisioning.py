@@ -39,14 +39,14 @@ def build(team: Team, *, wait: bool = False) -> bool:
             TeamShare.objects.get_or_create(team=team)
         except Exception as error:
             logger.exception("provisioning failed", team=team.schema_name)
-            _move(team, TeamState.FAILED, because=f"{type(error).__name__}: {error}")
+            move(team, TeamState.FAILED, because=f"{type(error).__name__}: {error}")
             raise
-        return _move(team, TeamState.READY)
+        return move(team, TeamState.READY)
 
 
 def retry(team: Team) -> bool:
     """Let a team whose provisioning failed be built again. Returns False when it is in another state."""
-    return _move(team, TeamState.PROVISIONING)
+    return move(team, TeamState.PROVISIONING)
 
 
 def migrate(schema: str, say: Callable[[str], None]) -> None:
@@ -89,7 +89,8 @@ def _say(team: Team, step: str) -> None:
     Team.objects.filter(pk=team.pk, state=TeamState.PROVISIONING).update(step=step)
 
 
-def _move(team: Team, to: TeamState, because: str = "") -> bool:
+def move(team: Team, to: TeamState, because: str = "") -> bool:
+    """Move a team, if its table of moves has a way from where it is. Teams live in public and have no events."""
     comes_from = [state for state, targets in Team.MOVES.items() if to in targets]
     moved = Team.objects.filter(pk=team.pk, state__in=comes_from).update(state=to, because=because, step="")
     team.refresh_from_db()

@@ -18,17 +18,13 @@ def begin(team: Team, *, by: str, held: Mapping[str, int]) -> Removal | None:
     `held` is what the record says was there.
     """
     with in_schema(PUBLIC), transaction.atomic():
-        comes_from = [state for state, targets in Team.MOVES.items() if TeamState.REMOVING in targets]
-        because = f"deleted by {by}"
-        moved = Team.objects.filter(pk=team.pk, state__in=comes_from).update(state=TeamState.REMOVING, because=because)
-        if not moved:
+        if not provisioning.move(team, TeamState.REMOVING, f"deleted by {by}"):
             return None
         for model in (Token, Invitation):
             model._default_manager.filter(team=team, revoked_at=None).update(revoked_at=Now())
         told = {"schema_name": team.schema_name, "name": team.name, "slug": team.slug, "asked_by": by}
         found = Removal.objects.create(team=team.pk, held=dict(held), **told)
         send_on_commit("remove_team", str(found.pk))
-    team.refresh_from_db()
     return found
 
 

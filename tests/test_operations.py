@@ -219,7 +219,7 @@ def test_a_node_is_tried_again_with_what_was_left_out_because_of_it(project: Pro
     swarm = begin(project, crew, proposal, fails="f", holds="w")
     assert states() == {"f": "failed", "c": "skipped", "d": "skipped", "w": "running", "g": "skipped"}
     crew.fails = set()
-    with pytest.raises(NotNow, match="c could not run: its parents ended otherwise than all_success asks"):
+    with pytest.raises(NotNow, match="c could not run: its parents did not end as all_success asks"):
         operations.retry_node(Node.objects.get(key="c"), by=alice)
     operations.retry_node(Node.objects.get(key="f"), by=alice)
     assert states() == {"f": "ready", "c": "blocked", "d": "blocked", "w": "running", "g": "blocked"}
