@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 from agents import budgets as money
 from agents.models import Budget, Execution
-from sessions.events import acting, publish
+from sessions.events import SYSTEM, acting, publish
 from swarms import approvals, budgets
 from swarms.models import Approval, Node, Swarm
 from swarms.states import SWARM_ENDED, ApprovalState, SwarmState
@@ -146,8 +146,10 @@ def ran_out(execution: Execution) -> None:
         ask(swarm, tightest, HARD, needed=money.FIRST_ESTIMATE)
 
 
-def set_budget(subject: str, limit_microusd: int | None, soft_percent: int, *, by: User) -> None:
-    """A member sets a limit (None: no limit any more). Questions about the old limit are void, and work goes on.
+def set_budget(subject: str, limit_microusd: int | None, soft_percent: int, *, by: User | None) -> None:
+    """A member, or the operator (None), sets a limit (None: no limit any more).
+
+    Questions about the old limit are void, and work goes on.
 
     Raises ValidationError.
     """
@@ -155,12 +157,13 @@ def set_budget(subject: str, limit_microusd: int | None, soft_percent: int, *, b
         money.drop_limit(subject)
     else:
         money.set_limit(subject, limit_microusd, soft_percent)
+    actor = f"user:{by.pk}" if by else SYSTEM
     # In transactions of their own: the books are the last lock (see agents.budgets).
-    with transaction.atomic(), acting(f"user:{by.pk}"):
+    with transaction.atomic(), acting(actor):
         publish(_topic(subject), "budget.set", budget=subject, limit_microusd=limit_microusd, soft_percent=soft_percent)
         budgets.wake(subject)
     for asked in budgets.pending([subject]):
-        with transaction.atomic(), acting(f"user:{by.pk}"):
+        with transaction.atomic(), acting(actor):
             _locked(asked.swarm_id)
             if budgets.current(asked.subject) != asked.subject:
                 approvals.outdated(asked)

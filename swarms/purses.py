@@ -1,12 +1,17 @@
 """Budgets as people see them."""
 
 from dataclasses import dataclass
+from decimal import Decimal
 
+from django.core.exceptions import ValidationError
 from django.urls import reverse
 
 from agents.models import Budget
-from swarms.budgets import TEAM, title
+from swarms.budgets import TEAM, subject_of, title
 from swarms.models import Node, Project, Swarm
+
+DOLLAR = 1_000_000
+"""Millionths."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +59,18 @@ def _purse(found: Budget) -> Purse:
 
 def purses() -> list[tuple[Purse, str, str]]:
     """Every budget below the team's with its title and the address of its page, what is nearest its limit first."""
+    return [(one, name, address(one.subject)) for one, name in _below_team()]
+
+
+def all_of_team() -> list[Purse]:
+    """Every budget: the team's own, then what is nearest its limit first."""
+    own = purse(TEAM)
+    return [*([own] if own else []), *(one for one, _ in _below_team())]
+
+
+def _below_team() -> list[tuple[Purse, str]]:
     found = [_purse(budget) for budget in Budget.objects.exclude(subject=TEAM)]
-    rows = [(one, title(one.subject), address(one.subject)) for one in found]
-    return sorted(rows, key=lambda row: (-row[0].taken_share, row[1]))
+    return sorted(((one, title(one.subject)) for one in found), key=lambda row: (-row[0].taken_share, row[1]))
 
 
 def address(subject: str) -> str:
@@ -80,3 +94,48 @@ def address_of(thing: Project | Swarm | Node) -> str:
         case Swarm():
             return reverse("swarm-budget", args=[thing.project.slug, thing.number])
     return reverse("node-budget", args=[thing.swarm.project.slug, thing.swarm.number, thing.key])
+
+
+def name_of(subject: str) -> str:
+    """How programs and operators name a budget; empty: the team's."""
+    noun, _, key = subject.partition(":")
+    match noun:
+        case "project":
+            return Project.objects.get(pk=key).slug
+        case "swarm":
+            return _numbered(Swarm.objects.select_related("project").get(pk=key))
+        case "node":
+            node = Node.objects.select_related("swarm__project").get(pk=key)
+            return f"{_numbered(node.swarm)}/{node.key}"
+    return ""
+
+
+def _numbered(swarm: Swarm) -> str:
+    return f"{swarm.project.slug}#{swarm.number}"
+
+
+def subject_named(name: str) -> str:
+    """The subject of a name: `` (the team), `textkit`, `textkit#12` or `textkit#12/words`. Raises ValidationError."""
+    if not name:
+        return TEAM
+    swarm, slash, key = name.partition("/")
+    slug, hash_sign, number = swarm.partition("#")
+    if (slash and not hash_sign) or (hash_sign and not (number.isascii() and number.isdigit() and len(number) < 10)):
+        raise ValidationError(f"of: '{name}' is no name of a budget: write textkit, textkit#12 or textkit#12/words.")
+    found: Project | Swarm | Node | None
+    if slash:
+        found = Node.objects.filter(swarm__project__slug=slug, swarm__number=number, key=key).first()
+    elif hash_sign:
+        found = Swarm.objects.filter(project__slug=slug, number=number).first()
+    else:
+        found = Project.objects.filter(slug=slug).first()
+    if found is None:
+        raise ValidationError(f"of: there is no {name} in this team.")
+    return subject_of(found)
+
+
+def told(one: Purse) -> dict[str, str | int]:
+    """What programs are told of a budget; dollars as decimals in text, since they are exact."""
+    amounts = {"limit_usd": one.limit, "spent_usd": one.spent, "reserved_usd": one.reserved, "left_usd": one.room}
+    exact = {name: str(Decimal(microusd) / DOLLAR) for name, microusd in amounts.items()}
+    return {"of": name_of(one.subject), "title": title(one.subject)} | exact | {"soft_percent": one.soft_percent}

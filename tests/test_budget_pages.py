@@ -1,8 +1,10 @@
 """Budgets and prices on the pages: seen by every role, set by owners and admins."""
 
 from collections.abc import Callable
+from io import StringIO
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.test import Client
 
 from agents.models import Budget, ModelPrice
@@ -15,6 +17,7 @@ from tenants.models import Team, User
 from tenants.roles import Permission, Role, may
 from tests.board_stage import Stage
 from tests.conftest import user_of
+from tests.test_policy_pages import Program
 
 ClientFor = Callable[..., Client]
 SWARM = "/projects/textkit/swarms/1/"
@@ -120,3 +123,63 @@ def test_prices_of_models_are_set_in_the_administration(
         assert (price.input_microusd, price.cached_microusd, price.output_microusd) == (150_000, 75_000, 0)
         page = client.get(f"/admin/agents/modelprice/{price.pk}/change/")
         assert 'value="0.15' in page.text
+
+
+def test_programs_see_set_and_take_away_budgets(stage: Stage, team: Team) -> None:
+    owner = Program(user_of("alice", "acme"), team)
+    assert [one["of"] for one in owner.get("budgets").json()["budgets"]][:1] == [""]
+    for name in ("", "textkit", "textkit#1", "textkit#1/parser"):
+        told = owner.post("budgets/set", of=name, limit_usd="2.50", soft_percent=60).json()["budget"]
+        assert (told["of"], told["limit_usd"], told["soft_percent"]) == (name, "2.5", 60)
+        assert name in [one["of"] for one in owner.get("budgets").json()["budgets"]]
+        assert owner.post("budgets/set", of=name, limit_usd=None).json() == {"budget": None}
+        assert name not in [one["of"] for one in owner.get("budgets").json()["budgets"]]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"of": "nowhere", "limit_usd": "1"},
+        {"of": "textkit#99", "limit_usd": "1"},
+        {"of": "textkit#1/nobody", "limit_usd": "1"},
+        {"of": "textkit/parser", "limit_usd": "1"},
+        {"of": "textkit#x", "limit_usd": "1"},
+        {"limit_usd": "-1"},
+        {"limit_usd": "NaN"},
+        {"limit_usd": "1e20"},
+        {"limit_usd": "0.0000001"},
+        {"limit_usd": "1", "soft_percent": 0},
+        {},
+    ],
+)
+def test_a_budget_that_cannot_be_is_refused(stage: Stage, team: Team, body: dict[str, object]) -> None:
+    before = list(Budget.objects.order_by("subject").values_list("subject", "limit_microusd"))
+    assert Program(user_of("alice", "acme"), team).post("budgets/set", **body).status_code == 422
+    assert list(Budget.objects.order_by("subject").values_list("subject", "limit_microusd")) == before
+
+
+def test_programs_of_developers_only_look(stage: Stage, team: Team) -> None:
+    developer = Program(user_of("bob", "acme"), team)
+    assert developer.get("budgets").status_code == 200
+    assert developer.post("budgets/set", limit_usd="1").status_code == 403
+
+
+def test_the_operator_sets_budgets_by_command(stage: Stage, team: Team) -> None:
+    def said(*words: str) -> str:
+        out = StringIO()
+        call_command("budgets", *words, team="acme", stdout=out)
+        return out.getvalue().strip()
+
+    assert said("set", "textkit#1/parser", "--limit", "2.5", "--soft", "60").endswith(": $2.5, asks at 60 %")
+    assert "textkit#1/parser  limit $2.5  spent $0" in said("list")
+    assert said("set", "team", "--limit", "none") == "the team: no limit"
+    assert "team  limit" not in said("list")
+    assert Event.objects.filter(kind="budget.set").order_by("at").last().actor == "system"
+    for words, fault in (
+        (["set", "textkit#1"], "say how much"),
+        (["set", "textkit#1", "--limit", "much"], "is no amount"),
+        (["set", "textkit#1", "--limit", "-1"], "a limit is from 0"),
+        (["set", "textkit#7", "--limit", "1"], "there is no textkit#7 in this team"),
+    ):
+        with pytest.raises(CommandError, match=fault):
+            said(*words)

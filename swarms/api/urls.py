@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from swarms.api import artifacts, decisions, git, goals, replay, rules, runner, swarms
+from swarms.api import artifacts, budgets, decisions, git, goals, replay, rules, runner, swarms
 
 _SWARM = "api/v1/swarms/<uuid:swarm>/"
 
@@ -15,6 +15,8 @@ urlpatterns = [
     path("api/v1/projects/<slug:slug>/goals", goals.state),
     path("api/v1/projects/<slug:slug>/swarms/<int:number>", swarms.numbered),
     path("api/v1/swarms", swarms.swarms),
+    path("api/v1/budgets", budgets.listed),
+    path("api/v1/budgets/set", budgets.put),
     path("api/v1/rules", rules.rules),
     path("api/v1/rules/add", rules.add),
     path("api/v1/rules/try", rules.attempt),

@@ -11,11 +11,10 @@ from django.views.decorators.http import require_http_methods
 
 from swarms import allowances, budgets, purses
 from swarms.forms import BudgetForm
+from swarms.purses import DOLLAR
 from swarms.views.found import node_of, project_of, swarm_of
 from tenants.access import TeamRequest, ensure
 from tenants.roles import Permission
-
-DOLLAR = 1_000_000
 
 
 @require_http_methods(["GET", "POST"])
