@@ -82,16 +82,6 @@ def teams(slug: str = "") -> list[tuple[str, str]]:
         return list(wanted.order_by("slug").values_list("slug", "tenant__schema_name"))
 
 
-def team_of(swarm: UUID) -> list[tuple[str, str]]:
-    """The team whose swarm it is; none when no team has it."""
-    for slug, schema in teams():
-        with in_schema(schema), connection.cursor() as cursor:
-            cursor.execute("SELECT FROM swarms_swarm WHERE id = %s", [swarm])
-            if cursor.fetchone() is not None:
-                return [(slug, schema)]
-    return []
-
-
 def verify(wanted: Iterable[tuple[str, str]] | None = None, scope: Scope = Scope()) -> Report:
     """Look at every invariant in some teams (slug and schema; all ready ones unless said otherwise)."""
     began, looked, found = time.monotonic(), 0, Findings(scope)

@@ -1,16 +1,16 @@
-"""manage.py verify [--team acme] [--swarm <uuid>] [--git] [--artifacts] [--replay] [--json]"""
+"""manage.py verify [--team acme] [--swarm textkit#12] [--git] [--artifacts] [--replay] [--json]"""
 
 import json
 from dataclasses import asdict
 from typing import IO, Any, cast
-from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.table import Table
 
+from swarms import naming
 from swarms.verify import registry, replay, repositories, stored
-from swarms.verify.run import MOST, Report, Scope, team_of, teams, verify
+from swarms.verify.run import MOST, Report, Scope, teams, verify
 
 SAYS = {each.name: each.says for each in registry.ALL} | {replay.NAME: replay.SAYS} | repositories.NAMES | stored.NAMES
 
@@ -21,7 +21,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """See docs/operations.md."""
         parser.add_argument("--team", default="", metavar="SLUG", help="Only this team, e.g. acme")
-        parser.add_argument("--swarm", type=UUID, metavar="UUID", help="Only this swarm; its events are folded, too")
+        parser.add_argument("--swarm", help="Only this swarm (textkit#12, or its id); its events are folded, too")
         parser.add_argument("--replay", action="store_true", help="Fold all events and compare them with the tables")
         parser.add_argument("--git", action="store_true", help="Look whether git has what the tables say: slow")
         parser.add_argument("--artifacts", action="store_true", help="Ask the object store for every artifact: slow")
@@ -31,14 +31,15 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Look and tell. Raises CommandError for a team or swarm that is not there; ends the process with 1."""
         swarm, slug = options["swarm"], options["team"]
-        wanted = teams(slug) if slug or not swarm else team_of(swarm)
+        wanted, only = teams(slug), None
         if slug and not wanted:
             raise CommandError(f"--team {slug}: there is no ready team of that address.", returncode=2)
-        if swarm and not wanted:
-            raise CommandError(f"--swarm {swarm}: no team has such a swarm.", returncode=2)
+        if swarm:
+            schema, only = _found(str(swarm), slug)
+            wanted = [team for team in wanted if team[1] == schema]
         scope = Scope(
-            swarm,
-            replay=options["replay"] or bool(swarm),
+            only,
+            replay=options["replay"] or only is not None,
             git=options["git"],
             artifacts=options["artifacts"],
             most=max(1, options["most"]),
@@ -65,3 +66,10 @@ class Command(BaseCommand):
             console.print(f"{each.team}  {each.invariant}  {each.says}  [{each.id}]")
         looked = f"{len(report.counts)} invariants, {report.teams} teams, {report.seconds:.1f} s"
         console.print(f"{found} violations: {looked}" if found else f"Every invariant holds: {looked}")
+
+
+def _found(swarm: str, team: str) -> naming.Named:
+    try:
+        return naming.find(swarm, team or None)
+    except naming.NoSuch as error:
+        raise CommandError(f"--swarm: {error}", returncode=2) from error
