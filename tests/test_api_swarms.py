@@ -228,7 +228,7 @@ def test_beyond_the_teams_share_a_program_is_told_when_to_come_again(stage: Stag
     assert "3 swarms that have not ended, and may have 3" in answer.json()["error"]
     assert bob.post(path, {"text": "Add stats"}, **once).content == first.content
     for state in ("failing", "failed"):
-        Swarm.objects.filter(pk=stage.swarm.pk).update(state=state)
+        Swarm.objects.filter(pk=stage.swarm.pk).update(state=state, started_at=timezone.now())
     TeamShare.objects.filter(team=team).update(max_swarms=2)
     assert bob.post(f"/swarms/{stage.swarm.pk}/retry").status_code == 429
     assert Swarm.objects.get(pk=stage.swarm.pk).state == "failed"
