@@ -10,6 +10,7 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.db.models import F
+from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -40,7 +41,8 @@ def swarm_with(size: int, edges: list[tuple[int, int]], rules: list[tuple[str, s
         slug=f"p{number}", name="P", source="/p", state="ready", created_by=by, max_attempts=1
     )
     goal = Goal.objects.create(project=project, number=1, text="Go", created_by=by)
-    swarm = Swarm.objects.create(project=project, goal=goal, number=1, base_commit="0" * 40)
+    began = {"base_commit": "0" * 40, "started_at": timezone.now()}
+    swarm = Swarm.objects.create(project=project, goal=goal, number=1, **began)
     for state in ("proposed", "running"):
         Swarm.objects.filter(pk=swarm.pk).update(**{"state": state})
     plan = swarm.plans.create(version=1, source="yaml")
