@@ -19,6 +19,25 @@ class Named(NamedTuple):
     pk: UUID
 
 
+class Parts(NamedTuple):
+    """What people write: `textkit` is a slug alone, `textkit#12` has a number, `textkit#12/words` a key, too."""
+
+    slug: str
+    number: int | None
+    key: str
+
+
+def parts(name: str) -> Parts | None:
+    """The parts of the name of a project, a swarm or a node; None when it is none of these. Pure."""
+    thing, slash, key = name.partition("/")
+    slug, hash_sign, number = thing.partition("#")
+    if not hash_sign:
+        return None if slash else Parts(slug, None, "")
+    if not (number.isascii() and number.isdigit() and len(number) < 10) or bool(slash) != bool(key):
+        return None
+    return Parts(slug, int(number), key)
+
+
 def schema_of(team: str) -> str:
     """The schema of the team with this address. Raises NoSuch."""
     found = Team.objects.filter(domains__slug=team).values_list("schema_name", flat=True).first()
@@ -29,10 +48,10 @@ def schema_of(team: str) -> str:
 
 def find(name: str, team: str | None, *, archives: bool = False) -> Named:
     """The swarm `<project>#<number>` or `<uuid>`; with `archives` also an archive, by its id. Raises NoSuch."""
-    slug, hash_sign, number = name.rpartition("#")
+    said = parts(name)
     wanted: dict[str, object]
-    if hash_sign and number.isascii() and number.isdigit() and len(number) < 10:
-        wanted = {"project__slug": slug, "number": int(number)}
+    if said and said.number is not None and not said.key:
+        wanted = {"project__slug": said.slug, "number": said.number}
     else:
         try:
             wanted = {"pk": UUID(name)}

@@ -7,6 +7,7 @@ from django.core.exceptions import ValidationError
 from django.urls import reverse
 
 from agents.models import Budget
+from swarms import naming
 from swarms.budgets import TEAM, subject_of, title
 from swarms.models import Node, Project, Swarm
 
@@ -118,17 +119,17 @@ def subject_named(name: str) -> str:
     """The subject of a name: `` (the team), `textkit`, `textkit#12` or `textkit#12/words`. Raises ValidationError."""
     if not name:
         return TEAM
-    swarm, slash, key = name.partition("/")
-    slug, hash_sign, number = swarm.partition("#")
-    if (slash and not hash_sign) or (hash_sign and not (number.isascii() and number.isdigit() and len(number) < 10)):
+    said = naming.parts(name)
+    if said is None:
         raise ValidationError(f"of: '{name}' is no name of a budget: write textkit, textkit#12 or textkit#12/words.")
     found: Project | Swarm | Node | None
-    if slash:
-        found = Node.objects.filter(swarm__project__slug=slug, swarm__number=number, key=key).first()
-    elif hash_sign:
-        found = Swarm.objects.filter(project__slug=slug, number=number).first()
+    if said.number is None:
+        found = Project.objects.filter(slug=said.slug).first()
+    elif said.key:
+        nodes = Node.objects.filter(swarm__project__slug=said.slug, swarm__number=said.number)
+        found = nodes.filter(key=said.key).first()
     else:
-        found = Project.objects.filter(slug=slug).first()
+        found = Swarm.objects.filter(project__slug=said.slug, number=said.number).first()
     if found is None:
         raise ValidationError(f"of: there is no {name} in this team.")
     return subject_of(found)

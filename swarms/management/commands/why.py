@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
-from swarms import conditions
+from swarms import conditions, naming
 from swarms.models import Node, Swarm
 from swarms.reasons import RULES
 from swarms.states import NODE_ENDED
@@ -60,17 +60,16 @@ def _schemas(team: str | None) -> list[str]:
 
 def _find(schema: str, name: str) -> list[Node | Swarm]:
     nodes, swarms = Node.objects.select_related("swarm__project"), Swarm.objects.select_related("project")
+    said = naming.parts(name)
     with in_schema(schema):
+        if said and said.number is not None:
+            found = swarms.filter(project__slug=said.slug, number=said.number)
+            return list(nodes.filter(swarm__in=found, key=said.key)) if said.key else list(found)
         try:
-            return [*nodes.filter(pk=UUID(name)), *swarms.filter(pk=UUID(name))]
+            pk = UUID(name)
         except ValueError:
-            pass  # not an id
-        swarm, slash, key = name.partition("/")
-        slug, _, number = swarm.partition("#")
-        if not (number.isascii() and number.isdigit()):
             return []
-        found = swarms.filter(project__slug=slug, number=number)
-        return list(nodes.filter(swarm__in=found, key=key)) if slash else list(found)
+        return [*nodes.filter(pk=pk), *swarms.filter(pk=pk)]
 
 
 def _rest(one: Node | Swarm) -> str:
