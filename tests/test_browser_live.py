@@ -4,7 +4,7 @@ import threading
 import time
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from bench.chaos.proxy import Network
 from sessions.events import publish
@@ -140,6 +140,34 @@ def test_a_hidden_tab_lets_go_and_catches_up(stage: Stage, visit: Visit) -> None
     assert page.evaluate(SHOWN) == before
     page.evaluate(hide, False)
     same(page, visit(SWARM), "being hidden")
+
+
+# The next answer for the graph is there, and reaches the page only when `release` is called.
+HELD = """() => {
+  const { fetch } = window;
+  window.fetch = async (...asked) => {
+    window.fetch = fetch;
+    const answer = await fetch(...asked);
+    await new Promise((release) => Object.assign(window, { release }));
+    return answer;
+  };
+  const region = document.querySelector("[hx-get$='/regions/graph/']");
+  region.addEventListener("htmx:finally:request", () => (window.answered = true));
+  window.htmx.trigger(region, "refresh");
+}"""
+
+
+def test_an_answer_from_before_a_change_does_not_take_it_back(stage: Stage, visit: Visit) -> None:  # noqa: F811
+    """A region is asked for; before its answer is there, the stream brings what has changed since."""
+    page = live(visit(SWARM))
+    page.evaluate(HELD)
+    page.wait_for_function("() => !!window.release")
+    Happenings(stage).node_moves()
+    relay_once()
+    expect(page.locator(".graph [data-key=printer]")).to_contain_text("Checking")
+    page.evaluate("window.release()")
+    page.wait_for_function("() => window.answered")
+    same(page, visit(SWARM), "an answer from before")
 
 
 def test_how_long_an_event_takes_into_two_browsers(stage: Stage, visit: Visit) -> None:  # noqa: F811

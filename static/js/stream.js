@@ -6,6 +6,8 @@
 // <div data-transcript="session:…" data-url="…/parts/">      parts, and text as it is written (transcript.js)
 // <div data-live="swarm:…" data-kinds="node. approval." hx-get="…" hx-trigger="refresh">   fetched again after changes
 // <div data-live="swarm:…" data-streamed …>                  the same, but only when its HTML did not come by the stream
+// <div data-live="*" …><li data-topic="swarm:…">             the same, after changes of all that the page shows now: what
+//                                                            is fetched may name more topics, or fewer
 
 import { showConnection } from "./connection.js";
 import { openLine } from "./line.js";
@@ -15,12 +17,13 @@ import { appendDelta, catchUpTranscripts, refreshPart, showParts } from "./trans
 const REFRESH_MS = 150;
 const REFRESH_AT_LATEST_MS = 600;
 const FEED_LENGTH = 100;
+const MOST_TOPICS = 50;
 const AWAY_MS = 60_000; // a hidden tab lets go of its line after this
 
 const topics = () => {
   const named = [...document.querySelectorAll("[data-topic]")].map((el) => el.dataset.topic);
   const words = `${document.body.dataset.topics ?? ""} ${named.join(" ")}`.split(/\s+/);
-  return [...new Set(words.filter(Boolean))].slice(0, 20);
+  return [...new Set(words.filter(Boolean))].slice(0, MOST_TOPICS);
 };
 
 // --- what is fetched ---------------------------------------------------------------------------------------------
@@ -37,13 +40,18 @@ const soon = (el, act) => {
 
 const refresh = (el) => el.isConnected && window.htmx.trigger(el, "refresh");
 
-const names = (el, topic) => el.dataset.live.split(/\s+/).includes(topic);
+const names = (el, topic) => el.dataset.live === "*" || el.dataset.live.split(/\s+/).includes(topic);
 
 const hears = (el, { topic, kind }) => {
   if (!names(el, topic)) return false;
   const kinds = (el.dataset.kinds ?? "").split(/\s+/).filter(Boolean);
   return !kinds.length || kinds.some((prefix) => kind.startsWith(prefix));
 };
+
+// HTML that is on its way may be older than what the stream brings meanwhile: then it is asked for once more.
+const onTheirWay = new Set();
+document.addEventListener("htmx:before:request", ({ target }) => target.matches?.("[data-live]") && onTheirWay.add(target));
+document.addEventListener("htmx:finally:request", ({ target }) => onTheirWay.delete(target));
 
 const fetchFeed = async (list) => {
   const last = list.querySelector("[data-seq]")?.dataset.seq ?? 0;
@@ -79,7 +87,11 @@ const feedsOf = (topic) => [...document.querySelectorAll("[data-feed]")].filter(
 const swap = (topic, [place, html]) => {
   if (place === "feed") feedsOf(topic).forEach((list) => showLines(list, html));
   else if (place === "transcript") showParts(topic, html);
-  else swapPlace(place, html);
+  else {
+    for (const el of swapPlace(place, html)) {
+      for (const region of onTheirWay) if (region.contains(el)) soon(region, refresh);
+    }
+  }
 };
 
 const changed = (change) => {
@@ -134,13 +146,19 @@ const line = openLine({
 
 let isAway = false;
 let leaving = null;
+let joined = []; // topics that the line was asked for
 const leave = () => { isAway = true; line.leave(); };
 const join = () => {
-  if (!topics().length) return;
+  joined = topics();
+  if (!joined.length) return;
   isAway = false;
   line.join();
 };
 
+// From the last event that was heard on: what was fetched is not older than that.
+document.addEventListener("htmx:after:swap", () => {
+  if (!isAway && topics().some((topic) => !joined.includes(topic))) join();
+});
 document.addEventListener("visibilitychange", () => {
   clearTimeout(leaving);
   if (document.hidden) leaving = setTimeout(leave, AWAY_MS);

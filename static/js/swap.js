@@ -20,9 +20,12 @@ const liken = (old, fresh) => {
   return undefined;
 };
 
+// Returns the elements of this place.
 export const swapPlace = (place, html) => {
-  for (const el of document.querySelectorAll(`[data-place="${CSS.escape(place)}"]`)) {
+  const found = [...document.querySelectorAll(`[data-place="${CSS.escape(place)}"]`)];
+  for (const el of found) {
     if (el instanceof SVGElement) liken(el, parsed(html, true));
     else window.htmx.swap({ sourceElement: el, target: el, swap: "outerMorph", text: html });
   }
+  return found;
 };
