@@ -48,6 +48,15 @@ class Pages:
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run())
 
+    def join(self, topic: str, *, is_ahead: bool) -> None:
+        """Another page looks at this topic; `is_ahead`: at a later state than was told here so far.
+
+        It may have been made between two changes of which the second takes back the first. Where the rest is still
+        owed for the first, that is rendered once for both, looks like what was shown before, and must yet be sent.
+        """
+        if is_ahead or (self._task is not None and not self._task.done()):
+            self._known.pop(topic, None)
+
     def drop(self) -> None:
         """All pages load anew: what waits is not needed."""
         self._events.clear()

@@ -118,6 +118,8 @@ class Room:
         listeners = self._listeners_like(client)
         for topic in client.listener.topics:
             listeners[topic].add(client)
+            if listeners is self._readers:
+                self.pages.join(topic, is_ahead=client.position > self.cursor)
 
     def remove(self, client: Client) -> None:
         """Forget a client."""

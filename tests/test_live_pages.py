@@ -16,10 +16,11 @@ from agents.contracts.records import MessageRecord, PartRecord
 from sessions import metrics, renderers, stream, transcript
 from sessions.events import publish
 from sessions.models import Event, Session
+from sessions.pages import Pages
 from sessions.relay import relay_once
 from sessions.transitions import move
 from swarms import regions
-from swarms.models import Node
+from swarms.models import Node, Swarm
 from swarms.showing import SwarmPages
 from tenants.context import current_schema, in_schema
 from tenants.models import Team
@@ -222,6 +223,42 @@ def test_what_was_missed_is_named_and_pages_fetch_it(committed_stage: Stage, coo
         await until(lambda: page.messages)
         assert page.messages[0] == ("change", {"topic": topic, "seq": page.messages[0][1]["seq"], "kind": "node.moved"})
         await page.leave()
+
+    asyncio.run(watch())
+
+
+def test_a_page_made_between_a_change_and_its_taking_back_is_told(
+    committed_stage: Stage, cookie: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swarm, show_rest = Swarm.objects.get(pk=committed_stage.swarm.pk), Pages._show_rest
+    topic = swarm.topic
+
+    async def watch() -> None:
+        may_show = asyncio.Event()
+        may_show.set()
+
+        async def when_it_may(pages: Pages) -> None:
+            await may_show.wait()
+            await show_rest(pages)
+
+        monkeypatch.setattr(Pages, "_show_rest", when_it_may)
+        first = PageVisit(cookie, topic)
+        await first.saw(b"retry:")
+        await committed(lambda: move(swarm, "paused", because="b"))
+        await committed(lambda: move(swarm, "running", because="b"))
+        await until(lambda: [name for name, _ in first.messages].count("change") == 2)
+        await until(lambda: first.messages[-1][0] == "swaps")
+        may_show.clear()
+        await committed(lambda: move(swarm, "paused", because="b"))
+        await until(lambda: [name for name, _ in first.messages].count("change") == 3)
+        second = PageVisit(cookie, topic)
+        await second.saw(b"retry:")
+        await committed(lambda: move(swarm, "running", because="b"))
+        may_show.set()
+        await until(lambda: "change" in [name for name, _ in second.messages])
+        await until(lambda: any(name == "swaps" and told["swaps"] for name, told in second.messages))
+        for page in (first, second):
+            await page.leave()
 
     asyncio.run(watch())
 
