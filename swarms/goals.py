@@ -8,6 +8,7 @@ from django.db import transaction
 from django.db.models import F
 
 from sessions.events import acting, publish
+from sessions.topics import TEAM
 from sessions.transitions import move
 from swarms import admission, planner
 from swarms.models import Goal, Plan, Project, Swarm
@@ -68,8 +69,11 @@ def begin(project: Project, text: str, *, by: User, origin: Origin | None = None
         "number": goal.number,
         "text": text[:500],
         "base": swarm.integration_commit,
+        "project": str(project.pk),
+        "swarm": str(swarm.pk),
     }
-    for subject in (project.topic, swarm.topic):
+    # The team is told last: whoever tells the team something else waits for this transaction from then on.
+    for subject in (project.topic, swarm.topic, TEAM):
         publish(subject, "goal.stated", **stated)
     return swarm
 

@@ -29,6 +29,7 @@ _WEBHOOK = "settings/webhooks/<uuid:webhook>/"
 urlpatterns = [
     path("", home.home, name="home"),
     path("now/", home.home_now, name="home-now"),
+    path("lately/", home.home_lately, name="home-lately"),
     path("projects/", projects.projects, name="projects"),
     path("projects/new/", projects.new_project, name="project-new"),
     path("projects/<slug:slug>/", projects.project, name="project"),

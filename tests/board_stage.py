@@ -252,6 +252,7 @@ class Stage:
         return {
             "home": "/",
             "home-now": "/now/",
+            "home-lately": "/lately/",
             "projects": "/projects/",
             "project": "/projects/textkit/",
             "project-state": "/projects/textkit/state/",

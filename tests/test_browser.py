@@ -18,6 +18,7 @@ from sessions import deltas, transcript
 from sessions.models import Session
 from sessions.relay import relay_once
 from sessions.transitions import move
+from swarms import goals
 from swarms.models import Node
 from tenants.models import Team
 from tests.board_stage import Stage
@@ -146,6 +147,34 @@ def test_a_move_shows_in_every_browser_without_a_reload(stage: Stage, visit: Vis
     before = words(pages[0])
     pages[0].reload()
     assert before == words(pages[0])
+
+
+def test_a_goal_that_is_stated_elsewhere_is_on_open_lists_and_so_is_what_becomes_of_it(
+    stage: Stage, visit: Visit
+) -> None:
+    pages = [live(visit("/"))]
+    for path in ("/swarms/", "/projects/textkit/"):  # tabs of one browser share a line, which takes more topics in
+        pages.append(pages[0].context.new_page())
+        pages[-1].goto(pages[0].url.rstrip("/") + path)
+        live(pages[-1])
+    for page in pages:
+        page.evaluate("window.same = true")
+    swarm = goals.state_goal(stage.project, "Count the vowels", by=user_of("alice", "acme"))
+    while relay_once():
+        pass
+    rows = [page.locator(".row", has_text="Count the vowels") for page in pages]
+    for row in rows:
+        expect(row.locator(".state").first).to_have_text("Planning")
+    for to in ("cancelling", "cancelled"):
+        move(swarm, to, because="nobody wants it")
+    while relay_once():
+        pass
+    for row in rows:
+        expect(row.locator(".state").first).to_have_text("Cancelled")
+    expect(pages[0].locator("[aria-labelledby=recent] .row", has_text="Count the vowels")).to_have_count(1)
+    for page in pages:
+        assert page.evaluate("window.same"), "the page was loaded again"
+        assert page.evaluate("window.complaints") == []
 
 
 def test_what_a_person_types_survives_what_happens_meanwhile(stage: Stage, visit: Visit) -> None:

@@ -26,14 +26,23 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
     pytest.mark.timeout(300),
 ]
-UNSEEN = {"branch.set", "provider.changed", "webhook.changed", "webhook.moved", "webhook.tested"}
+UNSEEN = {
+    "branch.set",
+    "exposure.set",
+    "provider.changed",
+    "rule.changed",
+    "webhook.changed",
+    "webhook.moved",
+    "webhook.tested",
+}
 """Kinds of events of which no page is told: what they change is shown when somebody looks next."""
 # Of a page: does anything on it take in an event of this topic and kind?
 HEARS = """
 ([topic, kind, inFeed, owes]) => {
   const hears = (el) => {
     const kinds = (el.dataset.kinds ?? "").split(/\\s+/).filter(Boolean);
-    const isNamed = el.dataset.live.split(/\\s+/).includes(topic);
+    const isShown = document.body.dataset.topics.includes(topic) || !!document.querySelector(`[data-topic="${topic}"]`);
+    const isNamed = el.dataset.live === "*" ? isShown : el.dataset.live.split(/\\s+/).includes(topic);
     return isNamed && (!kinds.length || kinds.some((prefix) => kind.startsWith(prefix)));
   };
   const has = (name) => document.querySelector(`[data-${name}^="${topic}"]`) !== null;
@@ -108,7 +117,7 @@ def test_after_everything_happened_while_it_was_away_a_page_shows_what_a_fresh_o
         pass
     project, session = "/projects/textkit/", f"/sessions/{stage.live.session_id}/"
     paths = [SWARM, f"{SWARM}nodes/printer/", session, project, f"{project}sessions/", f"/sessions/{around.imported}/"]
-    paths += ["/agents/", "/servers/"]
+    paths += ["/", "/agents/", "/servers/"]
     before = Event.objects.latest("position").position
     with ExitStack() as breaks:
         with serve("config.asgi:application", tmp_path, port) as first:

@@ -14,6 +14,10 @@ class GoalStated(Payload):
     """What is wanted, in the person's words."""
     base: str = ""
     """The commit from which its swarm's branch goes on."""
+    project: str = ""
+    """Id of its project."""
+    swarm: str = ""
+    """Id of its swarm: events about its work have the subject `swarm:<uuid>`."""
 
 
 class PlanProposed(Payload):

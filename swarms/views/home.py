@@ -7,9 +7,8 @@ from django.views.decorators.http import require_GET
 from swarms import board
 from swarms.forms import GoalForm
 from swarms.models import Approval, Project, Swarm
-from swarms.states import SwarmState
+from swarms.states import SWARM_ENDED, SwarmState
 
-MOST_TOPICS = 19
 MOST_ROWS = 200
 
 
@@ -17,29 +16,32 @@ MOST_ROWS = 200
 def home(request: HttpRequest) -> HttpResponse:
     """What needs a person, what runs, and a box for a new goal."""
     position = board.position()
-    context = now_context() | {
-        "position": position,
-        "projects": Project.objects.order_by("name"),
-        "form": GoalForm(),
-        "recent": board.rows(Swarm.objects.exclude(pk__in=board.live_swarms().values("pk")))[:5],
-    }
+    here = {"position": position, "projects": Project.objects.order_by("name"), "form": GoalForm()}
+    context = now_context() | lately_context() | here
     return render(request, "swarms/home.html", context)
 
 
 def now_context() -> dict[str, object]:
     """What the live part of the first page shows."""
-    live = board.rows(board.live_swarms())
-    return {
-        "pending": Approval.objects.filter(state="pending").select_related("swarm__project").order_by("requested_at"),
-        "live": live,
-        "topics": ["team", *(row.swarm.topic for row in live[:MOST_TOPICS])],
-    }
+    pending = Approval.objects.filter(state="pending").select_related("swarm__project").order_by("requested_at")
+    return {"pending": pending, "live": board.rows(board.live_swarms())}
+
+
+def lately_context() -> dict[str, object]:
+    """The swarms that were over last."""
+    return {"recent": board.rows(Swarm.objects.filter(state__in=SWARM_ENDED))[:5]}
 
 
 @require_GET
 def home_now(request: HttpRequest) -> HttpResponse:
     """The live part of the first page."""
     return render(request, "swarms/_home_now.html", now_context())
+
+
+@require_GET
+def home_lately(request: HttpRequest) -> HttpResponse:
+    """Swarms that are over, of the first page."""
+    return render(request, "swarms/_home_lately.html", lately_context())
 
 
 def _filtered(request: HttpRequest) -> tuple[str, str, list[board.Row]]:
@@ -66,7 +68,6 @@ def swarms(request: HttpRequest) -> HttpResponse:
         "slug": slug,
         "states": [s.value for s in SwarmState],
         "projects": Project.objects.order_by("name"),
-        "topics": [row.swarm.topic for row in rows if not row.swarm.is_ended][:MOST_TOPICS],
     }
     template = "swarms/_swarm_rows.html" if request.headers.get("HX-Request") else "swarms/swarms.html"
     return render(request, template, context)
