@@ -114,6 +114,10 @@ class Migration(migrations.Migration):
                     models.JSONField(help_text="Models that it is asked for; the first is the team's default."),
                 ),
                 (
+                    "rank",
+                    models.IntegerField(default=0, help_text="Of those with one model the lowest is asked first."),
+                ),
+                (
                     "key",
                     tenants.secrets.SealedField(
                         blank=True, default="", help_text="Only the gateway reads it; empty when it is revoked."
@@ -388,6 +392,12 @@ class Migration(migrations.Migration):
                     "provider",
                     models.CharField(blank=True, help_text="The team's own; empty: the platform's.", max_length=60),
                 ),
+                (
+                    "because",
+                    models.TextField(
+                        blank=True, help_text="Why others of the team that have the model did not answer."
+                    ),
+                ),
                 ("rehearsal", models.BooleanField(default=False)),
                 ("status", models.PositiveSmallIntegerField(help_text="HTTP status of the provider; 0: not reached.")),
                 ("input_tokens", models.PositiveIntegerField(default=0)),
@@ -457,10 +467,20 @@ class Migration(migrations.Migration):
             name="ModelPrice",
             fields=[
                 ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ("model", models.CharField(max_length=120, unique=True)),
+                ("model", models.CharField(max_length=120)),
                 ("input_microusd", models.BigIntegerField()),
                 ("cached_microusd", models.BigIntegerField()),
                 ("output_microusd", models.BigIntegerField()),
+                (
+                    "provider",
+                    models.ForeignKey(
+                        blank=True,
+                        help_text="Only there; empty: wherever it has no price of its own.",
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        to="agents.provider",
+                    ),
+                ),
             ],
             options={
                 "constraints": [
@@ -469,7 +489,12 @@ class Migration(migrations.Migration):
                             ("cached_microusd__gte", 0), ("input_microusd__gte", 0), ("output_microusd__gte", 0)
                         ),
                         name="price_not_negative",
-                    )
+                    ),
+                    models.UniqueConstraint(
+                        fields=("model", "provider"),
+                        name="one_price_of_a_model_at_a_provider",
+                        nulls_distinct=False,
+                    ),
                 ],
             },
         ),

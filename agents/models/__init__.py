@@ -1,0 +1,17 @@
+"""Who does the work."""
+
+from agents.models.fleet import Agent, Server
+from agents.models.money import Budget, HeldCall, ModelCall, ModelPrice, Provider
+from agents.models.work import Execution, Steer
+
+__all__ = [
+    "Agent",
+    "Budget",
+    "Execution",
+    "HeldCall",
+    "ModelCall",
+    "ModelPrice",
+    "Provider",
+    "Server",
+    "Steer",
+]
