@@ -139,31 +139,40 @@ def keep(caller: Caller, meter: Meter, *, status: int, seconds: float, held: int
     """
     begin_trace(caller.trace)
     with in_schema(caller.schema):
-        model = meter.model or caller.asked
-        cost = _cost(caller, model, meter.usage, status, held)
-        with transaction.atomic(), acting(f"agent:{caller.agent}"):
-            execution = budgets.locked(caller.execution)
-            call = ModelCall.objects.create(
-                execution=execution,
-                model=model,
-                provider=caller.route.provider if caller.route else "",
-                rehearsal=caller.rehearsal,
-                status=status,
-                input_tokens=meter.usage.input_tokens,
-                cached_tokens=meter.usage.cached_tokens,
-                output_tokens=meter.usage.output_tokens,
-                cost_microusd=cost,
-                seconds=round(seconds, 3),
-                trace=caller.trace,
-            )
-            softly = budgets.spend(execution, cost or 0, held=held)
-        # In a transaction of its own: the books are the last lock (see agents.budgets).
+        cost = _cost(caller, meter.model or caller.asked, meter.usage, status, held)
+        softly: list[str] = []
         with acting(f"agent:{caller.agent}"):
-            _tell(caller.swarm, caller.session, call)
+            if not cost and not held:  # nothing to book: no lock of its execution, and one commit
+                with transaction.atomic():
+                    call = _record(caller, meter, status, seconds, cost)
+                    _tell(caller.swarm, caller.session, call)
+            else:
+                with transaction.atomic():
+                    execution = budgets.locked(caller.execution)
+                    call = _record(caller, meter, status, seconds, cost)
+                    softly = budgets.spend(execution, cost or 0, held=held)
+                # In a transaction of its own: the books are the last lock (see agents.budgets).
+                _tell(caller.swarm, caller.session, call)
         if softly:
             settlement().soft_line(caller.swarm, softly)
     _measure(call, caller.asked)
     return call
+
+
+def _record(caller: Caller, meter: Meter, status: int, seconds: float, cost: int | None) -> ModelCall:
+    return ModelCall.objects.create(
+        execution_id=caller.execution,
+        model=meter.model or caller.asked,
+        provider=caller.route.provider if caller.route else "",
+        rehearsal=caller.rehearsal,
+        status=status,
+        input_tokens=meter.usage.input_tokens,
+        cached_tokens=meter.usage.cached_tokens,
+        output_tokens=meter.usage.output_tokens,
+        cost_microusd=cost,
+        seconds=round(seconds, 3),
+        trace=caller.trace,
+    )
 
 
 def _cost(caller: Caller, model: str, usage: Usage, status: int, held: int) -> int | None:

@@ -101,16 +101,17 @@ def _redact_event(_logger: WrappedLogger, _method: str, event: EventDict) -> Eve
 
 
 class QuietProbes(logging.Filter):
-    """Leaves out the access lines of probes and scrapes that went well: several a second, and nobody reads them."""
+    """Leaves out the access lines of what went well and comes several times a second: probes, scrapes, and calls of the
+    model, of which the gateway says all in a line of its own."""
 
-    paths = ("/livez", "/readyz", "/metrics")
+    quiet = re.compile(r"/(?:livez|readyz|metrics|t/[^/?]+/model/v1/chat/completions)(?:\?.*)?")
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is worth a line."""
         if not isinstance(record.args, tuple) or len(record.args) != 5:
             return True
         path, status = str(record.args[2]), record.args[4]
-        return path.partition("?")[0] not in self.paths or not isinstance(status, int) or status >= 400
+        return not self.quiet.fullmatch(path) or not isinstance(status, int) or status >= 400
 
 
 def _access(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -106,18 +106,26 @@ def test_an_access_line_of_uvicorn_comes_as_fields() -> None:
     assert {"event": "request", "method": "GET", "path": "/swarms/", "status": 404}.items() <= line.items()
 
 
-def test_probes_are_heard_only_when_they_fail() -> None:
+def test_probes_and_calls_of_the_model_are_heard_only_when_they_fail() -> None:
     said = lines(
         """
         import logging
         from tenants.logs import configure
         configure("web", "json")
-        for path, status in (("/livez", 200), ("/readyz", 200), ("/readyz", 503), ("/metrics?a=1", 200), ("/", 200)):
+        call = "/t/acme/model/v1/chat/completions"
+        for path, status in (("/livez", 200), ("/readyz", 200), ("/readyz", 503), ("/metrics?a=1", 200), ("/", 200),
+                             (call, 200), (call, 401), ("/x" + call, 200)):
             logging.getLogger("uvicorn.access").info(
                 '%s - "%s %s HTTP/%s" %d', "127.0.0.1:1", "GET", path, "1.1", status)
         """
     )
-    assert [(line["path"], line["status"]) for line in said] == [("/readyz", 503), ("/", 200)]
+    call = "/t/acme/model/v1/chat/completions"
+    assert [(line["path"], line["status"]) for line in said] == [
+        ("/readyz", 503),
+        ("/", 200),
+        (call, 401),
+        ("/x" + call, 200),
+    ]
 
 
 def test_the_loggers_of_uvicorn_keep_our_format_when_uvicorn_set_them_up_before() -> None:
