@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
+from typing import Any
 from urllib.parse import urlencode
 
 from django.conf import settings
@@ -119,10 +120,7 @@ def read(url: str, rule: Rule, directory: str, name: str, *, username: str = "",
         way.close()
     if answer.status != 200:
         raise NoServer(f"it answers HTTP {answer.status} when it is asked for a file")
-    try:
-        found = json.loads(answer.excerpt)
-    except ValueError as error:
-        raise NoServer("it answers, and reads no files as OpenCode does") from error
+    found = _json(answer.excerpt, "it answers, and reads no files as OpenCode does")
     return str(found.get("content", "")) if isinstance(found, dict) else ""
 
 
@@ -135,13 +133,17 @@ def _headers(username: str, password: str) -> dict[bytes | str, bytes | str]:
 
 
 def _version(text: str) -> str:
-    try:
-        health = json.loads(text)
-    except ValueError as error:
-        raise NoServer("it answers, and is no OpenCode server") from error
+    health = _json(text, "it answers, and is no OpenCode server")
     if not isinstance(health, dict) or health.get("healthy") is not True:
         raise NoServer("it does not say that it is healthy")
     version = str(health.get("version", ""))
     if not _VERSION.fullmatch(version):
         raise NoServer("it does not say which version it is")
     return version
+
+
+def _json(text: str, otherwise: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise NoServer(otherwise) from error

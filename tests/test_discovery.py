@@ -169,6 +169,7 @@ def test_a_healthy_opencode_server_is_recognised_by_its_answer() -> None:
         pytest.param({"error": "forbidden"}, 403, id="forbidden"),
         pytest.param(HEALTHY, 500, id="an error"),
         pytest.param(json.dumps(HEALTHY | {"more": "x" * 5_000_000}).encode(), 200, id="a huge answer"),
+        pytest.param(b"[" * 5_000, 200, id="a deep answer"),
     ],
 )
 def test_whatever_else_answers_is_no_server(answer: Any, status: int) -> None:
