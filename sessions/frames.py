@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sessions.models import Event
 from sessions.renderers import Swap
@@ -13,7 +14,7 @@ HEARTBEAT = b": alive\n\n"
 LAGGED = b"event: lagged\ndata: {}\n\n"
 
 
-_TEXTS = (b"subject", b"kind", b"payload", b"actor", b"at")
+_TEXTS = (b"subject", b"kind", b"payload", b"actor", b"at", b"id", b"cause", b"trace")
 _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -46,32 +47,46 @@ def closing(retry_ms: float) -> bytes:
 
 def of_event(event: Event) -> Frame:
     """A durable event from the database."""
-    payload = _json(event.payload)
-    return _change(
-        event.position or 0,
-        event.subject,
+    topic, data = event.subject, told(event)
+    return Frame(topic, event.position, f"event: change\nid: {event.position or 0}\ndata: {data}\n\n".encode())
+
+
+def told(event: Event) -> str:
+    """A durable event as programs get it: JSON in one line."""
+    cause = str(event.cause) if event.cause else ""
+    return _told(
+        event.position,
         event.seq,
+        event.subject,
         event.kind,
-        payload,
+        _json(event.payload),
         event.actor,
         event.at.isoformat(),
+        str(event.pk),
+        cause,
+        event.trace,
     )
 
 
 def of_entry(entry: Mapping[bytes, bytes]) -> Frame:
     """A durable event from the team's Redis Stream: the same bytes as from the database."""
-    subject, kind, payload, actor, at = (entry[name].decode() for name in _TEXTS)
-    return _change(int(entry[b"position"]), subject, int(entry[b"seq"]), kind, payload, actor, at)
+    topic, *rest = (entry[name].decode() for name in _TEXTS)
+    position = int(entry[b"position"])
+    data = _told(position, int(entry[b"seq"]), topic, *rest)
+    return Frame(topic, position, f"event: change\nid: {position}\ndata: {data}\n\n".encode())
 
 
 def event_of(entry: Mapping[bytes, bytes]) -> Event:
     """The event itself, from the team's Redis Stream."""
     return Event(
+        id=UUID(entry[b"id"].decode()),
         subject=entry[b"subject"].decode(),
         seq=int(entry[b"seq"]),
         kind=entry[b"kind"].decode(),
         payload=json.loads(entry[b"payload"]),
         actor=entry[b"actor"].decode(),
+        cause=UUID(entry[b"cause"].decode()) if entry[b"cause"] else None,
+        trace=entry[b"trace"].decode(),
         at=datetime.fromisoformat(entry[b"at"].decode()),
         position=int(entry[b"position"]),
     )
@@ -113,10 +128,21 @@ def _message(event: str, told: Mapping[str, Any], position: int | None = None) -
     return f"event: {event}\n{place}data: {data}\n\n".encode()
 
 
-def _change(position: int, topic: str, seq: int, kind: str, payload: str, actor: str, at: str) -> Frame:
+def _told(
+    position: int | None,
+    seq: int,
+    topic: str,
+    kind: str,
+    payload: str,
+    actor: str,
+    at: str,
+    key: str,
+    cause: str,
+    trace: str,
+) -> str:
     # Only names are quoted anew: the payload is JSON already, and holds no raw line break.
-    data = (
-        f'{{"topic":{_json(topic)},"seq":{seq},"kind":{_json(kind)},"payload":{payload},'
-        f'"actor":{_json(actor)},"at":{_json(at)},"position":{position}}}'
+    return (
+        f'{{"topic":{_json(topic)},"seq":{seq},"kind":{_json(kind)},"payload":{payload},"actor":{_json(actor)},'
+        f'"at":{_json(at)},"position":{_json(position)},"id":"{key}","cause":{_json(cause or None)},'
+        f'"trace":{_json(trace)}}}'
     )
-    return Frame(topic, position, f"event: change\nid: {position}\ndata: {data}\n\n".encode())

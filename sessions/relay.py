@@ -50,11 +50,13 @@ SELECT team.schema_name, team.id FROM waiting JOIN public.tenants_team AS team O
 """
 # An event that is gone (retention) is not announced; its row in the outbox goes with the batch.
 _NUMBERED = """
-SELECT outbox.id, event.subject, event.seq, event.kind, event.payload, event.actor, event.at, event.position
+SELECT outbox.id, event.id, event.subject, event.seq, event.kind, event.payload, event.actor, event.cause, event.trace,
+  event.at, event.position
 FROM public.tenants_outbox AS outbox LEFT JOIN agent_sessions_event AS event ON event.id = outbox.event
 WHERE outbox.team_id = %(team)s AND (event.id IS NULL OR event.position IS NOT NULL)
 ORDER BY event.position NULLS FIRST LIMIT %(batch)s
 """
+_COLUMNS = ("id", "subject", "seq", "kind", "payload", "actor", "cause", "trace", "at", "position")
 
 
 class Waiting(NamedTuple):
@@ -168,9 +170,9 @@ def announce(waiting: Waiting, client: redis.Redis) -> int:
     if not rows:
         return 0
     events = [
-        Event(subject=subject, seq=seq, kind=kind, payload=json.loads(payload), actor=actor, at=at, position=position)
-        for _, subject, seq, kind, payload, actor, at, position in rows
-        if position is not None
+        Event(**dict(zip(_COLUMNS, row[1:], strict=True)) | {"payload": json.loads(row[5])})
+        for row in rows
+        if row[-1] is not None
     ]
     key = stream_key(waiting.schema)
     if _add(client, key, events) and _is_of_another_life(client, key):
@@ -190,11 +192,14 @@ def announce(waiting: Waiting, client: redis.Redis) -> int:
 def fields(event: Event) -> dict[str, str]:
     """An event as it is on the stream."""
     return {
+        "id": str(event.pk),
         "subject": event.subject,
         "seq": str(event.seq),
         "kind": event.kind,
         "payload": json.dumps(event.payload, ensure_ascii=False, separators=(",", ":")),
         "actor": event.actor,
+        "cause": str(event.cause) if event.cause else "",
+        "trace": event.trace,
         "at": event.at.isoformat(),
         "position": str(event.position),
     }

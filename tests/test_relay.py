@@ -85,6 +85,9 @@ def test_an_entry_holds_the_whole_event(committed_team: Team, server: redis.Redi
         "actor": "system",
         "at": event.at.isoformat(),
         "position": "1",
+        "id": str(event.pk),
+        "cause": "",
+        "trace": event.trace,
     }
 
 

@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Callable
+from io import BytesIO
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.conf import settings
@@ -11,10 +13,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from config.env import PROJECT_ROOT
-from sessions.events import publish, publish_all
+from sessions.events import acting, publish, publish_all
 from swarms import words
 from swarms.models import Swarm
-from swarms.replay import stories
+from swarms.replay import archives, stories
+from swarms.replay import export as exports
 from swarms.replay.checkpoints import EVERY, Checkpoints, scene_at
 from swarms.replay.fold import fold
 from swarms.replay.scene import Scene
@@ -50,6 +53,28 @@ def test_every_event_has_an_address_and_links_to_its_neighbours(stage: Stage, al
         assert alice.get(f"{BASE}now/?at={at}").text.strip() in page
     for wrong, shown in (("", 1), ("0", 1), ("x", 1), ("-3", 1), ("9" * 30, 1), ("99999", last)):
         assert f'data-at="{shown}"' in alice.get(f"{BASE}?at={wrong}").text, wrong
+
+
+def test_an_event_names_what_it_follows_from_here_and_in_an_archive(stage: Stage, alice: Client) -> None:
+    topic, elsewhere = stage.swarm.topic, uuid4()
+    with acting(f"user:{stage.by.pk}"):
+        first = publish(topic, "decision.made", by="engine", what="Count the <b>vowels</b>", why="")
+        second = publish(topic, "decision.made", by="engine", what="and then", why="")
+    third = publish(topic, "decision.made", by="engine", what="last", why="", cause=elsewhere)
+    file = BytesIO()
+    exports.export(stage.swarm, file)
+    archive = archives.bring_in(file, by=stage.by)
+    for base in (BASE, f"/archives/{archive.pk}/"):
+        pages = {told.seq: alice.get(f"{base}now/?at={told.seq}").text for told in (first, second, third)}
+        assert "Follows from no other event" in pages[first.seq]
+        link = f'Follows from <a class="replay-line" href="{base}?at={first.seq}" data-at="{first.seq}">'
+        says = pages[second.seq].partition(link)[2].partition("</a>")[0]
+        assert says.startswith(f"event {first.seq}: ")
+        assert "&lt;b&gt;vowels&lt;/b&gt;" in says
+        assert f"Follows from event <code>{elsewhere}</code> of something else" in pages[third.seq]
+        for told in (first, second, third):
+            assert f"id <code>{told.pk}</code>" in pages[told.seq]
+            assert (f"trace <code>{told.trace}</code>" in pages[told.seq]) is bool(told.trace)
 
 
 def test_nothing_that_came_later_is_shown(stage: Stage, alice: Client) -> None:

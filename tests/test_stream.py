@@ -27,13 +27,14 @@ from sessions import relay as relay_module
 from sessions.admission import Listener as Admitted
 from sessions.admission import Refused, admit
 from sessions.admission import Request as AskedFor
-from sessions.events import publish, publish_all
+from sessions.events import acting, publish, publish_all
 from sessions.models import Event, Session, Stream, Subject
 from sessions.relay import Relay, number, relay_once
 from sessions.topics import stream_key
 from tenants import tokens
 from tenants.context import current_schema, in_schema
 from tenants.models import Membership, Outbox, Team
+from tenants.trace import begin_trace
 from tests.conftest import user_of
 from tests.web import Listener, Web, serve, until
 
@@ -135,6 +136,9 @@ def test_an_event_arrives_whole_and_under_its_position(web: Web, cookie: Cookies
         "actor": "system",
         "at": event.at.isoformat(),
         "position": 1,
+        "id": str(event.pk),
+        "cause": None,
+        "trace": event.trace,
     }
     page.cut()
 
@@ -802,9 +806,16 @@ def test_a_client_that_takes_no_bytes_is_cut_off(cookie: Cookies, monkeypatch: p
 
 
 def test_frames_from_redis_and_from_the_database_are_the_same_bytes(committed_team: Team) -> None:
-    publish("team", "decision.made", by="é", what='"\n', why="\\u0000 \u2028")
+    trace = begin_trace()
+    with acting("user:é"):
+        for what in ('"\n', "next"):
+            publish("team", "decision.made", by="é", what=what, why="\\u0000 \u2028")
     number(committed_team.pk)
-    event = Event.objects.get()
-    entry = {name.encode(): text.encode() for name, text in relay_module.fields(event).items()}
-    assert frames.of_entry(entry) == frames.of_event(event)
-    assert json.loads(frames.of_event(event).data.split(b"data: ")[1])["payload"]["by"] == "é"
+    first, second = Event.objects.order_by("position")
+    for event, cause in ((first, None), (second, str(first.pk))):
+        entry = {name.encode(): text.encode() for name, text in relay_module.fields(event).items()}
+        assert frames.of_entry(entry) == frames.of_event(event)
+        assert Event.objects.filter(pk=frames.event_of(entry).pk, cause=frames.event_of(entry).cause).exists()
+        data = json.loads(frames.of_event(event).data.split(b"data: ")[1])
+        assert (data["payload"]["by"], data["actor"]) == ("é", "user:é")
+        assert (data["id"], data["cause"], data["trace"]) == (str(event.pk), cause, trace)

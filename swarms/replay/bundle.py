@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
 from sessions.storable import EARLIEST, LATEST
 
-FORMAT = 2
+FORMAT = 3
 KIND = "waggle.swarm"
 MANIFEST = "manifest.json"
 MOST_MANIFEST = 1 << 20
@@ -46,6 +46,10 @@ class EventLine(Line):
     payload: dict[str, Any]
     actor: str
     at: Moment
+    id: UUID
+    cause: UUID | None
+    """The event that it follows from, by its id; it may be none of these."""
+    trace: Annotated[str, Field(max_length=32)]
 
 
 class PlanLine(Line):

@@ -31,6 +31,7 @@ Row = TypeVar("Row", bound=Model)
 CHUNK = 200
 """Rows that are in memory at a time."""
 Lines = Iterator[dict[str, Any]]
+_EVENT = ("seq", "kind", "payload", "actor", "at", "id", "cause", "trace")
 
 
 def export(swarm: Swarm, into: IO[bytes]) -> bundle.Manifest:
@@ -132,7 +133,7 @@ def _events(swarm: Swarm) -> Lines:
     until = Subject.objects.filter(name=swarm.topic).values_list("last_seq", flat=True).first() or 0
     for start in range(0, until, CHUNK):
         page = Event.objects.filter(subject=swarm.topic, seq__gt=start, seq__lte=min(start + CHUNK, until))
-        yield from map(dict, page.order_by("seq").values("seq", "kind", "payload", "actor", "at"))
+        yield from map(dict, page.order_by("seq").values(*_EVENT))
 
 
 def _each(rows: QuerySet[Row]) -> Iterator[Row]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from swarms.states import SWARM_UNDOES, NodeState, PlanState, SwarmState
 
@@ -19,6 +20,10 @@ class Told(NamedTuple):
     payload: Mapping[str, Any]
     at: datetime
     actor: str = ""
+    id: UUID | None = None
+    cause: UUID | None = None
+    """The event that this one follows from, of this swarm or of something else."""
+    trace: str = ""
 
 
 class WhenSeen(NamedTuple):

@@ -49,11 +49,14 @@ def at(story: Story, seq: int, last: int, nodes: str = "") -> dict[str, Any]:
     shown = cards(scene, story)
     graph = picture.graph(shown, _drawing(tuple((card.key, card.parents) for card in shown)))
     base = nodes if scene.nodes else ""
+    cause = story.cause(event) if event else None
     return {
         "at": seq,
         "last": last,
         "scene": scene,
         "event": event,
+        "cause": cause,
+        "caused": say(cause.kind, cause.payload).text if cause else "",
         "said": say(event.kind, event.payload) if event else Sentence("Nothing has happened yet"),
         "passed": _passed(scene, event.at) if event else 0.0,
         "meters": meters(scene),

@@ -18,14 +18,15 @@ PAGE = 1000
 WINDOW = 400
 """Events among which the last ones of some kinds are looked for first; then among four times as many, and so on."""
 
-_LIVE = "SELECT seq, kind, payload, at, actor FROM agent_sessions_event WHERE subject = %(of)s"
+_LIVE = "SELECT seq, kind, payload, at, actor, id, cause, trace FROM agent_sessions_event WHERE subject = %(of)s"
 _KEPT = """
 SELECT number AS seq, body ->> 'kind' AS kind, body -> 'payload' AS payload, (body ->> 'at')::timestamptz AS at,
-  body ->> 'actor' AS actor FROM swarms_archiverecord WHERE archive_id = %(of)s AND member = 'events'
+  body ->> 'actor' AS actor, (body ->> 'id')::uuid AS id, (body ->> 'cause')::uuid AS cause, body ->> 'trace' AS trace
+FROM swarms_archiverecord WHERE archive_id = %(of)s AND member = 'events'
 """
-_TOLD = (
-    "SELECT seq, kind, payload::text, at, actor FROM ({source}) AS e WHERE {where} ORDER BY seq {way} LIMIT %(most)s"
-)
+_TOLD = """
+SELECT seq, kind, payload::text, at, actor{more} FROM ({source}) AS e WHERE {where} ORDER BY seq {way} LIMIT %(most)s
+"""
 
 
 class Mark(NamedTuple):
@@ -86,6 +87,13 @@ class Story:
         found = self._rows("seq = %(seq)s", 1, None, seq=seq)
         return found[0] if found else None
 
+    def cause(self, event: Told) -> Told | None:
+        """The event that one follows from, whole; None when it is none of this story."""
+        if event.cause is None:
+            return None
+        found = self._rows("id = %(id)s AND seq < %(seq)s", 1, None, "DESC", id=event.cause, seq=event.seq)
+        return found[0] if found else None
+
     def before(self, until: int, count: int, kinds: Collection[str]) -> list[Told]:
         """The newest events of some kinds until a number, the newest first."""
         # From window to window: all at once, the database might read and sort all that ever happened.
@@ -108,13 +116,15 @@ class Story:
         return [(event.seq, event.at) for event in self._rows("seq > %(after)s", count, (), after=after)]
 
     def _rows(self, where: str, most: int, read: Collection[str] | None, way: str = "", **words: Any) -> list[Told]:
-        sql = _TOLD.format(source=self.source, where=where, way=way)
+        # Ids are made of text one by one: only for events that are wanted whole.
+        more = ", id, cause, trace" if read is None else ""
+        sql = _TOLD.format(source=self.source, where=where, way=way, more=more)
         with connection.cursor() as cursor:
             cursor.execute(sql, {"of": self.of, "most": most} | words)
             rows = cursor.fetchall()
         return [
-            Told(seq, kind, json.loads(payload) if read is None or kind in read else {}, at, actor)
-            for seq, kind, payload, at, actor in rows
+            Told(seq, kind, json.loads(payload) if read is None or kind in read else {}, *rest)
+            for seq, kind, payload, *rest in rows
         ]
 
 
