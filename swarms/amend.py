@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from agents.contracts.assignment import Check
+from agents.contracts.assignment import AnswerAsked, Check
 from agents.contracts.plan import EdgeCondition, PlanNode, PlanProposal
 from swarms import graph
 from swarms.vertex import KEY_LENGTH, NESTED
@@ -139,7 +139,9 @@ def _told(value: object) -> str:
         case Check():
             return f"{value.name}: {value.command}"
         case EdgeCondition():
-            return f"{value.parent}: {value.field} is {'not ' if value.negate else ''}{' or '.join(value.values)}"
+            return f"{value.parent}: {value.told}"
+        case AnswerAsked():
+            return f"{value.name} ({value.takes}): {value.asks}"
     return str(value)
 
 

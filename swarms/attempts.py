@@ -12,12 +12,12 @@ from agents.models import Execution
 from agents.placement import Chosen, Nobody
 from sessions.events import publish
 from sessions.transitions import move
-from swarms import allowances, briefing, budgets, checks, exposure, hints, progress, rulebook, versions
+from swarms import allowances, answering, briefing, budgets, checks, exposure, hints, progress, rulebook, versions
 from swarms.allowances import Denied, Parked
 from swarms.models import Attempt, CheckRun, Merge, Node, Swarm
 from swarms.overlap import outside
 from swarms.reasons import RULES, UNKNOWN, Again, GiveUp, Told, after_failure, count
-from swarms.states import SWARM_STARTS, AttemptState, MergeState, NodeState, SwarmState
+from swarms.states import SWARM_STARTS, AttemptState, CheckRunState, MergeState, NodeState, SwarmState
 from swarms.workspace import repos
 from tenants.faults import crash_point
 from tenants.models import Runner
@@ -110,6 +110,7 @@ def _open(node: Node, number: int, runner: Runner, chosen: Chosen) -> Execution:
             "writes": node.writes,
             "unasked": rulebook.unasked(swarm, role),
             "checks": node.checks,
+            "answers": node.answers,
             "repository": repository,
             "time_limit": node.time_limit or swarm.project.attempt_minutes * 60,
         },
@@ -160,6 +161,7 @@ def worked(attempt: Attempt, outcome: WorkOutcome, changed: list[str]) -> None:
     node, swarm = attempt.node, attempt.node.swarm
     Attempt.objects.filter(pk=attempt.pk).update(commit=outcome.commit, summary=outcome.summary)
     attempt.commit, attempt.summary = outcome.commit, outcome.summary
+    answering.keep(attempt, outcome.answers)
     # Effects outside the repository that an agent has taken back are gone, whoever stopped the rollback meanwhile.
     if swarm.state in (SwarmState.CANCELLING, SwarmState.FAILING) and node.kind != "undo":
         fail(attempt, reason="cancelled", because=f"its swarm was {swarm.state} when it was done")
@@ -176,10 +178,12 @@ def worked(attempt: Attempt, outcome: WorkOutcome, changed: list[str]) -> None:
         return
     if node.kind == "undo":
         move(attempt, AttemptState.SUCCEEDED, because="undone, it reports", ended_at=timezone.now())
-        _succeed(node, because="undone, its agent reports", commit=attempt.base_commit)
+        _succeed(attempt, because="undone, its agent reports", commit=attempt.base_commit)
     else:
         wanted = node.checks if node.undoes_id else node.checks or swarm.project.checks
-        checks.ask(swarm, "exact", outcome.commit, wanted, attempt=attempt)
+        run = checks.ask(swarm, "exact", outcome.commit, wanted, attempt=attempt)
+        if run.state == CheckRunState.PASSED:
+            verified(run)
 
 
 def reviewed(attempt: Attempt, outcome: ReviewOutcome) -> None:
@@ -187,16 +191,17 @@ def reviewed(attempt: Attempt, outcome: ReviewOutcome) -> None:
     node = attempt.node
     places = "\n".join(f"- {f.path}:{f.line} ({f.severity}) {f.text}" for f in outcome.findings)
     summary = f"{outcome.verdict}: {outcome.summary}" + (f"\n{places}" if places else "")
+    answering.keep(attempt, outcome.answers)
     move(attempt, AttemptState.SUCCEEDED, because=outcome.verdict, summary=summary, ended_at=timezone.now())
     move(node, NodeState.VERIFYING, because="the review is in", summary=summary)
-    _succeed(node, because=f"reviewed: {outcome.verdict}", commit=attempt.base_commit, verdict=outcome.verdict)
+    _succeed(attempt, because=f"reviewed: {outcome.verdict}", commit=attempt.base_commit, verdict=outcome.verdict)
 
 
 def detailed(attempt: Attempt, because: str) -> None:
     """A node of kind plan has become a plan of its own, whose nodes wait for it."""
     node = attempt.node
     move(attempt, AttemptState.SUCCEEDED, because=because, summary=node.summary, ended_at=timezone.now())
-    _succeed(node, because=because, commit=attempt.base_commit)
+    _succeed(attempt, because=because, commit=attempt.base_commit)
 
 
 def verified(run: CheckRun) -> None:
@@ -212,13 +217,15 @@ def merged(merge: Merge) -> None:
     """The work is on the integration branch: attempt and node have succeeded."""
     attempt = merge.attempt
     move(attempt, AttemptState.SUCCEEDED, because="merged", ended_at=timezone.now())
-    _succeed(attempt.node, because="merged", commit=merge.commit)
+    _succeed(attempt, because="merged", commit=merge.commit)
     publish(merge.event_subject, "node.merged", node=attempt.node.key, commit=merge.commit)
 
 
-def _succeed(node: Node, *, because: str, commit: str, **output: str) -> None:
-    output = {"summary": node.summary, "commit": commit} | output
+def _succeed(attempt: Attempt, *, because: str, commit: str, **verdict: str) -> None:
+    node = attempt.node
+    output = attempt.answers | {"summary": node.summary, "commit": commit} | verdict
     if move(node, NodeState.SUCCEEDED, because=because, commit=commit, output=output, ended_at=timezone.now()):
+        answering.tell(attempt)
         progress.release(node.swarm_id, ended=[node.pk])
 
 

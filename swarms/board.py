@@ -7,6 +7,8 @@ from uuid import UUID
 
 from django.db.models import Count, Prefetch, Q, QuerySet, Sum
 
+from agents.contracts import AnswerAsked
+from agents.contracts.plan import EdgeCondition
 from agents.models import Execution, ModelCall
 from agents.states import LIVE
 from sessions.models import Stream
@@ -42,6 +44,9 @@ class Card:
     writes: tuple[str, ...] = ()
     checks: tuple[dict[str, Any], ...] = ()
     instructions: str = ""
+    when: tuple[str, ...] = ()
+    """Conditions on what its parents say, in words."""
+    answers: tuple[AnswerAsked, ...] = ()
     risk: str = "low"
     summary: str = ""
     state: str = "planned"
@@ -121,6 +126,8 @@ def planned(document: dict[str, Any] | None) -> list[Card]:
             writes=tuple(node["writes"]),
             checks=tuple(node["checks"]),
             instructions=node["instructions"],
+            when=tuple(f"{one['parent']}: {EdgeCondition.model_validate(one).told}" for one in node.get("when", ())),
+            answers=tuple(AnswerAsked.model_validate(one) for one in node.get("answers", ())),
             risk=node["risk"],
         )
         for node in nodes

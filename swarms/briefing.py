@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from agents import steering
-from agents.contracts import PlanProposal
-from swarms import awareness, plan_rows
+from agents.contracts import AnswerAsked, PlanProposal
+from swarms import answering, awareness, plan_rows
 from swarms.amend import Present
 from swarms.models import Attempt, Node, Swarm
 from swarms.plan_yaml import write_yaml
@@ -66,6 +66,7 @@ def _states(swarm: Swarm, now: Sequence[Present]) -> list[str]:
     summaries = dict(swarm.nodes.exclude(summary="").values_list("key", "summary"))
     return [
         f"`{one.node.key}` {one.node.title} ({one.begun})"
+        + "".join(f" · asked for `{asked.name}`: {asked.takes}" for asked in one.node.answers)
         + (f": {summaries[one.node.key]}" if one.node.key in summaries else "")
         for one in now
         if one.begun
@@ -103,13 +104,20 @@ def for_node(node: Node, *, number: int, last: Attempt | None) -> str:
         f"\n\n## Your part\n{node.instructions.strip()}"
         + _list("You may change", (f"`{glob}`" for glob in node.writes))
         + _checks("Checks that the control plane runs on your commit", node.checks or swarm.project.checks)
-        + _list(
-            "Done before you",
-            (f"`{p.key}` {p.title}: {p.summary or 'no summary'}" for p in parents if p.state == NodeState.SUCCEEDED),
-        )
+        + _list("Answer at the end, in `answers`", map(_asked, answering.asked(node)))
+        + _list("Done before you", (_done(parent) for parent in parents if parent.state == NodeState.SUCCEEDED))
         + _list("At work beside you", awareness.beside(swarm.pk, node=node.pk))
     )
     return text + _why_again(last) + _said_before(last)
+
+
+def _asked(answer: AnswerAsked) -> str:
+    return f"`{answer.name}` ({answer.takes}): {answer.asks}"
+
+
+def _done(node: Node) -> str:
+    given = "".join(f" · {name}: {value}" for name, value in answering.of(node).items())
+    return f"`{node.key}` {node.title}: {node.summary or 'no summary'}{given}"
 
 
 def _said_before(last: Attempt | None) -> str:

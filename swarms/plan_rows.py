@@ -8,7 +8,7 @@ from django.db import connection
 from django.utils import timezone
 
 from agents.budgets import begin_for, drop_limit, set_limit
-from agents.contracts import Check, PlanNode
+from agents.contracts import AnswerAsked, Check, PlanNode
 from agents.contracts.plan import EdgeCondition
 from swarms import approvals, budgets, exposure, planned, progress
 from swarms.amend import Changes, Present
@@ -66,6 +66,7 @@ def _fields(swarm: Swarm, node: PlanNode) -> dict[str, Any]:
         "instructions": node.instructions,
         "writes": list(node.writes),
         "checks": [check.model_dump() for check in node.checks],
+        "answers": [one.model_dump() for one in node.answers],
         "risk": node.risk,
         "untrusted": node.untrusted,
         "secrets": node.secrets,
@@ -81,7 +82,7 @@ def _fields(swarm: Swarm, node: PlanNode) -> dict[str, Any]:
 
 def condition(found: EdgeCondition | None) -> dict[str, Any] | None:
     """A condition as its edge keeps it."""
-    return {"field": found.field, "values": list(found.values), "negate": found.negate} if found else None
+    return found.model_dump(mode="json", exclude={"parent"}) if found else None
 
 
 def main_plan(swarm: Swarm) -> Plan | None:
@@ -138,6 +139,7 @@ def _written(node: Node, wires: list[tuple[str, dict[str, Any] | None]], budget:
         depends_on=tuple(parent for parent, _ in wires),
         writes=tuple(node.writes),
         checks=tuple(Check.model_validate(check) for check in node.checks),
+        answers=tuple(AnswerAsked.model_validate(one) for one in node.answers),
         risk=node.risk,
         untrusted=node.untrusted,
         secrets=node.secrets,

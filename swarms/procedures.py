@@ -3,7 +3,7 @@
 The rules are those of swarms.release; tests/test_release.py holds both against each other.
 """
 
-from swarms.release import SATISFIES, SWARM_STOPS, case_of
+from swarms.release import SATISFIES, SWARM_STOPS, case_of, met
 from swarms.states import NODE_ENDED, SWARM_AT_WORK, SWARM_STARTS
 from tenants.procedures import BY_INDEX
 
@@ -25,9 +25,9 @@ _COUNTS = {
 }
 _ATTEMPT = """
     INSERT INTO swarms_attempt AS a (id, node_id, number, state, reason, because, evidence, base_commit, commit,
-      summary, created_at, fence, lease_until)
-    SELECT public.tenants_uuid7(), c.id, c.number, 'leased', '', '', '', v_base, '', '', v_now, gen_random_uuid(),
-      v_now + p_lease
+      summary, answers, created_at, fence, lease_until)
+    SELECT public.tenants_uuid7(), c.id, c.number, 'leased', '', '', '', v_base, '', '', '{}', v_now,
+      gen_random_uuid(), v_now + p_lease
 """
 
 SPREAD = f"""
@@ -48,9 +48,7 @@ BEGIN
   WHILE cardinality(v_wave) + cardinality(v_consider) > 0 LOOP
     WITH settled AS (
       UPDATE swarms_edge e SET resolved = CASE p.state
-        WHEN 'succeeded' THEN e.condition IS NULL OR (
-          coalesce((e.condition -> 'values') ? (p.output ->> (e.condition ->> 'field')), false)
-          <> coalesce((e.condition ->> 'negate')::boolean, false))
+        WHEN 'succeeded' THEN {met("e.condition", "p.output")}
         WHEN 'failed' THEN p.on_failure IN ({_words(SATISFIES)})
         ELSE false END
       FROM swarms_node p

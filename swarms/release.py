@@ -82,7 +82,7 @@ def case_of(part: str, *, fan_in: str, parents: str, left: str, ok: str) -> str:
 def satisfied(state: str, on_failure: str, condition: Mapping[str, Any] | None, output: Mapping[str, Any]) -> bool:
     """Whether an edge whose parent ended in `state` is satisfied.
 
-    A condition is {"field": name in the parent's output, "values": [text, …], "negate": bool}.
+    A condition is an EdgeCondition without its parent. `met` says the same in SQL.
     """
     if state == "failed":
         return on_failure in SATISFIES
@@ -91,8 +91,24 @@ def satisfied(state: str, on_failure: str, condition: Mapping[str, Any] | None, 
     if not condition:
         return True
     said = output.get(condition["field"])
-    text = None if said is None else said if isinstance(said, str) else str(said).lower()
-    return (text in condition["values"]) != bool(condition.get("negate"))
+    least, most = condition.get("at_least"), condition.get("at_most")
+    if least is None and most is None:
+        holds = said in condition["values"]
+    else:
+        is_number = isinstance(said, int | float) and not isinstance(said, bool)
+        holds = is_number and (least is None or said >= least) and (most is None or said <= most)
+    return holds != bool(condition.get("negate"))
+
+
+def met(condition: str, output: str) -> str:
+    """Whether an edge is satisfied whose parent succeeded, as an SQL expression over two columns."""
+    name = f"({condition} ->> 'field')"
+    least, most = f"({condition} ->> 'at_least')::numeric", f"({condition} ->> 'at_most')::numeric"
+    return f"""({condition} IS NULL OR coalesce(
+      CASE WHEN coalesce({least}, {most}) IS NULL THEN ({condition} -> 'values') @> ({output} -> {name})
+        WHEN jsonb_typeof({output} -> {name}) = 'number' THEN ({output} ->> {name})::numeric
+          BETWEEN coalesce({least}, '-infinity') AND coalesce({most}, 'infinity') END, false)
+      <> coalesce(({condition} ->> 'negate')::boolean, false))"""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,19 @@ from agents.contracts import (
     WorkOutcome,
 )
 from agents.models import Execution
-from swarms import allowances, approvals, artifacts, attempts, checks, dispatch, hints, merges, nested, planner
+from swarms import (
+    allowances,
+    answering,
+    approvals,
+    artifacts,
+    attempts,
+    checks,
+    dispatch,
+    hints,
+    merges,
+    nested,
+    planner,
+)
 from swarms.models import Attempt, CheckRun, Swarm
 from swarms.states import SWARM_PAUSED, AttemptState, CheckRunState, NodeState
 from tenants.faults import crash_point
@@ -46,11 +58,14 @@ class Settlement:
             case PlanOutcome():
                 return planner.examine(_id(execution), outcome.plan), None
             case WorkOutcome():
-                faults, facts = attempts.examine(_attempt(execution), outcome)
+                attempt = _attempt(execution)
+                faults, facts = attempts.examine(attempt, outcome)
+                faults += answering.examine(attempt, outcome.answers)
                 return [*faults, *artifacts.examine(execution, outcome.artifacts)], facts
+            case ReviewOutcome():
+                return answering.examine(_attempt(execution), outcome.answers), None
             case CheckOutcome():
                 return self._examine_checks(execution, outcome), None
-        return [], None
 
     def _examine_checks(self, execution: Execution, outcome: CheckOutcome) -> list[str]:
         run = CheckRun.objects.get(pk=_id(execution))

@@ -4,7 +4,8 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 
-from agents.contracts.plan import EdgeCondition, PlanNode
+from agents.contracts.plan import PlanNode
+from swarms.asked import answer_faults, condition_faults
 
 ROLES = ("developer", "writer", "reviewer")
 KEY_LENGTH = 40
@@ -17,9 +18,8 @@ MOST_DOLLARS = 1_000_000_000
 _KEY = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _ABSOLUTE = re.compile(r"[A-Za-z]:|[~/\\]")
 _MOST_GLOBS, _GLOB_LENGTH = 50, 200
-_MOST_VALUES, _VALUE_LENGTH = 20, 200
 _LONGEST = {"title": 120, "instructions": 20_000, "compensate": 20_000}
-_ONLY_AGENTS = ("role", "writes", "checks", "compensate")
+_ONLY_AGENTS = ("role", "writes", "checks", "answers", "compensate")
 """Fields that say something only where an agent works."""
 
 
@@ -27,13 +27,6 @@ def node_faults(node: PlanNode, number: int, nodes: Mapping[str, PlanNode], *, i
     """The faults of the `number`-th node; `nodes` are those of its plan by key; a known one has got its key already."""
     name = f"Node '{node.key}'" if node.key else f"Node {number}"
     return [f"{name}{fault}" for fault in _faults(node, nodes, is_known)]
-
-
-def outputs(node: PlanNode) -> tuple[str, ...]:
-    """The names in a node's output when it has succeeded: what conditions can look at."""
-    if node.kind == "noop":
-        return ()
-    return ("verdict", "summary", "commit") if node.role == "reviewer" else ("summary", "commit")
 
 
 def _faults(node: PlanNode, nodes: Mapping[str, PlanNode], is_known: bool) -> Iterator[str]:
@@ -65,6 +58,7 @@ def _work(node: PlanNode) -> Iterator[str]:
         yield ": a review may write nothing, so its writes must be empty."
     if node.role in ("developer", "writer") and not node.writes:
         yield " declares no writes: name the globs of the paths that it may change."
+    yield from answer_faults(node)
     if len(node.writes) > _MOST_GLOBS:
         yield f" declares more than {_MOST_GLOBS} writes: name folders, such as src/**."
         return
@@ -97,20 +91,7 @@ def _edges(node: PlanNode, nodes: Mapping[str, PlanNode]) -> Iterator[str]:
         if condition.parent in conditional:
             yield f" has two conditions on '{condition.parent}': keep one in when."
         conditional.add(condition.parent)
-        yield from _condition(condition, nodes.get(condition.parent))
-
-
-def _condition(condition: EdgeCondition, parent: PlanNode | None) -> Iterator[str]:
-    at = f": its condition on '{condition.parent}'"
-    if not condition.field.strip() or len(condition.field) > _VALUE_LENGTH:
-        yield f"{at} needs a field of 1 to {_VALUE_LENGTH} characters, such as verdict."
-    elif parent and condition.field not in outputs(parent):
-        known = ", ".join(outputs(parent)) or "nothing, it is a milestone"
-        yield f"{at} looks at '{condition.field}', which that node never says. It says {known}."
-    if not 1 <= len(condition.values) <= _MOST_VALUES:
-        yield f"{at} needs 1 to {_MOST_VALUES} values."
-    elif max(map(len, condition.values)) > _VALUE_LENGTH:
-        yield f"{at} has a value of more than {_VALUE_LENGTH} characters; shorten it."
+        yield from condition_faults(condition, nodes.get(condition.parent))
 
 
 def path_fault(glob: str) -> str:

@@ -37,7 +37,7 @@ class Sentence(NamedTuple):
 KINDS = (
     *("goal.stated", "plan.proposed", "plan.refused", "plan.moved", "swarm.moved", "swarm.landed", "swarm.rolled_back"),
     *("node.moved", "nodes.moved", "node.merged", "attempt.started", "attempt.moved", "leftovers.kept"),
-    *("checks.finished", "merge.conflicted", "artifact.kept", "artifact.removed"),
+    *("node.answered", "checks.finished", "merge.conflicted", "artifact.kept", "artifact.removed"),
     *("approval.asked", "approval.decided", "decision.made", "budget.set"),
     *("question.asked", "session.steered"),
 )
@@ -158,6 +158,9 @@ def _plan_or_gate(kind: str, facts: Payload) -> Sentence | None:
             return Sentence(text, ", ".join(facts["paths"]), look("merge", "conflicted"), facts["node"])
         case "node.merged":
             return Sentence(f"{facts['node']} is merged", facts["commit"][:10], look("merge", "merged"), facts["node"])
+        case "node.answered":
+            said = ", ".join(f"{name} {value}" for name, value in facts["answers"].items())
+            return Sentence(f"{facts['node']} answers: {said}", "", look("node", "succeeded"), facts["node"])
         case "swarm.rolled_back":
             why = "" if facts["pushed"] == "pushed" else facts["pushed"]
             text = f"Rolled back on {facts['branch']} as {facts['commit'][:10]}"

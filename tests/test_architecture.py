@@ -21,6 +21,7 @@ FORBIDDEN_FILES = {"services.py", "utils.py", "helpers.py", "misc.py", "common.p
 PURE = (
     "swarms.graph",
     "swarms.vertex",
+    "swarms.asked",
     "swarms.amend",
     "swarms.states",
     "swarms.actions",

@@ -1,12 +1,13 @@
 """Faults and warnings of plans, and the critical path."""
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.contracts import PlanNode, PlanProposal
+from agents.contracts import AnswerAsked, PlanNode, PlanProposal
 from agents.contracts.plan import EdgeCondition
 from swarms import graph
 from swarms.overlap import shared
@@ -97,6 +98,25 @@ def agent(key: str, *after: str, **fields: object) -> PlanNode:
 NO_WORK = {"role": "", "writes": ()}
 
 
+def ask(name: str, **fields: Any) -> AnswerAsked:
+    return AnswerAsked(name=name, **{"asks": "Is it so?"} | fields)
+
+
+def looks(asked: AnswerAsked, **condition: Any) -> PlanProposal:
+    """A plan whose second node has a condition on what the first is asked."""
+    return plan(agent("a", answers=(asked,)), agent("b", "a", when=(EdgeCondition(parent="a", **condition),)))
+
+
+def test_conditions_on_what_a_node_is_asked_are_good() -> None:
+    for asked, condition in (
+        (ask("n"), {"values": [True]}),  # as YAML reads a bare yes
+        (ask("n", kind="word", words=("a", "b")), {"values": ["b"], "negate": True}),
+        (ask("n", kind="number"), {"at_least": 0.5}),
+        (ask("n", kind="number"), {"at_least": 2, "at_most": 2}),
+    ):
+        assert graph.faults(looks(asked, field="n", **condition), max_nodes=10) == []
+
+
 @pytest.mark.parametrize(
     ("bad", "word"),
     [
@@ -112,7 +132,7 @@ NO_WORK = {"role": "", "writes": ()}
         ),
         (
             plan(node("a"), agent("b", "a", when=(EdgeCondition(parent="a", field="verdict", values=("approve",)),))),
-            "looks at 'verdict', which that node never says. It says summary, commit.",
+            "looks at 'verdict', which that node never says. It says summary, commit, or have it asked in",
         ),
         (
             plan(
@@ -125,6 +145,23 @@ NO_WORK = {"role": "", "writes": ()}
             plan(node("a"), agent("b", "a", when=(EdgeCondition(parent="a", field="x", values=("y",)),) * 2)),
             "two conditions on 'a'",
         ),
+        (plan(agent("a", kind="noop", answers=(ask("n"),), **NO_WORK)), "its answers must be empty"),
+        (plan(agent("a", answers=(ask("n"), ask("n")))), "asks for the answer 'n' 2 times"),
+        (plan(agent("a", answers=tuple(ask(f"n{n}") for n in range(21)))), "asks for 21 answers; at most 20"),
+        (plan(agent("a", answers=(ask("No"),))), "its answer 'No' needs a name of lower-case letters"),
+        (plan(agent("a", answers=(ask("verdict"),))), "needs another name: summary, commit, verdict"),
+        (plan(agent("a", answers=(ask("n", asks="one\ntwo"),))), "its answer 'n' needs one line of 1 to 200"),
+        (plan(agent("a", answers=(ask("n", words=("a", "b")),))), "is of kind yes_no: leave its words out"),
+        (plan(agent("a", answers=(ask("n", kind="word", words=("a", "a")),))), "needs 2 to 20 words, each once"),
+        (plan(agent("a", answers=(ask("n", kind="word", words=("a", " b")),))), "has the word ' b'"),
+        (looks(ask("n"), field="m", values=("yes",)), "looks at 'm', which that node never says. It says n, summary"),
+        (looks(ask("n"), field="n", values=("maybe",)), "waits for 'maybe', and 'n' is one of yes, no"),
+        (looks(ask("n", kind="word", words=("a", "b")), field="n", values=("b", "c")), "waits for 'c'"),
+        (looks(ask("n", kind="number"), field="n", values=("3",)), "looks at a number: give at_least"),
+        (looks(ask("n", kind="number"), field="n", at_least=1, values=("3",)), "both values and bounds"),
+        (looks(ask("n", kind="number"), field="n", at_least=2, at_most=1), "can never hold"),
+        (looks(ask("n", kind="number"), field="n", at_most=float("nan")), "a bound that is no number"),
+        (looks(ask("n"), field="n", at_least=1), "has bounds, and 'n' is no number"),
         (plan(agent("a", fan_in="any_success")), "depends on nothing"),
         (plan(agent("a", compensate="c" * 20_001)), "its compensate has more than"),
         (plan(agent("a", minutes=0)), "its minutes are 0; they must be from 1 to 1440"),

@@ -16,7 +16,7 @@ from agents.rehearsal.dialects import spoken
 from agents.rehearsal.scenes import Scene, load
 from agents.rehearsal.talk import Refused, Request, Turn, turn
 from agents.runtimes.acp.wording import answer_in
-from agents.runtimes.builtin import Review, Summary
+from agents.runtimes.answers import Review, Summary
 from agents.runtimes.tools import READING, WRITING, run_command
 from swarms.graph import faults, warnings
 from swarms.sample import ACCEPTANCE, CHECKS, build

@@ -41,6 +41,8 @@ def _field(kind: str, name: str, field: Any) -> st.SearchStrategy[Any]:
     }
     if name in known:
         return known[name]
+    if name == "answers":
+        return st.dictionaries(KEYS, st.integers(0, 5) | st.sampled_from(["yes", "no"]), max_size=2)
     if kind == "nodes.moved":
         return st.lists(st.fixed_dictionaries({n: _field("", n, None) for n in _MOVE}), max_size=4)
     if kind == "nodes.planned":
@@ -63,7 +65,10 @@ _MOVE = ("noun", "id", "name", "before", "after", "because")
 
 
 def _planned() -> st.SearchStrategy[dict[str, Any]]:
-    when = st.fixed_dictionaries({"parent": KEYS, "field": KEYS, "values": st.lists(KEYS), "negate": st.booleans()})
+    bounds = {name: st.none() | st.floats(0, 5) for name in ("at_least", "at_most")}
+    when = st.fixed_dictionaries(
+        {"parent": KEYS, "field": KEYS, "values": st.lists(KEYS), "negate": st.booleans()}, optional=bounds
+    )
     words = {name: st.sampled_from(["", "a"]) for name in ("title", "kind", "role", "risk", "under", "undoes")}
     return st.fixed_dictionaries(
         words

@@ -32,6 +32,26 @@ class Check(Frozen):
     timeout: int = Field(default=120, ge=1, le=3600, description="Seconds until the command is stopped.")
 
 
+class AnswerAsked(Frozen):
+    """A named answer that an agent owes at its end; conditions of later nodes can look at it."""
+
+    name: str = Field(description="Lower-case letters, digits and underscores, e.g. 'needs_docs'.")
+    kind: Literal["yes_no", "number", "word"] = Field(
+        default="yes_no", description="yes_no: it is yes or no; number; word: it is one of `words`."
+    )
+    asks: str = Field(description="What is asked, in one line, e.g. 'Does the change need documentation?'")
+    words: tuple[str, ...] = Field(default=(), description="What the answer may be; for kind word alone.")
+
+    @property
+    def takes(self) -> str:
+        """What the answer may be, for people and agents."""
+        return {"yes_no": "yes or no", "number": "a number"}.get(self.kind) or " or ".join(self.words)
+
+
+Given = bool | int | float | str
+"""A named answer as it travels."""
+
+
 class Limits(Frozen):
     """What one command of an agent, or one check, may use."""
 
@@ -96,6 +116,8 @@ class Assignment(Frozen):
     unasked: tuple[str, ...] = ()
     """Tools (see PermissionAsked) that the team's rules allow for whatever is in the workspace: no need to ask."""
     checks: tuple[Check, ...] = ()
+    answers: tuple[AnswerAsked, ...] = ()
+    """What its outcome must answer by name."""
     repository: Repository | None = None
     model: ModelAccess | None = None
     limits: Limits = Limits()

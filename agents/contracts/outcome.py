@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from agents.contracts.assignment import Frozen
+from agents.contracts.assignment import Frozen, Given
 from agents.contracts.plan import PlanProposal
 
 
@@ -70,6 +70,8 @@ class WorkOutcome(Frozen):
     files: tuple[str, ...] = ()
     artifacts: tuple[UUID, ...] = ()
     """Files that are kept beside the commit: what the answers to their uploads said."""
+    answers: dict[str, Given] = {}
+    """Exactly those that the assignment asks for, by name: "yes" or "no", a number, or one of the words."""
 
 
 class ReviewOutcome(Frozen):
@@ -77,6 +79,8 @@ class ReviewOutcome(Frozen):
     verdict: Literal["approve", "request_changes"]
     summary: str
     findings: tuple[Finding, ...] = ()
+    answers: dict[str, Given] = {}
+    """As in WorkOutcome."""
 
 
 class CheckOutcome(Frozen):

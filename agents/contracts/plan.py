@@ -1,10 +1,10 @@
 """What a coordinator proposes: the nodes of a plan."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from agents.contracts.assignment import Check, Frozen
+from agents.contracts.assignment import AnswerAsked, Check, Frozen
 
 WorkerRole = Literal["developer", "writer", "reviewer"]
 
@@ -13,9 +13,33 @@ class EdgeCondition(Frozen):
     """A dependency that counts only when the parent's output says so."""
 
     parent: str = Field(description="Key of a node in depends_on.")
-    field: str = Field(description="Name in the parent's output; a review has 'verdict', all have 'summary'.")
-    values: tuple[str, ...] = Field(description="The output must be one of these.")
-    negate: bool = Field(default=False, description="Instead it must be none of these.")
+    field: str = Field(
+        description="Name in the parent's output: one of its `answers`; a review has 'verdict', all have 'summary'."
+    )
+    values: tuple[str, ...] = Field(default=(), description="It must be one of these; for numbers give bounds instead.")
+    at_least: float | None = Field(default=None, description="For a number: it must not be less.")
+    at_most: float | None = Field(default=None, description="For a number: it must not be more.")
+    negate: bool = Field(default=False, description="Instead the rest must not hold.")
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _in_words(cls, values: Any) -> Any:
+        """YAML reads a bare yes or no as true or false."""
+        if not isinstance(values, list | tuple):
+            return values
+        return tuple(("no", "yes")[value] if isinstance(value, bool) else value for value in values)
+
+    @property
+    def has_bounds(self) -> bool:
+        """Whether it looks at a number."""
+        return self.at_least is not None or self.at_most is not None
+
+    @property
+    def told(self) -> str:
+        """What must be, in words."""
+        bounds = ((self.at_least, "at least"), (self.at_most, "at most"))
+        said = " and ".join(f"{word} {bound:g}" for bound, word in bounds if bound is not None)
+        return f"{self.field} is {'not ' if self.negate else ''}{said or ' or '.join(self.values)}"
 
 
 class PlanNode(Frozen):
@@ -37,6 +61,9 @@ class PlanNode(Frozen):
         default=(), description="Globs of the paths that it may change, relative to the repository's root."
     )
     checks: tuple[Check, ...] = Field(default=(), description="Commands that must pass when it is done.")
+    answers: tuple[AnswerAsked, ...] = Field(
+        default=(), description="What its agent must answer at its end, for conditions of nodes that depend on it."
+    )
     risk: Literal["low", "high"] = Field(default="low", description="'high' asks a person before the node starts.")
     untrusted: bool = Field(default=False, description="It reads what strangers wrote: issues, mails, web pages.")
     secrets: bool = Field(default=False, description="It works with credentials or private data.")

@@ -10,10 +10,10 @@ from pydantic_ai.exceptions import ModelAPIError, ModelHTTPError, UnexpectedMode
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
-from agents.contracts import Assignment, FailureOutcome, FailureReason, Outcome, PlanProposal
+from agents.contracts import Assignment, FailureOutcome, FailureReason, Outcome
 from agents.runner.reports import Faults
 from agents.runner.workspace import Workspace
-from agents.runtimes.answers import Answer, Review, Summary
+from agents.runtimes.answers import ANSWERS, Answer, wanted
 from agents.runtimes.asking import NO_ANSWER, ask_people
 from agents.runtimes.capabilities import Capabilities
 from agents.runtimes.compaction import WINDOW, Compaction
@@ -98,7 +98,7 @@ async def run(assignment: Assignment, context: Context) -> Outcome:
     try:
         async with client:
             await Conversation(
-                agent=AGENTS[assignment.kind],
+                agent=_agent_for(assignment),
                 model=model,
                 desk=desk,
                 instructions=instructions(assignment.role),
@@ -133,12 +133,20 @@ def _agent(answer: type[Answer], *functions: Function) -> Agent[Desk, Any]:
     return agent
 
 
-AGENTS: dict[str, Agent[Desk, Any]] = {
-    "plan": _agent(PlanProposal, *READING, ask_person),
-    "work": _agent(Summary, *READING, *WRITING, run_command, update_plan, ask_person),
-    "review": _agent(Review, *READING, run_command, update_plan, ask_person),
+TOOLS: dict[str, tuple[Function, ...]] = {
+    "plan": (*READING, ask_person),
+    "work": (*READING, *WRITING, run_command, update_plan, ask_person),
+    "review": (*READING, run_command, update_plan, ask_person),
 }
+AGENTS: dict[str, Agent[Desk, Any]] = {kind: _agent(ANSWERS[kind], *tools) for kind, tools in TOOLS.items()}
 """Built once: children are forked with them."""
+
+
+def _agent_for(assignment: Assignment) -> Agent[Desk, Any]:
+    """The agent of its kind; where its answer has another form, one of its own."""
+    if not assignment.answers:
+        return AGENTS[assignment.kind]
+    return _agent(wanted(assignment), *TOOLS[assignment.kind])
 
 
 def reason_of(error: ModelHTTPError) -> FailureReason:

@@ -21,7 +21,7 @@ from agents.runner import sandbox
 from agents.runner.confinement import system_paths
 from agents.runner.reports import Faults
 from agents.runner.sandbox import CommandResult, Confined, SandboxMissing
-from agents.runtimes.answers import ANSWERS, Answer, Summary, faults_of
+from agents.runtimes.answers import Answer, Summary, faults_of, wanted
 from agents.runtimes.asking import after_interrupt
 from agents.runtimes.capabilities import Capabilities
 from agents.runtimes.companion import Companion, free_ports
@@ -181,7 +181,7 @@ class Program:
         try:
             _, file = bytes_of(self.confined.places.tmp, ANSWER)
         except ToolFailed as error:
-            if self.assignment.kind == "work":
+            if self.assignment.kind == "work" and not self.assignment.answers:
                 return Summary(summary=_last_line(self.said) or "The program ended without a word.")
             raise Wrong("There is no answer in the file that `WAGGLE_ANSWER` names.") from error
         with file:
@@ -189,7 +189,7 @@ class Program:
         if len(data) > ANSWER_BYTES:
             raise Wrong(f"The answer has more than {ANSWER_BYTES} bytes.")
         try:
-            return ANSWERS[self.assignment.kind].model_validate_json(data)
+            return wanted(self.assignment).model_validate_json(data)
         except ValidationError as error:
             raise Wrong(listed(faults_of(error))) from error
 
@@ -200,7 +200,7 @@ class Program:
         ours.mkdir(mode=0o700, parents=True)
         briefing, schema = ours / "briefing.md", ours / "answer.schema.json"
         briefing.write_text(text)
-        schema.write_text(json.dumps(ANSWERS[self.assignment.kind].model_json_schema(), indent=1))
+        schema.write_text(json.dumps(wanted(self.assignment).model_json_schema(), indent=1))
         named = dict.fromkeys(_files_outside(self.command))
         shown = {path: f"/opt/command/{number}/{path.name}" for number, path in enumerate(named)}
         shown |= {path: f"/opt/waggle/{path.name}" for path in (briefing, schema)}

@@ -18,7 +18,7 @@ from agents.contracts import (
 )
 from agents.runner.reports import Faults
 from agents.runner.workspace import Workspace
-from agents.runtimes.answers import Answer, Review
+from agents.runtimes.answers import Answer, Review, named
 from agents.runtimes.context import Context
 from agents.runtimes.recording import Transcript, listed
 from agents.runtimes.tools import bytes_of
@@ -57,14 +57,18 @@ class Delivery:
         if isinstance(answer, PlanProposal):
             return PlanOutcome(plan=answer)
         if isinstance(answer, Review):
-            return ReviewOutcome(verdict=answer.verdict, summary=answer.summary, findings=tuple(answer.findings))
+            findings = tuple(answer.findings)
+            return ReviewOutcome(
+                verdict=answer.verdict, summary=answer.summary, findings=findings, answers=named(answer)
+            )
         artifacts = await self._keep(answer.artifacts)
         self.transcript.doing("committing and pushing its changes")
         change = await self.workspace.commit_all(f"{self.assignment.title}\n\n{answer.summary}\n", list(artifacts))
         if change is None and not self.assignment.writes and self.assignment.repository:
             # Its part lies outside the repository: what it leaves is the commit that it started from.
             commit = self.assignment.repository.commit
-            return WorkOutcome(commit=commit, summary=answer.summary, artifacts=tuple(artifacts.values()))
+            kept = tuple(artifacts.values())
+            return WorkOutcome(commit=commit, summary=answer.summary, artifacts=kept, answers=named(answer))
         if change is None:
             raise NoChanges
         crash_point("runner.unpushed")
@@ -72,7 +76,9 @@ class Delivery:
         crash_point("runner.pushed")
         self.transcript.note("patch", text=change.diff)
         kept = tuple(artifacts.values())
-        return WorkOutcome(commit=change.commit, summary=answer.summary, files=change.files, artifacts=kept)
+        return WorkOutcome(
+            commit=change.commit, summary=answer.summary, files=change.files, artifacts=kept, answers=named(answer)
+        )
 
     async def _keep(self, paths: list[str]) -> dict[str, UUID]:
         """Sends the files that the agent names; the id of each, by its path. Raises NotKept with what is refused."""

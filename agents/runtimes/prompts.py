@@ -39,7 +39,9 @@ of nodes, each done by one agent alone in its own clone.
   part so large that it is better planned once its turn has come (plan: you will be asked again); these two
   have instructions for plan only, and no role, writes or checks. `fan_in` all_done or any_success, `on_failure`
   skip_descendants or continue, and `when` (a condition on what a dependency reports) are for work that may
-  fail or turn out to be needless. `compensate` says how effects outside git are undone.
+  fail or turn out to be needless: let the node that finds out say so in its `answers` (a name, a kind, one line
+  that asks), and the node that may be needless look at that name in `when`. `compensate` says how effects
+  outside git are undone.
 - When you change the plan of a running swarm, give the nodes that have not begun as they shall be; what has
   begun stays. When you plan a part, give that part only.
 Few, well cut nodes are better than many. Finish by calling `final_result` with the plan. When it comes back

@@ -27,6 +27,7 @@ from sessions.kinds.talk import (
     SessionSteered,
 )
 from sessions.kinds.work import (
+    Answered,
     ApprovalAsked,
     ApprovalDecided,
     ArtifactKept,
@@ -60,6 +61,7 @@ KINDS: dict[str, type[Payload]] = {f"{noun}.moved": model for noun, model in MOV
     "attempt.started": AttemptStarted,
     "checks.finished": ChecksFinished,
     "merge.conflicted": MergeConflicted,
+    "node.answered": Answered,
     "node.merged": Merged,
     "swarm.landed": Landed,
     "swarm.rolled_back": RolledBack,

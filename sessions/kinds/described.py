@@ -17,6 +17,7 @@ from sessions.kinds import KINDS
 _WORDS: dict[Any, str] = {
     str: "text",
     int: "number",
+    float: "number",
     bool: "true or false",
     UUID: "uuid",
     datetime: "moment",

@@ -60,7 +60,11 @@ class PlannedWhen(Payload):
     values: list[str]
     """What may stand there."""
     negate: bool
-    """Instead: what may not."""
+    """Instead: what must not hold."""
+    at_least: float | None = None
+    """Of a number: it is not less."""
+    at_most: float | None = None
+    """Of a number: it is not more."""
 
 
 class PlannedNode(Payload):

@@ -93,6 +93,15 @@ class Merged(Payload):
     """The merge commit."""
 
 
+class Answered(Payload):
+    """A node has succeeded, and its agent answered what its plan asks."""
+
+    node: str
+    """Key of the node."""
+    answers: dict[str, bool | int | float | str]
+    """By name."""
+
+
 class Landed(Payload):
     """The integration branch is on the target branch."""
 
@@ -201,6 +210,8 @@ class ModelCalled(Payload):
     """What answered, as the provider says."""
     provider: str = ""
     """The team's own provider; empty: the platform's."""
+    because: str = ""
+    """Why those did not answer that the team has put before it; empty: it was the first."""
     rehearsal: bool
     """The answer was a recording."""
     status: int

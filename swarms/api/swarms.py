@@ -132,6 +132,7 @@ def _told_node(node: Node, parents: list[str], reasons: list[Unmet]) -> dict[str
         "ended_at": node.ended_at,
         "commit": node.commit,
         "summary": node.summary,
+        "answers": [one | {"given": node.output.get(one["name"])} for one in node.answers],
     }
 
 

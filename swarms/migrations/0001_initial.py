@@ -34,6 +34,10 @@ class Migration(migrations.Migration):
                 ("instructions", models.TextField()),
                 ("writes", models.JSONField(blank=True, default=list)),
                 ("checks", models.JSONField(blank=True, default=list)),
+                (
+                    "answers",
+                    models.JSONField(blank=True, default=list, help_text="What its agent must answer, by name."),
+                ),
                 ("risk", models.CharField(default="low", max_length=8)),
                 (
                     "untrusted",
@@ -179,6 +183,10 @@ class Migration(migrations.Migration):
                 ("base_commit", models.CharField(help_text="What its workspace started from.", max_length=40)),
                 ("commit", models.CharField(blank=True, help_text="What its agent pushed.", max_length=40)),
                 ("summary", models.TextField(blank=True)),
+                (
+                    "answers",
+                    models.JSONField(blank=True, default=dict, help_text="What its agent answered, by name."),
+                ),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("ended_at", models.DateTimeField(blank=True, null=True)),
                 (

@@ -78,6 +78,7 @@ class Node(models.Model):
     instructions = models.TextField()
     writes = models.JSONField(default=list, blank=True)
     checks = models.JSONField(default=list, blank=True)
+    answers = models.JSONField(default=list, blank=True, help_text="What its agent must answer, by name.")
     risk = models.CharField(max_length=8, default="low")
     untrusted = models.BooleanField(default=False, help_text="Its plan says: it reads what strangers wrote.")
     secrets = models.BooleanField(default=False, help_text="Its plan says: it works with secrets.")

@@ -42,6 +42,7 @@ class Attempt(models.Model):
     base_commit = models.CharField(max_length=40, help_text="What its workspace started from.")
     commit = models.CharField(max_length=40, blank=True, help_text="What its agent pushed.")
     summary = models.TextField(blank=True)
+    answers = models.JSONField(default=dict, blank=True, help_text="What its agent answered, by name.")
     created_at = models.DateTimeField(auto_now_add=True)
     ended_at = models.DateTimeField(null=True, blank=True)
 

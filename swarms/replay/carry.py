@@ -85,9 +85,7 @@ def _names(keys: Iterable[str]) -> dict[str, str]:
 def _left(node: NodeSeen, written: PlanNode, kept: set[str], names: Mapping[str, str]) -> PlanNode:
     waits = tuple(names[key] for key in node.parents if key in names)
     when = tuple(
-        EdgeCondition(parent=names[one.parent], field=one.field, values=one.values, negate=one.negate)
-        for one in node.when
-        if one.parent in names
+        EdgeCondition(**one._asdict() | {"parent": names[one.parent]}) for one in node.when if one.parent in names
     )
     fan_in = written.fan_in
     if fan_in == "any_success" and kept & set(node.parents):
@@ -105,6 +103,5 @@ def _note(node: NodeSeen, kept: set[str]) -> str:
         said.append(f"{'had failed' if node.state == NodeState.FAILED else f'was {node.state}'}: {node.because}")
     for one in node.when:
         if one.parent in kept:
-            values = " or ".join(one.values)
-            said.append(f"waited for {one.parent} to say {one.field} {'other than ' if one.negate else ''}{values}")
+            said.append(f"waited until {one.parent} says that {EdgeCondition(**one._asdict()).told}")
     return "; ".join(said).replace("\n", " ")[:300]

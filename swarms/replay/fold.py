@@ -92,9 +92,7 @@ def _goal(stage: _Stage, facts: Facts) -> None:
 def _planned(stage: _Stage, facts: Facts) -> None:
     for given in facts["nodes"]:
         words = {name: given[name] for name in _WORDS} | {"parents": tuple(given["parents"])}
-        words["when"] = tuple(
-            WhenSeen(one["parent"], one["field"], tuple(one["values"]), one["negate"]) for one in given["when"]
-        )
+        words["when"] = tuple(WhenSeen(**one | {"values": tuple(one["values"])}) for one in given["when"])
         before = stage.nodes.get(given["id"])
         stage.nodes[given["id"]] = before._replace(**words) if before else NodeSeen(**words)
         if before is None:
@@ -196,6 +194,11 @@ def _merged(stage: _Stage, facts: Facts) -> None:
     stage.merges[facts["node"]] = stage.words["branch"] = facts["commit"]
 
 
+def _answered(stage: _Stage, facts: Facts) -> None:
+    if node := stage.named(facts["node"]):
+        stage.nodes[node.id] = node._replace(answers=facts["answers"])
+
+
 def _branch(stage: _Stage, facts: Facts) -> None:
     stage.words["branch"] = facts["commit"]
 
@@ -247,6 +250,7 @@ TOLD: dict[str, Callable[[_Stage, Facts], None]] = {
     "attempt.started": _started,
     "agent.doing": _doing,
     "approval.asked": _asked,
+    "node.answered": _answered,
     "node.merged": _merged,
     "branch.set": _branch,
     "swarm.landed": _landed,

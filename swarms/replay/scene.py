@@ -33,6 +33,8 @@ class WhenSeen(NamedTuple):
     field: str
     values: tuple[str, ...]
     negate: bool
+    at_least: float | None = None
+    at_most: float | None = None
 
 
 class NodeSeen(NamedTuple):
@@ -58,6 +60,8 @@ class NodeSeen(NamedTuple):
     is_dropped: bool = False
     began: datetime | None = None
     ended: datetime | None = None
+    answers: Mapping[str, Any] = {}
+    """What its agent answered, by name."""
 
 
 class AttemptSeen(NamedTuple):

@@ -8,6 +8,7 @@ from django.db.models import Count, Sum
 from agents.models import Execution, ModelCall
 from agents.states import LIVE
 from sessions.models import Subject
+from swarms import answering
 from swarms.models import Attempt, Edge, Merge, Node, Swarm
 from swarms.replay.scene import (
     MOST_ATTEMPTS,
@@ -63,7 +64,7 @@ def _nodes(swarm: Swarm) -> list[NodeSeen]:
 
 
 def _node(row: Node, wires: list[tuple[str, dict[str, Any] | None]], keys: dict[UUID, str]) -> NodeSeen:
-    when = tuple(WhenSeen(key, c["field"], tuple(c["values"]), c["negate"]) for key, c in wires if c)
+    when = tuple(WhenSeen(key, **c | {"values": tuple(c["values"])}) for key, c in wires if c)
     return NodeSeen(
         id=str(row.pk),
         key=row.key,
@@ -84,6 +85,7 @@ def _node(row: Node, wires: list[tuple[str, dict[str, Any] | None]], keys: dict[
         is_dropped=row.dropped_by_id is not None,
         began=row.started_at,
         ended=row.ended_at,
+        answers=answering.of(row),
     )
 
 

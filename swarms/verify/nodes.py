@@ -1,6 +1,6 @@
 """Invariants of nodes and edges. Pure text."""
 
-from swarms.release import SATISFIES, SWARM_STOPS, case_of
+from swarms.release import SATISFIES, SWARM_STOPS, case_of, met
 from swarms.states import NODE_ENDED, NODE_LIVE, SWARM_AT_WORK, SWARM_PAUSED, SWARM_STARTS, SwarmState
 from swarms.verify.invariant import Invariant, words
 
@@ -23,9 +23,7 @@ WILL_BE_LOOKED_AT = "EXISTS (SELECT FROM public.tenants_due d WHERE d.kind = 'ad
 """The engine has yet to decide about a swarm."""
 
 _VERDICT = f"""(CASE p.state
-  WHEN 'succeeded' THEN e.condition IS NULL OR (
-    coalesce(e.condition -> 'values' ? (p.output ->> (e.condition ->> 'field')), false)
-    <> coalesce((e.condition ->> 'negate')::boolean, false))
+  WHEN 'succeeded' THEN {met("e.condition", "p.output")}
   WHEN 'failed' THEN CASE WHEN p.on_failure IN ({words(SATISFIES)}) THEN true
     WHEN p.on_failure NOT IN ({words(SWARM_STOPS)}) THEN false END
   WHEN 'skipped' THEN false

@@ -7,9 +7,10 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
+from agents.contracts.plan import EdgeCondition
 from agents.conversing import panel
 from sessions import fragments
-from swarms import artifacts, board, conditions, diffs, operations
+from swarms import answering, artifacts, board, conditions, diffs, operations
 from swarms.forms import PriorityForm
 from swarms.models import Attempt, Node, Swarm
 from swarms.views.found import node_of, swarm_of
@@ -68,6 +69,12 @@ def node_context(swarm: Swarm, node: Node, wanted: str) -> dict[str, Any]:
         "conditions": conditions.of_nodes(swarm, [node]).get(node.pk, []),
         "parents": Node.objects.filter(edges_out__child=node).order_by("key"),
         "children": Node.objects.filter(edges_in__parent=node).order_by("key"),
+        "when": [
+            f"{parent}: {EdgeCondition(parent=parent, **found).told}"
+            for parent, found in node.edges_in.order_by("parent__key").values_list("parent__key", "condition")
+            if found
+        ],
+        "asked": answering.asked(node),
         "asks": list(node.approvals.filter(state="pending")),
         "attempts": tries,
         "attempt": attempt,

@@ -31,7 +31,7 @@ from agents.runtimes.acp.desk import Desk
 from agents.runtimes.acp.mirror import Mirror
 from agents.runtimes.acp.program import GRACE_SECONDS, Program, Speaking
 from agents.runtimes.acp.wording import BREAKS, CUT, GO_ON, NOT_FINISHED, answer_in, form, instructed
-from agents.runtimes.answers import ANSWERS, faults_of
+from agents.runtimes.answers import faults_of, wanted
 from agents.runtimes.asking import after_interrupt
 from agents.runtimes.context import Context
 from agents.runtimes.delivery import LAST_WORDS, ROUNDS, Delivery, NotKept
@@ -71,7 +71,8 @@ class Conversation:
         self._mirror = Mirror(transcript)
         self._policy = Policy(context.reports, transcript)
         self._session = ""
-        self._prompt: tuple[str, ...] = (assignment.briefing, instructed(assignment.role, assignment.kind))
+        self._answer_type = wanted(assignment)
+        self._prompt: tuple[str, ...] = (assignment.briefing, instructed(assignment.role, self._answer_type))
         """What the agent is told next, or works on."""
         self._was_sent = False
         self._rounds = 0
@@ -242,11 +243,11 @@ class Conversation:
             if reply.stop_reason == "max_tokens":
                 self._again(CUT, ["its message was cut off"])
             else:
-                self._again(NOT_FINISHED + form(self._assignment.kind), ["there is no `final_result` in it"])
+                self._again(NOT_FINISHED + form(self._answer_type), ["there is no `final_result` in it"])
             return None
         self.last_answer = str(given)
         try:
-            answer = ANSWERS[self._assignment.kind].model_validate(given)
+            answer = self._answer_type.model_validate(given)
             self._transcript.begin_answer()
             outcome = await self._delivery.outcome(answer)
             await self._context.reports.outcome(outcome)

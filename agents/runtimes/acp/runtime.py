@@ -7,6 +7,7 @@ from agents.runtimes.acp.conversation import Conversation
 from agents.runtimes.acp.launch import launch
 from agents.runtimes.acp.program import Program
 from agents.runtimes.acp.wording import instructed
+from agents.runtimes.answers import wanted
 from agents.runtimes.capabilities import Capabilities
 from agents.runtimes.context import Context
 from agents.runtimes.delivery import Delivery, NoChanges
@@ -39,7 +40,7 @@ async def run(assignment: Assignment, context: Context) -> Outcome:
     transcript = Transcript(context.reports)
     transcript.doing("preparing its workspace")
     workspace = await context.workspace(assignment)
-    transcript.say("system", instructed(assignment.role, assignment.kind))
+    transcript.say("system", instructed(assignment.role, wanted(assignment)))
     transcript.say("user", assignment.briefing)
     name = f"The agent `{launched.name}`"
     delivery = Delivery(assignment, context, workspace, transcript)

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from agents.runtimes.answers import ANSWERS
+from agents.runtimes.answers import Answer
 from agents.runtimes.prompts import instructions, renamed
 
 NAMES = {
@@ -32,14 +32,14 @@ def named(text: str) -> str:
     return renamed(text, NAMES)
 
 
-def form(kind: str) -> str:
-    """How an agent with an assignment of this kind answers."""
-    return FORM.format(json.dumps(ANSWERS[kind].model_json_schema()))
+def form(answer: type[Answer]) -> str:
+    """How an agent that owes such an answer gives it."""
+    return FORM.format(json.dumps(answer.model_json_schema()))
 
 
-def instructed(role: str, kind: str) -> str:
+def instructed(role: str, answer: type[Answer]) -> str:
     """The standing instructions of a role."""
-    return named(instructions(role)) + form(kind)
+    return named(instructions(role)) + form(answer)
 
 
 def answer_in(text: str) -> Any:

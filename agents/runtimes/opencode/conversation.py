@@ -10,7 +10,7 @@ from agents.contracts import Assignment, FailureReason, Outcome
 from agents.contracts.link import Steer
 from agents.opencode.shapes import mapping, words
 from agents.runner.reports import Faults
-from agents.runtimes.answers import ANSWERS, Answer
+from agents.runtimes.answers import Answer, wanted
 from agents.runtimes.context import Context
 from agents.runtimes.conversation import MODEL_CALLS
 from agents.runtimes.delivery import LAST_WORDS, ROUNDS, Delivery, NotKept
@@ -45,7 +45,7 @@ class Conversation:
         self._delivery = delivery
         self._watch = Watch(context.told)
         self._turns = Turns(delivery.workspace, transcript)
-        self._answer_type = ANSWERS[assignment.kind]
+        self._answer_type = wanted(assignment)
         self._session = ""
         self._mirror: Mirror | None = None
         self._prompt: tuple[str, str, str] | None = None
