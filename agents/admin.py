@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from agents import credentials, placing, registry, servers
+from agents import credentials, placing, registry, routes, servers
 from agents.forms import AgentForm
 from agents.models import Agent, Budget, ModelPrice, Provider, Server
 from agents.registry import Terms
@@ -37,7 +37,7 @@ class PriceForm(forms.ModelForm):
 
     class Meta:
         model = ModelPrice
-        fields = ("model",)
+        fields = ("model", "provider")
         help_texts = {
             "model": "As in WAGGLE_MODEL_NAME, or as the provider calls it. This price wins over the public list."
         }
@@ -62,7 +62,7 @@ class ModelPriceAdmin(TeamAdminMixin, admin.ModelAdmin):
 
     form = PriceForm
     add_needs = change_needs = delete_needs = Permission.SPEND
-    list_display = ("model", "input", "cached", "output")
+    list_display = ("model", "provider", "input", "cached", "output")
     search_fields = ("model",)
 
     @admin.display(description="Input, $ a million")
@@ -217,9 +217,17 @@ class ProviderAdmin(TeamAdminMixin, admin.ModelAdmin):
     """Providers, to be looked at and revoked; keys are given on the dashboard or by a command."""
 
     change_needs = Permission.KEYS
-    list_display = ("name", "base_url", "serves", "key_end", "set_by", "set_at", "revoked_by", "revoked_at")
+    list_display = ("name", "rank", "base_url", "serves", "key_end", "set_by", "set_at", "revoked_by", "revoked_at")
+    ordering = routes.IN_ORDER
     exclude = ("key",)
-    actions = ("revoke",)
+    actions = ("prefer", "revoke")
+
+    @admin.action(description="Ask first")
+    def prefer(self, request: HttpRequest, chosen: Any) -> None:
+        """Each, so that they stay in their order among themselves."""
+        for provider in reversed(chosen):
+            with acting(f"user:{request.user.pk}"):
+                credentials.prefer(provider, by=str(request.user))
 
     @admin.action(description="Revoke the key")
     def revoke(self, request: HttpRequest, chosen: Any) -> None:

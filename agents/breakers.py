@@ -19,7 +19,8 @@ from django.db import Error as DatabaseError
 from prometheus_client import Counter, Gauge
 
 from agents.circuit import LUA, Circuit, Lamp, Seen, Told, seen
-from agents.routes import Route, is_rehearsal, model_for, route_for
+from agents.failover import ahead
+from agents.routes import Route, is_rehearsal, model_for, routes_for
 from agents.shared import Script, Shared
 from sessions.events import publish
 from tenants.context import in_schema
@@ -182,17 +183,25 @@ def announcing() -> list[asyncio.Task[None]]:
 
 
 def closed_until(schema: str, model: str = "") -> Shut | None:
-    """The breaker that stops this team's calls of a model for longest; None: they go. At most LOOK_SECONDS old."""
+    """The breaker that stops this team's calls of a model; None: they go, if to another provider than usually.
+
+    Where several providers have it that is the one which opens first again. At most LOOK_SECONDS old.
+    """
     now = time.monotonic()
     at, known = _looked.get((schema, model), (0.0, None))
     if not at or now - at > LOOK_SECONDS:
         with in_schema(schema):
-            route = route_for(model_for(model), rehearsal=is_rehearsal())
-        passed = of_route(schema, route) if route else ()
-        found = [shut for breaker in passed if (shut := breaker.shut())]
-        known = max(found, key=lambda shut: shut.wait, default=None)
+            routes = routes_for(model_for(model), rehearsal=is_rehearsal())
+        found = [shut_on(schema, route) for route in routes]
+        known = min(filter(None, found), key=lambda shut: shut.wait, default=None) if ahead(found) is None else None
         _looked[(schema, model)] = (now, known)
     return known
+
+
+def shut_on(schema: str, route: Route) -> Shut | None:
+    """Of the two breakers of a route the one that lets nothing through for longest; None: calls go."""
+    found = [shut for breaker in of_route(schema, route) if (shut := breaker.shut())]
+    return max(found, key=lambda shut: shut.wait, default=None)
 
 
 async def announce(schema: str, move: Move) -> None:

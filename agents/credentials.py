@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from agents.models import Provider
-from agents.routes import rule
+from agents.routes import IN_ORDER, rule
 from sessions.events import publish
 from sessions.models import Event
 from tenants.outward import NoAnswer, Way
@@ -45,6 +45,7 @@ def add(*, name: str, base_url: str, serves: Sequence[str], key: str, by: str) -
     _put(made, key)
     try:
         with transaction.atomic():
+            made.rank = 1 + max((one.rank for one in _all()), default=-1)
             made.save(force_insert=True)
             _tell(made, "added", by)
     except IntegrityError as error:
@@ -71,6 +72,23 @@ def change(provider: Provider, serves: Sequence[str], *, by: str) -> None:
         Provider.objects.filter(pk=provider.pk).update(serves=list(serves))
         provider.refresh_from_db()
         _tell(provider, "changed", by)
+
+
+def prefer(provider: Provider, *, by: str) -> bool:
+    """It is asked first for the models that it has; the others keep their order. False: it was the first already."""
+    with transaction.atomic():
+        first = _all()[0]
+        if first.pk == provider.pk:
+            return False
+        Provider.objects.filter(pk=provider.pk).update(rank=first.rank - 1)
+        provider.refresh_from_db()
+        _tell(provider, "preferred", by)
+    return True
+
+
+def _all() -> list[Provider]:
+    """All that there are, in their order, which nobody else changes meanwhile."""
+    return list(Provider.objects.select_for_update().order_by(*IN_ORDER))
 
 
 def revoke(provider: Provider, *, by: str) -> bool:

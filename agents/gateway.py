@@ -8,6 +8,7 @@ import asyncio
 import json
 import re
 import time
+from dataclasses import replace
 from http import HTTPStatus
 from uuid import UUID
 
@@ -20,14 +21,13 @@ from psycopg.errors import UndefinedTable
 
 from agents import spending
 from agents.metering import CLIENT_GONE, NOT_REACHED, Caller, Meter, keep
-from agents.models import Execution, Provider
-from agents.provider import Call, Receive, Refused, Scope, Send, ask, openai_error
-from agents.routes import Route, key_of, route_for
+from agents.models import Execution
+from agents.provider import Call, Course, Receive, Refused, Scope, Send, ask, openai_error
+from agents.routes import ways_of
 from agents.states import LIVE
 from tenants import tokens
 from tenants.context import PUBLIC, in_schema
 from tenants.faults import crash_point
-from tenants.secrets import CannotUnseal
 from tenants.states import TeamState
 
 logger = structlog.get_logger(__name__)
@@ -50,7 +50,7 @@ async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != _METHODS[path["call"]]:
             raise Refused(405, "method_not_allowed", f"Use {_METHODS[path['call']]}.")
         caller = await _admit(path["team"], _secret(scope))
-        route = _route(caller)
+        _look_for_a_way(caller)
         body = await _read(receive) if scope["method"] == "POST" else b""
         call = Call(
             scope["method"],
@@ -58,12 +58,12 @@ async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
             prepared(body, caller.asked) if scope["method"] == "POST" else None,
             schema=caller.schema,
             execution=caller.execution,
-            route=route,
-            key=caller.key,
             repeat=_header(scope, b"x-stainless-retry-count") not in ("", "0"),
         )
-        held = await _hold(caller, call.body) if caller.is_budgeted and call.body else 0
-        await _carry(caller, call, receive, send, held)
+        held, ways = 0, caller.ways
+        if caller.is_budgeted and call.body:
+            held, ways = await _hold(caller, call.body)
+        await _carry(caller, call, Course(ways), receive, send, held)
     except Refused as refusal:
         await _answer(send, refusal)
     except _ClientGone:
@@ -141,8 +141,7 @@ def _admit_here(slug: str, secret: str) -> Caller:
     found.placed = json.loads(row[5])
     rehearsal = found.is_rehearsal
     with in_schema(schema):
-        route = route_for(found.model, rehearsal=rehearsal)
-        key = _key(route) if route else ""
+        ways = ways_of(found.model, rehearsal=rehearsal)
     return Caller(
         schema=schema,
         execution=found.pk,
@@ -151,22 +150,10 @@ def _admit_here(slug: str, secret: str) -> Caller:
         agent=found.agent,
         trace=found.trace,
         is_budgeted=row[6],
-        route=route,
-        key=key,
+        ways=ways,
+        way=ways[0] if ways else None,
         rehearsal=rehearsal,
     )
-
-
-def _key(route: Route) -> str:
-    try:
-        return key_of(route)
-    except Provider.DoesNotExist:
-        text = f"The key of {route.provider} has just been revoked. Try again."
-        raise Refused(503, "no_model", text, asked=False) from None
-    except CannotUnseal as error:
-        logger.error("a provider's key cannot be read", provider=route.provider, error=str(error))
-        text = f"The key of {route.provider} cannot be read. Put it in again on the page of providers."
-        raise Refused(503, "no_model", text, asked=False) from error
 
 
 _admit = database_sync_to_async(admit, thread_sensitive=False)
@@ -187,9 +174,9 @@ def _header(scope: Scope, name: bytes) -> str:
     return str(headers.get(name, b"").decode("latin-1"))
 
 
-def _route(caller: Caller) -> Route:
-    if caller.route is not None:
-        return caller.route
+def _look_for_a_way(caller: Caller) -> None:
+    if caller.ways:
+        return
     missing = "WAGGLE_MODEL_NAME" if settings.MODEL_BASE_URL else "WAGGLE_MODEL_BASE_URL"
     if settings.MODEL_REHEARSAL and not caller.rehearsal:
         text = "No provider of this team has the model of this agent, and the platform has only the rehearsal."
@@ -211,11 +198,11 @@ async def _read(receive: Receive) -> bytes:
             return bytes(body)
 
 
-async def _carry(caller: Caller, call: Call, receive: Receive, send: Send, held: int) -> None:
+async def _carry(caller: Caller, call: Call, course: Course, receive: Receive, send: Send, held: int) -> None:
     """Ask the provider and pass its answer on; whoever hangs up takes the provider's call with him."""
     meter = Meter()
     begun = time.monotonic()
-    asking = asyncio.create_task(ask(call, meter, send))
+    asking = asyncio.create_task(ask(call, course, meter, send))
     going = asyncio.create_task(_gone(receive))
     try:
         await asyncio.wait({asking, going}, return_when=asyncio.FIRST_COMPLETED)
@@ -235,7 +222,8 @@ async def _carry(caller: Caller, call: Call, receive: Receive, send: Send, held:
         else:
             status = NOT_REACHED if problem else asking.result()
         crash_point("gateway.answered")
-        await _note(caller, meter, status, time.monotonic() - begun, held)
+        answering = replace(caller, way=course.way, because=course.because)
+        await _note(answering, meter, status, time.monotonic() - begun, held)
     if problem is not None:
         raise problem
 
@@ -257,6 +245,7 @@ async def _note(caller: Caller, meter: Meter, status: int, seconds: float, held:
         "trace": caller.trace,
         "model": meter.model or caller.asked,
         "provider": caller.route.provider if caller.route else "",
+        "because": caller.because,
         "rehearsal": caller.rehearsal,
         "status": status,
         "input_tokens": meter.usage.input_tokens,

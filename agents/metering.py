@@ -15,7 +15,7 @@ from agents import budgets, prices
 from agents.contracts import Usage
 from agents.models import HeldCall, ModelCall
 from agents.ports import settlement
-from agents.routes import Route
+from agents.routes import Route, Way
 from sessions.events import acting, publish
 from tenants.context import in_schema
 from tenants.trace import begin_trace
@@ -46,11 +46,18 @@ class Caller:
     trace: str
     is_budgeted: bool = False
     """Something that it is for has a budget."""
-    route: Route | None = None
-    """Where its calls go; None: nowhere."""
-    key: str = field(default="", repr=False)
-    """The provider's."""
+    ways: tuple[Way, ...] = ()
+    """Where its calls may go, in that order."""
+    way: Way | None = None
+    """Where this one went, or goes while all is well; None: nowhere."""
+    because: str = ""
+    """Why those before did not answer it."""
     rehearsal: bool = False
+
+    @property
+    def route(self) -> Route | None:
+        """The way without its key."""
+        return self.way.route if self.way else None
 
     @property
     def asked(self) -> str:
@@ -164,6 +171,7 @@ def _record(caller: Caller, meter: Meter, status: int, seconds: float, cost: int
         execution_id=caller.execution,
         model=meter.model or caller.asked,
         provider=caller.route.provider if caller.route else "",
+        because=caller.because,
         rehearsal=caller.rehearsal,
         status=status,
         input_tokens=meter.usage.input_tokens,
@@ -179,8 +187,10 @@ def _cost(caller: Caller, model: str, usage: Usage, status: int, held: int) -> i
     if caller.rehearsal:
         return 0
     if held and status in _MAY_COST and not usage.input_tokens and not usage.output_tokens:
-        return held  # nobody says what it used, and who hangs up early must not work for nothing
-    return prices.cost(model, usage, asked=caller.asked, base_url=caller.base_url)
+        # Nobody says what it used, and who hangs up early must not work for nothing.
+        return caller.way.most_microusd if caller.way else held
+    provider = caller.route.id if caller.route else None
+    return prices.cost(model, usage, asked=caller.asked, base_url=caller.base_url, provider=provider)
 
 
 def book_unheard(*, after: timedelta = UNHEARD) -> int:
@@ -213,6 +223,7 @@ def _tell(swarm: UUID, session: UUID, call: ModelCall) -> None:
         session=str(session),
         model=call.model,
         provider=call.provider,
+        because=call.because,
         rehearsal=call.rehearsal,
         status=call.status,
         input_tokens=call.input_tokens,

@@ -36,8 +36,12 @@ _MOST_TURNED_AWAY = 10_000
 class Refused(Exception):
     """The gateway itself answers: HTTP status, OpenAI's `code`, what to do, and seconds until another try."""
 
-    def __init__(self, status: int, code: str, message: str, *, retry_after: float = 0, asked: bool = True) -> None:
+    def __init__(
+        self, status: int, code: str, message: str, *, why: str = "", retry_after: float = 0, asked: bool = True
+    ) -> None:
         super().__init__(message)
+        self.why = why or message
+        """In short."""
         self.status = status
         self.code = code
         self.retry_after = ceil(retry_after)
@@ -53,6 +57,11 @@ class Judgement:
     key: Told = Told.NOTHING
     went: Went = Went.NEITHER
     hold: timedelta = timedelta()
+
+    @property
+    def is_failure(self) -> bool:
+        """Endpoint or key do not give what was asked for: somebody else might."""
+        return self.endpoint == Told.FAILED or self.key in (Told.FAILED, Told.COOL)
 
 
 def judged(status: int, seconds: float, retry_after: timedelta | None = None) -> Judgement:
@@ -130,8 +139,10 @@ async def passage(schema: str, execution: UUID, route: Route, *, repeat: bool = 
 def _refused(refusal: Refusing | Busy) -> Refused:
     if isinstance(refusal, Busy):
         text = f"The model's provider gets no more calls now ({refusal}). Try again later."
-        return Refused(429, "too_many_calls", text, retry_after=refusal.wait, asked=False)
+        why = "it gets no more calls at once"
+        return Refused(429, "too_many_calls", text, why=why, retry_after=refusal.wait, asked=False)
     shut = refusal.shut
     wait = shut.wait.total_seconds()
-    text = f"The model's provider is left alone for {wait:.0f} s: {shut.why or 'it is being tried again'}."
-    return Refused(503, "provider_unavailable", text, retry_after=wait, asked=False)
+    why = f"left alone for {wait:.0f} s: {shut.why or 'it is being tried again'}"
+    text = f"The model's provider is {why}."
+    return Refused(503, "provider_unavailable", text, why=why, retry_after=wait, asked=False)

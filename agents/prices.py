@@ -1,8 +1,10 @@
 """What a model call costs. The team's own prices win; all others come from genai-prices, a dated table of lists."""
 
 from decimal import ROUND_HALF_UP
+from uuid import UUID
 
 from django.conf import settings
+from django.db.models import F, Q
 from genai_prices import Usage as PricedUsage
 from genai_prices import calc_price
 from genai_prices.data_snapshot import get_snapshot
@@ -60,13 +62,15 @@ def own_cost(price: ModelPrice, usage: Usage) -> int:
     return -(-whole // MILLION)
 
 
-def cost(model: str, usage: Usage, *, asked: str, base_url: str) -> int | None:
+def cost(model: str, usage: Usage, *, asked: str, base_url: str, provider: UUID | None = None) -> int | None:
     """What a call costs this team: by its own price, else by the list; None when neither has one.
 
-    `model` is what the provider says that it used; where nobody has a price for that, it is the one that was `asked`.
+    A price of that `provider` of the team wins over one for all of them. `model` is what the provider says that it
+    used; where nobody has a price for that, it is the one that was `asked`.
     """
     names = [model] if model == asked else [model, asked]
-    own = {price.model: price for price in ModelPrice.objects.filter(model__in=names)}
+    there = ModelPrice.objects.filter(Q(provider=None) | Q(provider=provider), model__in=names)
+    own = {price.model: price for price in there.order_by(F("provider_id").asc(nulls_first=True))}
     for name in names:
         if name in own:
             return own_cost(own[name], usage)

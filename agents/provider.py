@@ -1,19 +1,22 @@
-"""The provider of the model behind the gateway: one HTTP client, answers passed on as they come."""
+"""The provider of the model behind the gateway, or the next one: one HTTP client, answers passed on as they come."""
 
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
 import httpx
 
+from agents.course import Course, Failed, NoUse
+from agents.failover import ahead
 from agents.hiding import Hidden, HiddenStream
 from agents.metering import BROKEN_OFF, Meter
-from agents.passage import Passage, Refused, passage
-from agents.routes import Route, rule
+from agents.passage import Passage, Refused, asked_to_wait, judged, passage
+from agents.routes import Route, Way, rule
 from tenants.outward import HeldTransport
 from tenants.reachable import NotAllowed
 
@@ -35,8 +38,6 @@ class Call:
     schema: str
     """The team that it is for."""
     execution: UUID
-    route: Route
-    key: str = field(default="", repr=False)
     repeat: bool = False
     """Its client tries again."""
 
@@ -47,61 +48,96 @@ def openai_error(refusal: Refused) -> bytes:
     return json.dumps({"error": error}, ensure_ascii=False).encode()
 
 
-async def ask(call: Call, meter: Meter, send: Send) -> int:
-    """Pass one call on and its answer back. Returns the provider's status. Raises Refused when there is no answer."""
-    async with passage(call.schema, call.execution, call.route, repeat=call.repeat) as way:
+async def ask(call: Call, course: Course, meter: Meter, send: Send) -> int:
+    """Pass one call on and its answer back, of the first that has one.
+
+    Returns the provider's status. Raises Refused when there is no answer.
+    """
+    while (number := ahead(course.standings)) is not None:
+        course.now = number
         try:
-            response = await _send(call)
+            return await _ask(call, course.ways[number], meter, send)
+        except (Refused, NoUse) as hindrance:
+            course.hindered(number, hindrance)
+    failure = course.end()
+    if isinstance(failure, Refused):
+        raise failure
+    meter.begin(streamed=False)
+    meter.feed(failure.body)
+    await send(failure.start)
+    await send({"type": "http.response.body", "body": failure.body})
+    meter.is_sent = True
+    return failure.status
+
+
+async def _ask(call: Call, way: Way, meter: Meter, send: Send) -> int:
+    """Of one provider. Raises Refused or NoUse while nothing is passed on yet."""
+    async with passage(call.schema, call.execution, way.route, repeat=call.repeat) as through:
+        try:
+            response = await _send(call, way)
         except httpx.TransportError as error:
-            way.broke(error)
-            raise _unreached(error, call.route) from error
+            through.broke(error)
+            raise _unreached(error, way.route) from error
         except NotAllowed as error:
-            raise Refused(502, "provider_not_allowed", f"{call.route.provider}: {error}", asked=False) from error
+            text = f"{way.route.provider}: {error}"
+            raise Refused(502, "provider_not_allowed", text, why=str(error), asked=False) from error
         try:
-            way.answered(response)
+            through.answered(response)
+            if judged(response.status_code, 0).is_failure:
+                raise await _no_use(response, way, through)
             if response.headers.get("content-type", "").startswith("text/event-stream"):
-                status, last = await _pass_stream_on(response, call, meter, send, way)
+                status, last = await _pass_stream_on(response, way, meter, send, through)
             else:
-                status, last = await _pass_whole_on(response, call, meter, send, way)
+                status, last = await _pass_whole_on(response, way, meter, send, through)
         finally:
             await response.aclose()
         # The end of the answer does not wait until the gates have heard of it, nor do they wait for it.
-        way.over()
+        through.over()
         await send({"type": "http.response.body", "body": last})
         meter.is_sent = True
     return status
 
 
-async def _send(call: Call) -> httpx.Response:
+async def _send(call: Call, way: Way) -> httpx.Response:
     """The head of the provider's answer. Raises httpx.TransportError, NotAllowed."""
-    client = _client_of_this_loop(held=call.route.id is not None)
+    client = _client_of_this_loop(held=way.route.id is not None)
     headers = {"content-type": "application/json", "accept-encoding": "identity"}
-    if call.key:
-        headers["authorization"] = f"Bearer {call.key}"
-    url = f"{call.route.base_url}/{call.path}"
+    if way.key:
+        headers["authorization"] = f"Bearer {way.key}"
+    url = f"{way.route.base_url}/{call.path}"
     return await client.send(client.build_request(call.method, url, content=call.body, headers=headers), stream=True)
 
 
+async def _no_use(response: httpx.Response, way: Way, through: Passage) -> NoUse:
+    body = await _whole(response, way, through)
+    wait = asked_to_wait(response.headers.get("retry-after"), datetime.now(UTC))
+    failed = Failed(response.status_code, _start(response, way.key), body)
+    return NoUse(failed, wait.total_seconds() if wait else 0)
+
+
 async def _pass_whole_on(
-    response: httpx.Response, call: Call, meter: Meter, send: Send, way: Passage
+    response: httpx.Response, way: Way, meter: Meter, send: Send, through: Passage
 ) -> tuple[int, bytes]:
-    try:
-        body = await response.aread()
-    except httpx.TransportError as error:
-        way.broke(error)
-        raise _unreached(error, call.route) from error
-    body = Hidden(call.key).whole(body)
+    body = await _whole(response, way, through)
     meter.feed(body)
-    await send(_start(response, call.key))
+    await send(_start(response, way.key))
     return response.status_code, body
 
 
+async def _whole(response: httpx.Response, way: Way, through: Passage) -> bytes:
+    try:
+        return Hidden(way.key).whole(await response.aread())
+    except httpx.TransportError as error:
+        through.broke(error)
+        raise _unreached(error, way.route) from error
+
+
 async def _pass_stream_on(
-    response: httpx.Response, call: Call, meter: Meter, send: Send, way: Passage
+    response: httpx.Response, way: Way, meter: Meter, send: Send, through: Passage
 ) -> tuple[int, bytes]:
     meter.begin(streamed=True)
-    await send(_start(response, call.key))
-    hidden = HiddenStream(call.key)
+    await send(_start(response, way.key))
+    hidden = HiddenStream(way.key)
     status, last = response.status_code, b""
     try:
         async for chunk in response.aiter_bytes():
@@ -112,8 +148,8 @@ async def _pass_stream_on(
         meter.feed(last)
     except httpx.TransportError as error:
         # The status is sent already: the error goes into the stream, where OpenAI's clients look for it.
-        status, last = BROKEN_OFF, b"\n\ndata: " + openai_error(_unreached(error, call.route)) + b"\n\n"
-        way.broke(error)
+        status, last = BROKEN_OFF, b"\n\ndata: " + openai_error(_unreached(error, way.route)) + b"\n\n"
+        through.broke(error)
     return status, last
 
 
@@ -127,12 +163,10 @@ def _unreached(error: httpx.TransportError, route: Route) -> Refused:
     where = f"{route.base_url.partition('://')[0]}://{route.host}"
     what = f"the address of {route.provider} on the page of providers" if route.provider else "WAGGLE_MODEL_BASE_URL"
     if isinstance(error, httpx.ReadTimeout):
-        return Refused(504, "model_timed_out", f"The model at {where} was silent for {TIMEOUTS.read:.0f} s.")
-    return Refused(
-        502,
-        "model_unreachable",
-        f"The model at {where} cannot be reached ({type(error).__name__}). Check {what}.",
-    )
+        silent = f"was silent for {TIMEOUTS.read:.0f} s"
+        return Refused(504, "model_timed_out", f"The model at {where} {silent}.", why=silent)
+    why = f"cannot be reached ({type(error).__name__})"
+    return Refused(502, "model_unreachable", f"The model at {where} {why}. Check {what}.", why=why)
 
 
 _clients: dict[bool, httpx.AsyncClient] = {}

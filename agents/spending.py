@@ -1,12 +1,14 @@
 """The gateway's side of money: how much a model call may cost, held before it and booked after it."""
 
 import json
+from dataclasses import replace
 
 from agents import budgets
 from agents.contracts import Usage
 from agents.metering import Caller
 from agents.prices import cost
 from agents.provider import Refused
+from agents.routes import Way
 from tenants.context import in_schema
 
 MOST_OUTPUT = 8192
@@ -23,30 +25,49 @@ def most_tokens(body: bytes) -> Usage:
     return Usage(input_tokens=len(body), output_tokens=answers * (min(given) if given else MOST_OUTPUT))
 
 
-def hold(caller: Caller, body: bytes) -> int:
+def hold(caller: Caller, body: bytes) -> tuple[int, tuple[Way, ...]]:
     """Before a call: set aside the most that it may cost, in every budget of its execution.
 
-    Returns that amount; 0 where nothing has a budget. Raises Refused (402) when the price is not known or there is
-    not enough left.
+    Returns that amount, 0 where nothing has a budget, and the ways with what it may cost there. A way whose price is
+    not known, or too much for what is left, has a fault. Raises Refused (402) where no way is left for that reason.
     """
     if not caller.is_budgeted or caller.rehearsal:
-        return 0
+        return 0, caller.ways
     with in_schema(caller.schema):
-        name = caller.asked
-        most = cost(name, most_tokens(body), asked=name, base_url=caller.base_url)
-        if most is None:
-            raise Refused(
-                402,
-                "model_unpriced",
-                f"A budget is set, and nobody knows the price of {name}. An owner or admin can set it in the team's "
-                "administration under Model prices (0 for a model that costs nothing).",
-            )
-        short = budgets.hold(caller.execution, most)
-    if short is not None:
-        raise Refused(
-            402,
-            "budget_exhausted",
-            f"The budget of {short} has no room for a call that may cost ${most / 1e6:.4f}. Raise it, or send "
-            "max_tokens to bound the answer.",
-        )
-    return most
+        ways = tuple(_priced(way, body) for way in caller.ways)
+        costs = sorted({way.most_microusd for way in ways if not way.fault}, reverse=True)
+        short: str | None = None
+        for most in costs:
+            if (short := budgets.hold(caller.execution, most)) is None:
+                return most, tuple(_within(most, way) for way in ways)
+    if not costs:
+        unpriced = [priced.fault for way, priced in zip(caller.ways, ways, strict=True) if not way.fault]
+        if not unpriced:
+            return 0, ways
+        raise Refused(402, "model_unpriced", unpriced[0])
+    raise Refused(
+        402,
+        "budget_exhausted",
+        f"The budget of {short} has no room for a call that may cost ${costs[-1] / 1e6:.4f}. Raise it, or send "
+        "max_tokens to bound the answer.",
+    )
+
+
+def _priced(way: Way, body: bytes) -> Way:
+    route, name = way.route, way.route.model
+    if way.fault:
+        return way
+    most = cost(name, most_tokens(body), asked=name, base_url=route.base_url, provider=route.id)
+    if most is not None:
+        return replace(way, most_microusd=most)
+    return replace(
+        way,
+        fault=f"A budget is set, and nobody knows the price of {name}. An owner or admin can set it in the team's "
+        "administration under Model prices (0 for a model that costs nothing).",
+    )
+
+
+def _within(most: int, way: Way) -> Way:
+    if way.fault or way.most_microusd <= most:
+        return way
+    return replace(way, fault=f"The budget has no room for a call that may cost ${way.most_microusd / 1e6:.4f} there.")

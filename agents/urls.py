@@ -36,6 +36,7 @@ urlpatterns = [
     path("settings/providers/<uuid:pk>/replace/", providers.replace, name="provider-replace"),
     path("settings/providers/<uuid:pk>/change/", providers.change, name="provider-change"),
     path("settings/providers/<uuid:pk>/try/", providers.try_out, name="provider-try"),
+    path("settings/providers/<uuid:pk>/prefer/", providers.prefer, name="provider-prefer"),
     path("settings/providers/<uuid:pk>/revoke/", providers.revoke, name="provider-revoke"),
     path("settings/providers/<uuid:pk>/remove/", providers.remove, name="provider-remove"),
     path("sessions/<uuid:pk>/", sessions.session, name="session"),

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -118,6 +119,13 @@ class Answering(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Provider]:
+    with answering() as provider:
+        yield provider
+
+
+@contextmanager
+def answering() -> Iterator[Provider]:
+    """Such a server, while the block lasts."""
     provider = Provider()
     http_server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Answering,), {"provider": provider}))
     http_server.daemon_threads = True

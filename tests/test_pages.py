@@ -117,6 +117,7 @@ def test_every_page_of_the_dashboard_is_on_the_stage(stage: Stage) -> None:
         "provider-replace",
         "provider-change",
         "provider-try",
+        "provider-prefer",
         "provider-revoke",
         "provider-remove",
         "runner-add",

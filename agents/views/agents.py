@@ -53,6 +53,7 @@ def _context(request: TeamRequest) -> dict[str, Any]:
         "model": settings.MODEL_NAME,
         "runners": [(runner, *_health(runner)) for runner in _runners(request)],
         "executions": live,
+        "substitutes": breakers_shown.substitutes(schema, models),
         "breakers": [*breakers_shown.lines(schema, models), *breakers_shown.of_servers(schema)],
         "topics": ["team", *sorted({f"swarm:{execution.swarm}" for execution in live})[:18]],
     }

@@ -92,6 +92,17 @@ def try_out(request: TeamRequest, pk: UUID) -> HttpResponse:
 
 @require_POST
 @requires(Permission.KEYS)
+def prefer(request: TeamRequest, pk: UUID) -> HttpResponse:
+    """It is asked first."""
+    found = get_object_or_404(Provider, pk=pk)
+    with acting(f"user:{request.user.pk}"):
+        credentials.prefer(found, by=str(request.user))
+    messages.success(request, f"{found.name} is asked first from now on.")
+    return redirect("providers")
+
+
+@require_POST
+@requires(Permission.KEYS)
 def revoke(request: TeamRequest, pk: UUID) -> HttpResponse:
     """Its key is gone."""
     found = get_object_or_404(Provider, pk=pk)
@@ -136,10 +147,11 @@ def _page(request: TeamRequest, form: ProviderForm) -> HttpResponse:
             KeyForm(auto_id=f"{row.pk}-%s"),
             ModelsForm(initial={"serves": " ".join(row.serves)}, auto_id=f"{row.pk}-%s"),
         )
-        for row in Provider.objects.order_by("created_at", "pk")
+        for row in Provider.objects.order_by(*routes.IN_ORDER)
     ]
     context: dict[str, Any] = {
         "rows": rows,
+        "several": routes.several(),
         "form": form,
         "events": credentials.history(),
         "default": routes.model_for(""),

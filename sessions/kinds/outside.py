@@ -40,7 +40,7 @@ class ProviderChanged(Payload):
     models: list[str]
     """What it is asked for."""
     what: str
-    """added, replaced (another key), changed (other models), revoked or removed"""
+    """added, replaced (another key), changed (other models), preferred (asked first), revoked or removed"""
     by: str
     """Who did it."""
 

@@ -1,4 +1,4 @@
-"""manage.py provider_key {list,add,replace,try,revoke,remove} [NAME] --team acme"""
+"""manage.py provider_key {list,add,replace,try,prefer,revoke,remove} [NAME] --team acme"""
 
 import sys
 from argparse import ArgumentParser
@@ -9,6 +9,7 @@ from django.core.management.base import CommandError
 
 from agents import credentials
 from agents.models import Provider
+from agents.routes import IN_ORDER
 from sessions.team_command import TeamCommand
 
 BY = "an operator"
@@ -24,7 +25,7 @@ class Command(TeamCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """What to do, and with which provider."""
         super().add_arguments(parser)
-        parser.add_argument("verb", choices=["list", "add", "replace", "try", "revoke", "remove"])
+        parser.add_argument("verb", choices=["list", "add", "replace", "try", "prefer", "revoke", "remove"])
         parser.add_argument("name", nargs="?", default="", help="What the team calls the provider")
         parser.add_argument("--url", default="", help="With add: its API, e.g. https://api.example/v1")
         parser.add_argument(
@@ -37,7 +38,7 @@ class Command(TeamCommand):
 
     def show(self, options: dict[str, Any]) -> None:
         """See TeamCommand."""
-        for row in Provider.objects.order_by("created_at", "pk"):
+        for row in Provider.objects.order_by(*IN_ORDER):
             key = f"revoked by {row.revoked_by}" if row.revoked_at else f"key ...{row.key_end} given by {row.set_by}"
             self.stdout.write("  ".join([row.name, row.base_url, ",".join(row.serves), key, f"{row.set_at:%F %T}"]))
 
@@ -57,6 +58,8 @@ def _do(verb: str, name: str, options: dict[str, Any]) -> str:
         if not trial.is_good:
             raise CommandError(trial.text)
         return trial.text
+    if verb == "prefer":
+        return f"{name} is asked first." if credentials.prefer(provider, by=BY) else "It was the first already."
     if verb == "revoke":
         return f"The key of {name} is gone." if credentials.revoke(provider, by=BY) else "It was revoked already."
     credentials.remove(provider, by=BY)
