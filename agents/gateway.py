@@ -77,7 +77,7 @@ def prepared(body: bytes, model: str) -> bytes:
     """The request as the provider gets it: the agent's model, and usage at the end of a stream. Raises Refused."""
     try:
         asked = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Refused(400, "invalid_json", f"The body is not JSON: {error}.") from error
     if not isinstance(asked, dict):
         raise Refused(400, "invalid_json", "The body must be a JSON object.")
@@ -85,7 +85,8 @@ def prepared(body: bytes, model: str) -> bytes:
     if asked.get("stream"):
         options = asked.get("stream_options")
         asked["stream_options"] = (options if isinstance(options, dict) else {}) | {"include_usage": True}
-    return json.dumps(asked, ensure_ascii=False).encode()
+    # Half a letter, of a text that was cut there, can be written in JSON, and in UTF-8 it cannot.
+    return json.dumps(asked, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def admit(slug: str, secret: str) -> Caller:

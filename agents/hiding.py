@@ -50,7 +50,7 @@ class HiddenStream:
     def __init__(self, key: str) -> None:
         self._key = key
         self._bytes = Hidden(key)
-        self._line = b""
+        self._line = bytearray()
         self._rests: dict[Place, str] = {}
         """What waits, by where it goes on."""
 
@@ -58,12 +58,16 @@ class HiddenStream:
         """Whole lines, as far as they can be shown."""
         if not self._key:
             return data
-        *lines, self._line = (self._line + self._bytes.feed(data)).split(b"\n")
-        return b"".join(self._shown(line) + b"\n" for line in lines)
+        found = self._bytes.feed(data)
+        self._line += found
+        if b"\n" not in found:
+            return b""
+        *lines, self._line = self._line.split(b"\n")
+        return b"".join(self._shown(bytes(line)) + b"\n" for line in lines)
 
     def end(self) -> bytes:
         """What was held back."""
-        line, self._line = self._line + self._bytes.end(), b""
+        line, self._line = bytes(self._line) + self._bytes.end(), bytearray()
         return (self._shown(line) if line else b"") + self._late()
 
     def _shown(self, line: bytes) -> bytes:
@@ -73,7 +77,7 @@ class HiddenStream:
             return line
         try:
             event = json.loads(line[len(b"data:") :])
-        except ValueError:  # nothing that we know
+        except (ValueError, RecursionError):  # nothing that we know
             return line
         changed, late = False, b""
         for choice in _dicts(event, "choices"):
@@ -128,4 +132,4 @@ def _dicts(event: Any, name: str) -> list[dict[str, Any]]:
 
 
 def _line(event: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
+    return b"data: " + json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

@@ -92,6 +92,8 @@ class Meter:
         self._rest += data
         if not self._streamed:
             return
+        if b"\n" not in data:
+            return
         *lines, rest = self._rest.split(b"\n")
         self._rest = bytearray(rest)
         for line in lines:
@@ -115,12 +117,13 @@ class Meter:
     def _take(self, data: bytes) -> None:
         try:
             answer = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if not isinstance(answer, dict):
             return
         if isinstance(answer.get("model"), str):
-            self.model = answer["model"][: ModelCall._meta.get_field("model").max_length]
+            model = answer["model"].encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+            self.model = model[: ModelCall._meta.get_field("model").max_length]
         if isinstance(answer.get("usage"), dict):
             self.usage = usage_of(answer["usage"])
 

@@ -82,7 +82,7 @@ def asked_to_wait(header: str | None, now: datetime) -> timedelta | None:
     if not header:
         return None
     try:
-        wait = timedelta(seconds=min(float(header), LONGEST_WAIT.total_seconds()))
+        wait = timedelta(seconds=min(max(float(header), 0), LONGEST_WAIT.total_seconds()))
     except ValueError:
         try:
             date = parsedate_to_datetime(header)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -25,7 +25,9 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 TIMEOUTS = httpx.Timeout(connect=10, read=300, write=60, pool=10)
-_PASSED_ON = ("content-type", "retry-after", "x-request-id")
+MOST_WHOLE, MOST_LINE = 32 << 20, 4 << 20
+"""Bytes of an answer, and of a line of one that is streamed."""
+_PASSED_ON = frozenset({b"content-type", b"retry-after", b"x-request-id"})
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ async def _pass_whole_on(
 
 async def _whole(response: httpx.Response, way: Way, through: Passage) -> bytes:
     try:
-        return Hidden(way.key).whole(await response.aread())
+        return Hidden(way.key).whole(b"".join([piece async for piece in _pieces(response)]))
     except httpx.TransportError as error:
         through.broke(error)
         raise _unreached(error, way.route) from error
@@ -140,7 +142,7 @@ async def _pass_stream_on(
     hidden = HiddenStream(way.key)
     status, last = response.status_code, b""
     try:
-        async for chunk in response.aiter_bytes():
+        async for chunk in _pieces(response, streamed=True):
             if shown := hidden.feed(chunk):
                 meter.feed(shown)
                 await send({"type": "http.response.body", "body": shown, "more_body": True})
@@ -154,9 +156,26 @@ async def _pass_stream_on(
 
 
 def _start(response: httpx.Response, key: str) -> dict[str, Any]:
-    told = {name: response.headers[name].encode("latin-1") for name in _PASSED_ON if name in response.headers}
-    headers = [(name.encode(), Hidden(key).whole(value)) for name, value in told.items()]
+    told = {name.lower(): value for name, value in response.headers.raw if name.lower() in _PASSED_ON}
+    headers = [(name, Hidden(key).whole(value)) for name, value in told.items()]
     return {"type": "http.response.start", "status": response.status_code, "headers": headers}
+
+
+async def _pieces(response: httpx.Response, *, streamed: bool = False) -> AsyncIterator[bytes]:
+    """An answer, within bounds: what is held here until it is whole is all of it or, of a stream, a line.
+
+    Raises httpx.TransportError.
+    """
+    held = 0
+    try:
+        async for piece in response.aiter_bytes():
+            newline = piece.rfind(b"\n") if streamed else -1
+            held = len(piece) - newline - 1 if newline >= 0 else held + len(piece)
+            if held > (MOST_LINE if streamed else MOST_WHOLE):
+                raise httpx.RemoteProtocolError("an answer that is too long")
+            yield piece
+    except httpx.DecodingError as error:
+        raise httpx.RemoteProtocolError(str(error)) from error
 
 
 def _unreached(error: httpx.TransportError, route: Route) -> Refused:

@@ -25,6 +25,7 @@ from agents.contracts import Usage
 from agents.metering import CLIENT_GONE, NOT_REACHED, Meter
 from agents.models import Execution, ModelCall
 from agents.passage import Refused
+from agents.provider import MOST_LINE, MOST_WHOLE
 from sessions.models import Event, Session
 from tenants import tokens
 from tenants.context import in_schema
@@ -381,6 +382,7 @@ def test_the_same_execution_in_another_team_is_nobodys(web: Web, provider: Provi
     [
         ("POST", "chat/completions", b"{", 400, "invalid_json"),
         ("POST", "chat/completions", b"[]", 400, "invalid_json"),
+        ("POST", "chat/completions", b'{"messages": ' + b"[" * 100_000, 400, "invalid_json"),
         ("GET", "chat/completions", None, 405, "method_not_allowed"),
         ("POST", "embeddings", b"{}", 404, "not_found"),
     ],
@@ -494,6 +496,46 @@ def test_a_meter_takes_nonsense_for_nothing(answer: bytes) -> None:
     meter.feed(answer)
     meter.end()
     assert meter.usage == Usage()
+
+
+def test_half_a_letter_in_a_prompt_is_no_obstacle(web: Web, provider: Provider, agent: Agent) -> None:
+    body = b'{"messages": [{"role": "user", "content": "cut \\ud83d here"}]}'
+    assert agent.post(web, None, content=body).status_code == 200
+    assert provider.asked[0][2]["messages"][0]["content"] == "cut ? here"
+
+
+class Odd:
+    """Answers that no provider should give: headers, the body, and what the agent gets of it."""
+
+    UNPACKABLE = ({"content-encoding": "gzip"}, b"no gzip", 502)
+    ENDLESS = ({}, b" " * (MOST_WHOLE + 1), 502)
+    LINE_WITHOUT_END = ({"content-type": "text/event-stream"}, b"data: " + b"x" * MOST_LINE, 200)
+    DEEP = ({}, b"[" * 100_000, 200)
+    DEEP_LINE = ({"content-type": "text/event-stream"}, b"data: " + b"[" * 100_000 + b"\n\n", 200)
+    OTHER_LETTERS = ({"x-request-id": "r-\u2026"}, b"{}", 200)
+    NAMELESS = ({}, b'{"model": "large\\u0000\\ud83d", "usage": {"prompt_tokens": 3}}', 200)
+
+
+@pytest.mark.parametrize("odd", [name for name in vars(Odd) if name.isupper()])
+def test_no_answer_of_a_provider_breaks_the_gateway(
+    web: Web, provider: Provider, agent: Agent, odd: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers, body, status = getattr(Odd, odd)
+
+    def answer(self: Answering) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        for name, value in ({"content-length": str(len(body)), "content-type": "application/json"} | headers).items():
+            self.send_header(name, value.encode().decode("latin-1"))
+        self.end_headers()
+        with suppress(OSError):  # whoever asked has hung up
+            self.wfile.write(body)
+
+    monkeypatch.setattr(Answering, "do_POST", answer)
+    got = agent.post(web)
+    assert got.status_code == status
+    assert kept().status == (502 if odd == "LINE_WITHOUT_END" else 0 if status == 502 else 200)
+    assert "Traceback" not in web.log.read_text()
 
 
 def test_a_slow_answer_does_not_hold_others_up(web: Web, provider: Provider, agent: Agent) -> None:

@@ -80,6 +80,11 @@ def test_a_key_is_hidden_wherever_the_bytes_are_cut() -> None:
         assert read(passed([whole[:cut], whole[cut:]])) == {(0, "content"): EXPECTED}
 
 
+def test_half_a_letter_is_no_obstacle() -> None:
+    said = passed([event({"content": f"\ud83d {KEY[:4]}"}), event({"content": KEY[4:]}), DONE])
+    assert read(said) == {(0, "content"): "? [redacted]"}
+
+
 def test_what_holds_no_key_passes_as_it_came() -> None:
     said = b"".join([event({"role": "assistant"}), event({"content": "nothing to hide"}), DONE])
     assert passed([said]) == said

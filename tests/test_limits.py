@@ -261,6 +261,7 @@ AT = datetime(2026, 10, 21, 7, 28, tzinfo=UTC)
         ("-3", timedelta()),
         ("nan", None),
         ("inf", LONGEST_WAIT),
+        ("-inf", timedelta()),
         ("1e9", LONGEST_WAIT),
         ("Wed, 21 Oct 2026 07:28:20 GMT", timedelta(seconds=20)),
         ("Wed, 21 Oct 2020 07:28:00 GMT", timedelta()),
