@@ -2,6 +2,9 @@
 
 import os
 import signal
+import stat
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +15,11 @@ import pytest
 
 from agents.contracts import Assignment, FailureOutcome, WorkOutcome
 from agents.contracts.link import Order
-from agents.runner.leftovers import Leftovers
+from agents.runner.leftovers import KEPT, Leftovers
 from agents.runner.mirror import MIRRORS
 from agents.runner.proof import FOLDER as PROOF
 from tests.fake_control_plane import FakeControlPlane, call, serving, steps, until
-from tests.test_runner import DONE, begin_sleeping, processes_now_with, running
+from tests.test_runner import DONE, ROOT, begin_sleeping, processes_now_with, running
 
 TOKEN, RESCUE = "wg_attempt_token", "wg_rescue_token"
 HALF = call("write_file", path="half.txt", content="half done\n")
@@ -152,6 +155,41 @@ def test_what_cannot_be_pushed_stays_and_says_why(plane: FakeControlPlane, tmp_p
         plane.rescue = "forget"
         plane.hang_up()
         until(lambda: not Path(plane.offered[1].folder).exists(), "what nobody needs is removed")
+
+
+def test_what_can_neither_be_pushed_nor_put_aside_stays_where_it_is_and_is_told_of(
+    plane: FakeControlPlane, tmp_path: Path
+) -> None:
+    plane.no_push = {TOKEN}
+    with running(plane, tmp_path / "runner"):
+        assignment, _ = begin_half(plane)
+        aside = tmp_path / "runner" / KEPT
+        aside.touch()  # as on a full disk, no folder can be made
+        plane.orders = {assignment.execution: Order(verdict="stale")}
+        until(lambda: plane.ended and plane.offered, "it is over, and told of")
+        (told,) = plane.offered
+        assert "git push failed" in told.because
+        assert (Path(told.folder) / "work" / "half.txt").exists()
+    aside.unlink()
+    plane.rescue = RESCUE
+    with running(plane, tmp_path / "runner"):
+        until(lambda: plane.saved, "the next runner saves it")
+    assert on_branch(plane) == "half done\n"
+
+
+def test_a_folder_goes_also_when_something_in_it_may_not_be_written(tmp_path: Path) -> None:
+    locked = tmp_path / "run" / "work" / "cache"
+    locked.mkdir(parents=True)
+    (locked / "file").touch()
+    (tmp_path / "other").mkdir(mode=0o500)
+    (locked / "link").symlink_to(tmp_path / "other")
+    locked.chmod(0o500)
+    said = f"from pathlib import Path; from agents.runner.disk import remove; remove(Path({str(tmp_path / 'run')!r}))"
+    # To the superuser everything is allowed, unless he lays that down.
+    humble = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    subprocess.run([*humble, sys.executable, "-c", said], check=True, cwd=ROOT)
+    assert not (tmp_path / "run").exists()
+    assert stat.S_IMODE((tmp_path / "other").stat().st_mode) == 0o500
 
 
 def test_nothing_is_kept_of_who_changed_nothing_or_delivered(plane: FakeControlPlane, tmp_path: Path) -> None:

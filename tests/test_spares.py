@@ -15,10 +15,12 @@ from django.utils import timezone
 
 from agents import linking
 from agents.contracts import Assignment, Host, Limits
-from agents.contracts.link import Heartbeat
+from agents.contracts.assignment import Frozen
+from agents.contracts.link import Ended, Heartbeat
 from agents.runner import spares
 from agents.runner.forked import Child
-from agents.runner.leftovers import Leftovers
+from agents.runner.leftovers import NOTE, Leftovers
+from agents.runner.pool import Pool
 from agents.runner.spares import PREFIX, Spares
 from agents.runtimes import companion
 from tenants.models import Runner, Team
@@ -137,6 +139,30 @@ def test_spares_are_there_when_they_are_wanted_and_no_longer(
         assert not list(tmp_path.glob(f"{PREFIX}*"))
         await asyncio.wait_for(keeping, 5)
 
+    asyncio.run(go())
+
+
+def test_a_spare_whose_assignment_cannot_begin_does_not_stay(
+    forked: tuple[Callable[[str, Path], Awaitable[Child]], list[str]], tmp_path: Path
+) -> None:
+    fork, words = forked
+    wanted = FakeControlPlane(tmp_path).assignment(runtime="opencode")
+
+    async def send(message: Frozen) -> None:
+        said.append(message)
+
+    async def go() -> None:
+        pool = Pool("http://127.0.0.1:1", tmp_path, 1, "bubblewrap", "json", Leftovers(tmp_path, 0, 1), send)
+        child = await fork("opencode", tmp_path / "spare")
+        pool.spares.take = lambda assignment: child  # type: ignore[method-assign]
+        (child.folder / NOTE).mkdir()  # as on a full disk, nothing can be written
+        pool.take(wanted)
+        await turns(lambda: any(isinstance(one, Ended) for one in said))
+        await turns(lambda: child.has_ended, 5)
+        assert not child.folder.exists()
+
+    said: list[Frozen] = []
+    words.append("ready")
     asyncio.run(go())
 
 

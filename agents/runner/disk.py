@@ -5,9 +5,11 @@ system has become fuller than it was at the last walk.
 """
 
 import os
+import shutil
 import stat
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from agents.runner.processes import nameless
@@ -66,6 +68,22 @@ def taken(folder: Path) -> int:
         except OSError:  # removed while we looked, or shut: its command is then stopped by the other rule
             continue
     return total
+
+
+def remove(folder: Path) -> None:
+    """Removes a folder and all below it, also what may not be written, such as the caches of some tools. What cannot be
+    removed stays."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if not folder.is_dir():
+        return
+    with suppress(OSError):
+        folder.chmod(0o700)
+    for _, names, _, here in os.fwalk(folder):
+        for name in names:
+            with suppress(OSError):
+                if not stat.S_ISLNK(os.lstat(name, dir_fd=here).st_mode):
+                    os.chmod(name, 0o700, dir_fd=here)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _size(seen: os.stat_result) -> int:

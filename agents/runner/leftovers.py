@@ -5,7 +5,6 @@ lease that is over) is kept on the runner's disk, offered to the control plane w
 with a token for just that.
 """
 
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,6 +18,7 @@ from pydantic import ValidationError
 from agents.contracts import Assignment
 from agents.contracts.link import Unsaved
 from agents.runner import mirror
+from agents.runner.disk import remove
 from agents.runner.mirror import MIRRORS
 from agents.runner.proof import FOLDER
 from agents.runner.workspace import Workspace
@@ -66,17 +66,23 @@ class Leftovers:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (folder / NOTE).write_text(assignment.model_copy(update={"token": NO_TOKEN, "host": None}).model_dump_json())
 
-    def keep(self, folder: Path, because: str, execution: UUID | None = None) -> None:
+    def keep(self, folder: Path, because: str, execution: UUID | None = None) -> Path:
         """An execution is over, and its work could not be pushed: its folder stays, under the name of the execution.
 
-        `execution`: where the folder is not called so yet."""
-        self.kept.mkdir(exist_ok=True, mode=0o700)
+        `execution`: where the folder is not called so yet. Gives where it lies now: where it was, when it cannot be
+        moved, because the disk is full for example; the next runner will try again."""
         target = self.kept / (str(execution) if execution else folder.name)
-        shutil.rmtree(target, ignore_errors=True)
-        folder.rename(target)
-        shutil.rmtree(target / "scratch", ignore_errors=True)
+        try:
+            self.kept.mkdir(exist_ok=True, mode=0o700)
+            remove(target)
+            folder.rename(target)
+        except OSError as error:
+            log.error("work that is on no branch stays where it was", folder=str(folder), because=f"{because}; {error}")
+            return folder
+        remove(target / "scratch")
         log.warning("work that is on no branch stays here", folder=str(target), because=because)
         self.prune()
+        return target
 
     def recover(self) -> None:
         """A runner begins: of what the one before it left, keep workspaces and remove the rest."""
@@ -90,7 +96,7 @@ class Leftovers:
             if assignment is not None and _workspace(assignment, left, 0):
                 self.keep(left, "its runner was killed", assignment.execution)
             else:
-                shutil.rmtree(left, ignore_errors=True)
+                remove(left)
         self.prune()
         mirror.prune(self.folder / MIRRORS, self.kept, self.days)
 
@@ -114,7 +120,7 @@ class Leftovers:
 
     def forget(self, execution: UUID) -> None:
         """Nobody needs it any more."""
-        shutil.rmtree(self.kept / str(execution), ignore_errors=True)
+        remove(self.kept / str(execution))
         with suppress(OSError):
             self.kept.rmdir()  # unless another one is kept
 
@@ -128,7 +134,7 @@ class Leftovers:
             if is_old or total > self.at_most_bytes:
                 why = f"it is older than {self.days:g} days" if is_old else "there is too much"
                 log.error("work that is on no branch is removed", folder=str(folder), because=why)
-                shutil.rmtree(folder, ignore_errors=True)
+                remove(folder)
 
     def _all(self) -> Iterator[tuple[Path, Assignment]]:
         for folder in self.kept.iterdir() if self.kept.is_dir() else ():

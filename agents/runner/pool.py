@@ -2,7 +2,6 @@
 
 import asyncio
 import multiprocessing
-import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from uuid import UUID
@@ -14,6 +13,7 @@ from agents.contracts.assignment import Frozen
 from agents.contracts.link import Accepted, Beat, Ended, Heartbeat, Leaving, Order, Rescue, Saved, Unsaved
 from agents.runner import entry, leftovers
 from agents.runner.ahead import Ahead
+from agents.runner.disk import remove
 from agents.runner.execution import Execution
 from agents.runner.forked import Child
 from agents.runner.leftovers import Leftovers
@@ -228,11 +228,14 @@ class Pool:
         assignment = one.assignment
         words = {"execution": str(assignment.execution), "subject": assignment.subject, "trace": assignment.trace}
         log.info("assignment accepted", kind=assignment.kind, **words)
+        is_safe = False
         try:
             await self._send(Accepted(execution=assignment.execution, fence=assignment.fence))
             self.ahead.used(assignment.repository)
-            failure = await self._watch(one, spare)
-            await self._save(one)
+            try:
+                failure = await self._watch(one, spare)
+            finally:
+                is_safe = await self._save(one)
             if failure is not None:
                 log.warning("a child left no outcome", reason=failure.reason, message=failure.message, **words)
                 await self._report(assignment, failure)
@@ -241,20 +244,28 @@ class Pool:
         finally:
             del self._executions[assignment.execution]
             crash_point("runner.cleaning")
-            await asyncio.to_thread(shutil.rmtree, one.folder, ignore_errors=True)
+            if is_safe:
+                await asyncio.to_thread(remove, one.folder)
             log.info("assignment ended", **words)
             self.ahead.used(assignment.repository)
             await self._send(Ended(execution=assignment.execution, because="leaving" if self.leaving else "over"))
             await self.offer()
 
-    async def _save(self, one: Execution) -> None:
-        """What its child did not bring to its branch: we do, or keep it."""
+    async def _save(self, one: Execution) -> bool:
+        """What its child did not bring to its branch: we do, or keep it. Whether its folder may be removed."""
         if one.delivered or not one.folder.exists():
-            return
+            return True
+        assignment = one.assignment
         try:
-            await leftovers.save(one.assignment, one.folder, SAVE_SECONDS)
-        except WorkspaceError as error:
-            await asyncio.to_thread(self._kept.keep, one.folder, str(error), one.assignment.execution)
+            await leftovers.save(assignment, one.folder, SAVE_SECONDS)
+        except (WorkspaceError, OSError) as error:
+            why = str(error)
+            place = await asyncio.to_thread(self._kept.keep, one.folder, why, assignment.execution)
+            if place == one.folder:
+                told = Unsaved(execution=assignment.execution, team=assignment.team, folder=str(place), because=why)
+                await self._send(told)
+                return False
+        return True
 
     async def _watch(self, one: Execution, spare: Child | None) -> FailureOutcome | None:
         """Runs the child to its end; what must be reported in its place, if anything."""
@@ -263,13 +274,12 @@ class Pool:
                 if spare is not None:
                     spare.kill()
                 return None
-            self._kept.note(one.assignment, one.folder)
-            text = one.assignment.model_dump_json()
-            if spare is None or not await asyncio.to_thread(spare.say, "assignment", text):
-                name = f"waggle-{one.assignment.execution}"
-                words = (text, one.folder, self._sandbox, self._log_format)
-                spare = await Child.fork(self._processes, entry.main, one.folder, *words, name=name)
-            one.begin(spare)
+            try:
+                one.begin(await self._child(one, spare))
+            except BaseException:
+                if spare is not None:
+                    spare.kill()  # nobody else knows of it
+                raise
         try:
             async with asyncio.timeout(one.assignment.time_limit):
                 await one.ended.wait()
@@ -277,6 +287,16 @@ class Pool:
             one.stop(FailureReason.TIMED_OUT)
             await one.ended.wait()
         return one.verdict()
+
+    async def _child(self, one: Execution, spare: Child | None) -> Child:
+        """A process that has the assignment: the spare, or a new one."""
+        self._kept.note(one.assignment, one.folder)
+        text = one.assignment.model_dump_json()
+        if spare is not None and await asyncio.to_thread(spare.say, "assignment", text):
+            return spare
+        words = (text, one.folder, self._sandbox, self._log_format)
+        name = f"waggle-{one.assignment.execution}"
+        return await Child.fork(self._processes, entry.main, one.folder, *words, name=name)
 
     async def _fork_spare(self, runtime: str, folder: Path) -> Child:
         """A child that waits for an assignment; see agents.runner.spares."""

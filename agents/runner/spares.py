@@ -5,7 +5,6 @@ nobody did. The next one is started a moment after an attempt has begun, one at 
 """
 
 import asyncio
-import shutil
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -16,6 +15,7 @@ from uuid import uuid4
 import structlog
 
 from agents.contracts import Assignment
+from agents.runner.disk import remove
 from agents.runner.forked import Child, Message
 
 log = structlog.get_logger(__name__)
@@ -144,7 +144,7 @@ class Spares:
             self._not_before = time.monotonic() + AGAIN_SECONDS
         spare.changed.set()
         self._news.set()
-        task = asyncio.ensure_future(asyncio.to_thread(shutil.rmtree, spare.child.folder, ignore_errors=True))
+        task = asyncio.ensure_future(asyncio.to_thread(remove, spare.child.folder))
         self._removing.add(task)
         task.add_done_callback(self._removing.discard)
 

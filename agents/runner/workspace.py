@@ -78,7 +78,7 @@ class Workspace(Checkout):
         """The work tree as it is now, as a tree of git; what is ignored is left out. Nobody may work in it meanwhile.
 
         Raises WorkspaceError."""
-        await asyncio.to_thread(_remove_nested_repositories, self.work)
+        await self._leave_out_repositories()
         if not self._aside.exists():
             await asyncio.to_thread(shutil.copyfile, self.git_dir / "index", self._aside)
         await self._git("add", "--all", "--", ".", extra={"GIT_INDEX_FILE": str(self._aside)})
@@ -116,7 +116,7 @@ class Workspace(Checkout):
 
         New files that are named `beside` the commit stay out of it. Raises WorkspaceError.
         """
-        await asyncio.to_thread(_remove_nested_repositories, self.work)
+        await self._leave_out_repositories()
         await self._git("add", "--all", "--", ".")
         for path in beside:
             here = f":(top,literal){path}"
@@ -134,6 +134,12 @@ class Workspace(Checkout):
         commit = (await self._git("rev-parse", "HEAD")).strip()
         names = await self._git("diff", "--name-only", "-z", self.repository.commit, commit)
         return Change(commit, tuple(filter(None, names.split("\0"))), await self.diff())
+
+    async def _leave_out_repositories(self) -> None:
+        try:
+            await asyncio.to_thread(_remove_nested_repositories, self.work)
+        except OSError as error:
+            raise WorkspaceError(f"A repository within the workspace cannot be removed: {error}") from error
 
     async def diff(self) -> str:
         """The patch from the starting commit to HEAD, cut off when it is very long."""
@@ -156,6 +162,8 @@ def _remove_nested_repositories(work: Path) -> None:
     By open folders, not by paths: whoever still works there could put a link in the place of a folder on the way.
     """
     for _, names, files, here in os.fwalk(work):
+        if ".git" in names or ".git" in files:
+            os.fchmod(here, stat.S_IMODE(os.fstat(here).st_mode) | stat.S_IRWXU)
         if ".git" in names:
             names.remove(".git")
             if stat.S_ISLNK(os.lstat(".git", dir_fd=here).st_mode):
