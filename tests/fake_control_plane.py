@@ -117,6 +117,8 @@ class FakeControlPlane:
     """Bytes that an artifact may have."""
     stale: bool = False
     down: bool = False
+    lies: bool = False
+    """Somebody on the way answers everything over HTTP with a page of its own."""
     requests: list[dict[str, Any]] = field(default_factory=list)
     """Bodies of the model's requests."""
     git_headers: list[str] = field(default_factory=list)
@@ -226,7 +228,9 @@ class FakeControlPlane:
         elif scope["type"] == "http":
             body = await _body(receive)
             path = scope["path"]
-            if path.startswith("/git/"):
+            if self.lies:
+                await _answer(send, 200, b"<html>Please log in", "text/html")
+            elif path.startswith("/git/"):
                 await self._git_backend(scope, body, send)
             elif path == "/runner/":
                 await self._polled(scope, body, send)

@@ -49,13 +49,15 @@ def test_where_no_websocket_gets_through_all_goes_over_http(
         until(lambda: len(plane.outcomes) == 2, "the next one is carried out")
 
 
-def test_work_goes_on_while_nobody_answers(plane: FakeControlPlane, tmp_path: Path) -> None:
+@pytest.mark.parametrize("trouble", ["down", "lies"])
+def test_work_goes_on_while_nobody_answers(trouble: str, plane: FakeControlPlane, tmp_path: Path) -> None:
     with running(plane, tmp_path / "runner", WAGGLE_RUNNER_LINK="http"):
         until(lambda: plane._send is not None, "the runner listens")
         assignment, _ = begin_sleeping(plane)
-        plane.down = True
+        setattr(plane, trouble, True)
         time.sleep(2)
-        plane.down, greeted = False, len(plane.hellos)
+        greeted = len(plane.hellos)
+        setattr(plane, trouble, False)
         until(lambda: len(plane.hellos) > greeted, "it greets again")
         assert plane.hellos[-1].holding == (assignment.execution,)
         plane.orders = {assignment.execution: Order(verdict="stale")}

@@ -432,6 +432,18 @@ def test_faults_and_staleness_reach_the_one_who_reports(plane: FakeControlPlane)
     asyncio.run(report())
 
 
+def test_who_answers_in_the_control_planes_place_is_not_believed(plane: FakeControlPlane) -> None:
+    async def talk() -> None:
+        reports = Reports(plane.assignment())
+        plane.lies = True
+        asyncio.get_running_loop().call_later(0.3, setattr, plane, "lies", False)
+        await reports.outcome(FailureOutcome(reason=FailureReason.AGENT_ERROR, message="no"))
+        await reports.close()
+
+    asyncio.run(talk())
+    assert [one.kind for one in plane.outcomes] == ["failure"]
+
+
 def test_a_control_plane_that_stays_away_ends_the_lease(plane: FakeControlPlane) -> None:
     plane.down = True
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
+from pydantic import ValidationError
 
 from agents.contracts.link import Heard, Said
 
@@ -49,12 +50,16 @@ class Polled:
     async def _post(self, said: Said) -> None:
         try:
             answer = await self._client.post(self._url, content=said.model_dump_json())
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise Broken(f"{type(error).__name__}: {error}") from error
         if answer.status_code != httpx.codes.OK:
             hint = " Check the runner's token." if answer.status_code in (401, 403) else ""
             raise Broken(f"The control plane answered HTTP {answer.status_code}.{hint}")
-        for message in Heard.model_validate_json(answer.content).messages:
+        try:
+            heard = Heard.model_validate_json(answer.content)
+        except ValidationError as error:
+            raise Broken("Somebody on the way answered in the control plane's place.") from error
+        for message in heard.messages:
             self._heard.put_nowait(message.model_dump_json())
 
 

@@ -161,12 +161,15 @@ class Reports:
                     headers=headers,
                     params=words,
                 )
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 trouble = f"{type(error).__name__}: {error}"
             else:
-                if response.status_code < 500 and response.status_code != 429:
+                if response.is_success and not _is_json(response):
+                    trouble = "somebody on the way answered in its place"
+                elif response.status_code < 500 and response.status_code != 429:
                     return _judge(response, path)
-                trouble = f"HTTP {response.status_code}"
+                else:
+                    trouble = f"HTTP {response.status_code}"
             if time.monotonic() > deadline:
                 raise Stale(f"The control plane could not be reached for {self._patience:.0f} s: {trouble}")
             log.warning("report not taken yet", path=path, trouble=trouble)
@@ -182,10 +185,13 @@ def _judge(response: httpx.Response, path: str) -> dict[str, Any]:
     if status in (401, 403, 409):
         raise Stale(f"The control plane answered {status}: the lease is gone.")
     # A proxy before the control plane may refuse a large body, too, and in its own words.
-    is_json = response.headers.get("Content-Type", "").startswith("application/json")
-    if (status == 422 and path != "records") or (status == 413 and path == "artifacts" and is_json):
+    if _is_json(response) and ((status == 422 and path != "records") or (status == 413 and path == "artifacts")):
         raise Faults([str(fault) for fault in response.json()["faults"]])
     raise Refused(f"The control plane refused {path} with HTTP {status}: {response.text[:500]}")
+
+
+def _is_json(response: httpx.Response) -> bool:
+    return response.headers.get("Content-Type", "").startswith("application/json")
 
 
 async def _pieces(file: IO[bytes], size: int) -> AsyncIterator[bytes]:
