@@ -28,8 +28,8 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 HEARTBEAT_SECONDS = 15.0
-RECHECK_SECONDS = 60.0
-"""So often a stream asks whether its reader may still listen."""
+RECHECK_SECONDS = 55.0
+"""So often a stream asks whether its reader may still listen; with the time that asking takes, within a minute."""
 RETRY_MS = 2000
 CLOSING_SECONDS = 3.0
 """A client that takes no more bytes is cut off after so long."""
@@ -104,12 +104,17 @@ async def _beat(client: Client) -> None:
     """Wake whoever writes when nothing was sent for a while, or it must be asked whether the reader may stay."""
     loop = asyncio.get_running_loop()
     while True:
-        now = loop.time()
-        silent = now - client.told_at
-        if silent >= HEARTBEAT_SECONDS or now - client.checked_at > RECHECK_SECONDS:
+        is_due, pause = _due(loop.time(), client.told_at, client.checked_at)
+        if is_due:
             client.wake.set()
-            silent = 0.0
-        await asyncio.sleep(min(HEARTBEAT_SECONDS - silent, RECHECK_SECONDS))
+        await asyncio.sleep(pause)
+
+
+def _due(now: float, told_at: float, checked_at: float) -> tuple[bool, float]:
+    """Whether something must be sent or asked at this moment, and, once that is done, the seconds until the next is."""
+    beat, check = told_at + HEARTBEAT_SECONDS - now, checked_at + RECHECK_SECONDS - now
+    pause = min(beat if beat > 0 else HEARTBEAT_SECONDS, check if check > 0 else RECHECK_SECONDS)
+    return beat <= 0 or check <= 0, pause
 
 
 async def _write(client: Client, request: Request, send: Send) -> None:
@@ -121,12 +126,12 @@ async def _write(client: Client, request: Request, send: Send) -> None:
     while client.last_words is None:
         await hand.rest()
         now, chunk = loop.time(), client.take()
-        if not chunk and now - client.told_at >= HEARTBEAT_SECONDS:
+        if not chunk and client.told_at + HEARTBEAT_SECONDS <= now:
             chunk = frames.HEARTBEAT
         if chunk:
             client.told_at = now
             await _more(send, chunk)
-        if now - client.checked_at > RECHECK_SECONDS:
+        if client.checked_at + RECHECK_SECONDS <= now:
             client.checked_at = now
             if not await _may_stay(request):
                 client.end(b"")

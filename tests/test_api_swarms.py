@@ -1,5 +1,6 @@
 """The API for members' programs: their tokens, swarms and what may be done to them, and goals that are stated once."""
 
+import json
 import re
 import subprocess
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import connection
@@ -14,8 +16,12 @@ from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
 
-from sessions.models import Event
+from agents.models import Execution, Steer
+from sessions import frames
+from sessions.models import Event, Part
+from sessions.relay import number
 from swarms import projects
+from swarms.api import events
 from swarms.models import Goal, Node, Project, Swarm
 from swarms.workspace.git import environment
 from tenants import members, programs
@@ -24,6 +30,7 @@ from tenants.models import Membership, Team, TeamShare, Ticket, Token
 from tenants.roles import Permission, Role, may
 from tests.board_stage import Stage
 from tests.conftest import user_of
+from tests.test_steering import asked
 
 ClientFor = Callable[..., Client]
 
@@ -136,6 +143,110 @@ def test_a_swarm_and_its_nodes_are_told(stage: Stage, bob: Program) -> None:
     assert set(nodes) == {"parser", "printer", "docs"}
     assert nodes["docs"]["can"] == ["priority", "skip"]
     assert nodes["printer"]["depends_on"] == [edge.parent.key for edge in stage.nodes["printer"].edges_in.all()]
+
+
+def test_what_happened_is_read_by_pages_in_the_words_of_the_stream(
+    stage: Stage, bob: Program, team: Team, globex: Team
+) -> None:
+    number(team.pk)
+    topic = stage.swarm.topic
+    wanted = list(Event.objects.filter(subject__in=[topic, "team"], position__isnull=False).order_by("position"))
+    assert len(wanted) > 10
+    found: list[Any] = []
+    after: int | None = 0
+    while after is not None:
+        answer = bob.get(f"/events?topic={topic}&topic=team&after={after}&limit=7").json()
+        assert len(answer["events"]) <= 7
+        found += answer["events"]
+        after = (answer["next"] or {}).get("after")
+    assert found == [json.loads(frames.told(event)) for event in wanted]
+    assert (found[0]["topic"], found[0]["id"], found[0]["position"]) == (topic, str(wanted[0].pk), wanted[0].position)
+    last = found[-1]["position"]
+    assert bob.get(f"/events?topic={topic}&after={last}").json() == {"events": [], "next": None}
+    for wrong in ("", "topic=", "topic=swarm:1", f"topic=swarm:{uuid4()}", f"topic=agent:{uuid4()}"):
+        answer = bob.get(f"/events?{wrong}")
+        assert (answer.status_code, answer.json()) == (404, {"error": "not found"}), wrong
+    for wrong in ("after=x", "after=-1", "limit=many", "after=" + "9" * 30):
+        assert bob.get(f"/events?topic=team&{wrong}").status_code == 422
+    theirs = Program(secret_of("bob", globex), "globex")
+    assert theirs.get(f"/events?topic={topic}").status_code == 404
+    assert Program(bob.secret, "globex").get("/events?topic=team").status_code == 404
+    assert theirs.get("/events?topic=team").json()["events"] == []
+
+
+def test_a_long_answer_is_cut_and_goes_on(
+    stage: Stage, bob: Program, team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number(team.pk)
+    whole = bob.get(f"/events?topic={stage.swarm.topic}").json()
+    assert whole["next"] is None
+    monkeypatch.setattr(events, "LONGEST", 0)
+    found: list[Any] = []
+    after: int | None = 0
+    while after is not None:
+        answer = bob.get(f"/events?topic={stage.swarm.topic}&after={after}").json()
+        assert len(answer["events"]) == 1
+        found += answer["events"]
+        after = (answer["next"] or {}).get("after")
+    assert found == whole["events"]
+
+
+def test_a_program_talks_to_an_agent_as_its_member(stage: Stage, bob: Program) -> None:
+    session, key = stage.live.session_id, str(uuid4())
+    listed = bob.get(f"/swarms/{stage.swarm.pk}/sessions").json()["sessions"]
+    assert str(session) in {one["id"] for one in listed}
+    for _ in range(2):
+        said = bob.post(f"/sessions/{session}/say", {"text": "Mind the vowels.", "key": key})
+        assert (said.status_code, said.json()["id"], said.json()["by"]) == (201, key, "Bob")
+    assert bob.post(f"/sessions/{session}/interrupt", {"text": "Stop."}).json()["kind"] == "interrupt"
+    found = bob.get(f"/sessions/{session}").json()
+    assert [one["text"] for one in found["unheard"]][-2:] == ["Mind the vowels.", "Stop."]
+    assert found["hears"]
+    assert Steer.objects.filter(execution=stage.live, by=user_of("bob", "acme").pk).count() == 2
+    Execution.objects.filter(pk=stage.live.pk).update(assignment={"runtime": "opencode"})
+    assert bob.post(f"/sessions/{session}/unrevert").status_code == 409
+    assert bob.post(f"/sessions/{session}/revert").status_code == 201
+    assert bob.get(f"/sessions/{session}").json()["is_reverted"]
+    assert bob.post(f"/sessions/{session}/unrevert").status_code == 201
+    for path, body, status in (
+        ("say", {"text": " "}, 422),
+        ("say", {}, 422),
+        ("say", {"text": "x", "key": "mine"}, 422),
+        ("shout", {"text": "x"}, 404),
+        (f"questions/{uuid4()}/answer", {"text": "x"}, 409),
+    ):
+        assert bob.post(f"/sessions/{session}/{path}", body).status_code == status, (path, body)
+    Execution.objects.filter(pk=stage.live.pk).update(state="failed", ended_at=timezone.now())
+    assert bob.post(f"/sessions/{session}/say", {"text": "x"}).status_code == 409
+    assert not bob.get(f"/sessions/{session}").json()["hears"]
+
+
+def test_a_program_answers_what_its_member_may_answer(stage: Stage, bob: Program, team: Team) -> None:
+    question, permission = asked(stage.live.session), asked(stage.live.session, about="permission")
+    vera, path = Program(secret_of("vera", team)), f"/sessions/{stage.live.session_id}/questions"
+    shown = {one["id"]: one["about"] for one in bob.get(f"/sessions/{stage.live.session_id}").json()["questions"]}
+    assert shown.items() >= {str(question.pk): "", str(permission.pk): "permission"}.items()
+    assert vera.post(f"{path}/{question.pk}/answer", {"text": "This."}).status_code == 403
+    assert bob.post(f"{path}/{permission.pk}/answer", {"text": "Yes."}).status_code == 403
+    assert bob.post(f"{path}/{question.pk}/answer", {"text": "That."}).status_code == 201
+    assert bob.post(f"{path}/{question.pk}/answer", {"text": "This."}).status_code == 409
+    Membership.objects.filter(user=user_of("vera", "acme")).update(role=Role.APPROVER)
+    assert vera.post(f"{path}/{permission.pk}/answer", {"text": "Yes."}).status_code == 201
+    assert Part.objects.get(pk=question.pk).output == "Bob: That."
+
+
+def test_agents_of_another_team_are_like_none(stage: Stage, globex: Team) -> None:
+    theirs, mine = Program(secret_of("bob", globex), "globex"), asked(stage.live.session)
+    for session, question in ((stage.live.session_id, mine.pk), (uuid4(), uuid4())):
+        for answer in (
+            theirs.get(f"/sessions/{session}"),
+            theirs.get(f"/swarms/{stage.swarm.pk}/sessions"),
+            *(theirs.post(f"/sessions/{session}/{verb}", {"text": "x"}) for verb in ("say", "interrupt")),
+            *(theirs.post(f"/sessions/{session}/{verb}") for verb in ("revert", "unrevert")),
+            theirs.post(f"/sessions/{session}/questions/{question}/answer", {"text": "x"}),
+        ):
+            assert (answer.status_code, answer.json()) == (404, {"error": "not found"})
+    assert not Steer.objects.filter(execution=stage.live, text="x").exists()
 
 
 def test_verbs_act_as_the_member_and_say_what_is_in_the_way(stage: Stage, bob: Program) -> None:

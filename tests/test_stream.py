@@ -536,6 +536,23 @@ def test_after_a_pause_without_readers_live_text_is_heard_again(
     asyncio.run(watch())
 
 
+@pytest.mark.parametrize("told_at", [0.0, 0.1, 7.0, 14.9])
+def test_whether_a_reader_may_stay_is_asked_within_a_minute_whenever_something_was_sent(
+    told_at: float,
+) -> None:
+    now, checked_at, asked = told_at, 0.0, 0
+    while now < 1000:
+        is_due, pause = stream._due(now, told_at, checked_at)
+        if is_due and told_at + stream.HEARTBEAT_SECONDS <= now:
+            told_at = now
+        if is_due and checked_at + stream.RECHECK_SECONDS <= now:
+            checked_at, asked = now, asked + 1
+        now += pause
+        assert now - told_at <= stream.HEARTBEAT_SECONDS + 0.001
+        assert now - checked_at <= 60
+    assert asked >= 16
+
+
 @pytest.mark.parametrize("heartbeat", [0.05, 60])
 def test_who_is_removed_from_the_team_is_cut_off(
     cookie: Cookies, monkeypatch: pytest.MonkeyPatch, heartbeat: float

@@ -11,6 +11,7 @@ from django.views.decorators.csrf import csrf_exempt
 from pydantic import BaseModel, ConfigDict
 from pydantic import ValidationError as BodyError
 
+from agents import steering
 from swarms.admission import AdmissionRefused
 from swarms.api.access import secret_of
 from swarms.plan_yaml import PlanFaults
@@ -61,7 +62,7 @@ def program(method: str, permission: Permission) -> Callable[[View], View]:
                 refused = _error(429, error.messages)
                 refused.headers["Retry-After"] = str(error.retry_after)
                 return refused
-            except NotNow as error:
+            except (NotNow, steering.NotNow) as error:
                 return _error(409, error.messages)
             except PlanFaults as error:
                 return JsonResponse({"error": "The plan has faults.", "faults": error.faults}, status=422)

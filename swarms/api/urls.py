@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from swarms.api import artifacts, budgets, decisions, git, goals, replay, rules, runner, swarms
+from swarms.api import artifacts, budgets, decisions, events, git, goals, replay, rules, runner, sessions, swarms
 
 _SWARM = "api/v1/swarms/<uuid:swarm>/"
 
@@ -22,6 +22,11 @@ urlpatterns = [
     path("api/v1/rules/try", rules.attempt),
     path("api/v1/rules/<uuid:rule>/<slug:verb>", rules.act),
     path("api/v1/decisions", decisions.decisions),
+    path("api/v1/events", events.events),
+    path("api/v1/sessions/<uuid:session>", sessions.session),
+    path("api/v1/sessions/<uuid:session>/questions/<uuid:question>/answer", sessions.answer),
+    path("api/v1/sessions/<uuid:session>/<slug:verb>", sessions.act),
+    path(f"{_SWARM}sessions", sessions.of_swarm),
     path(_SWARM.rstrip("/"), swarms.swarm),
     path(f"{_SWARM}nodes", swarms.nodes),
     path(f"{_SWARM}plan", swarms.plan),
