@@ -136,6 +136,15 @@ HIDDEN = (
     "curl 'unclosed",
     "python3 -c \"import os; os.system('curl http://x')\"",
     "x" * (LONGEST + 1),
+    "c='curl x'; if $c; then :; fi",
+    "c='curl x'; ! $c",
+    "while sh ./script; do :; done",
+    "< /dev/null $c",
+    "true > out; > out $c",
+    "2>&1 sh ./script",
+    "alias c='curl http://x'\nc",
+    "stdbuf -o0 sh ./script",
+    "flock lock $c",
 )
 
 
@@ -145,9 +154,56 @@ def test_a_prohibition_finds_what_is_hidden(command: str, no: Verdict) -> None:
     assert verdict(shell(command), Rule("shell", no, {"command": "curl *"})) == no
 
 
-@pytest.mark.parametrize("command", ["python3 -m unittest -q", "git log | head", "echo curly", "cat curl.md; ls *.py"])
-def test_a_prohibition_leaves_other_commands_alone(command: str) -> None:
-    assert verdict(shell(command), Rule("shell", DENY, {"command": "curl *"})) == ALLOW
+@pytest.mark.parametrize(
+    "command",
+    [
+        "a=push; git $a",
+        'git "$(cat word)" origin',
+        "git `cat word`",
+        "git pus[h]",
+        "git pu{sh,} origin",
+        'g() ( git "$@" ); g push',
+        "echo push | xargs git",
+        "parallel git ::: push",
+        "xargs -n1 /usr/bin/git < words",
+        ["git", "push"],
+        ["/bin/sh", "-c", "git push"],
+        "",
+        [],
+        None,
+    ],
+)
+@pytest.mark.parametrize("no", [DENY, ASK])
+def test_a_prohibition_holds_where_its_words_are_not_seen(command: Any, no: Verdict) -> None:
+    call = Call("shell", {"command": command} if command is not None else {"title": "git push"}, "developer")
+    assert verdict(call, Rule("shell", no, {"command": "git push*"})) == no
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "python3 -m unittest -q",
+        "git log | head",
+        "echo curly",
+        "cat curl.md; ls *.py",
+        "if test -d $x; then { ls $x; }; fi",
+        "for f in *.py; do wc -l $f > $f.txt; done",
+        "ls *.py | xargs wc",
+    ],
+)
+@pytest.mark.parametrize("pattern", ["curl *", "*curl *", "git push*", "rm -rf /*"])
+def test_a_prohibition_leaves_other_commands_alone(command: str, pattern: str) -> None:
+    assert verdict(shell(command), Rule("shell", DENY, {"command": pattern})) == ALLOW
+
+
+def test_a_permission_for_what_lies_below_a_folder_leads_nowhere_else() -> None:
+    rule = Rule("notes_write", ALLOW, {"note": "docs/*"})
+    found = [verdict(Call("notes_write", {"note": note}), rule) for note in ("docs/a/b", "docs/..x", "docs/../x")]
+    assert found == [ALLOW, ALLOW, DENY]
+
+
+def test_a_prohibition_of_commands_is_none_of_other_tools() -> None:
+    assert verdict(edit("src/a.py"), Rule("*", DENY, {"command": "git push*"})) == ALLOW
 
 
 FRAGMENTS = (
@@ -174,6 +230,7 @@ FRAGMENTS = (
         "; }",
     ),
     *("x=rm;", "$x y", "eval ", "sh -c ", "env ", "r", "m", "''", "*", "~", "!", "\t", "command ", ". ", "true"),
+    *("if ", "then ", "! ", "f() ", "f", '"$@"', "< /dev/null ", "> out ", "alias f=rm", "xargs "),
 )
 
 
@@ -185,7 +242,7 @@ def shell_says(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], bool
     for name, text in (("rm", ': > "$RAN"'), ("git", ":")):
         (folder / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
         (folder / "bin" / name).chmod(0o755)
-    for name in ("sh", "env"):
+    for name in ("sh", "env", "xargs"):
         (folder / "bin" / name).symlink_to(str(shutil.which(name)))
     (folder / "work").mkdir()
 

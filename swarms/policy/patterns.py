@@ -2,6 +2,7 @@
 
 import json
 import posixpath
+import shlex
 from typing import Any
 
 from swarms.overlap import name_fits, outside
@@ -43,7 +44,10 @@ def surely(name: str, value: Any, pattern: str) -> bool:
 
 def perhaps(name: str, value: Any, pattern: str) -> bool:
     """Whether an argument may match, in one of its values: what a prohibition asks."""
-    return any(_perhaps(name, text, pattern) for text in _texts(value))
+    texts = _texts(value)
+    if is_command(name) and len(texts) > 1:
+        texts.append(shlex.join(texts))  # its words, or several commands
+    return any(_perhaps(name, text, pattern) for text in texts)
 
 
 def _texts(value: Any) -> list[str]:
@@ -61,7 +65,8 @@ def _surely(name: str, text: str, pattern: str) -> bool:
     if is_path(name):
         path = normal(text)
         return path is not None and (is_inside(path) or pattern.startswith("/")) and _path_fits(path, pattern)
-    return name_fits(pattern, text)
+    # Whatever it is called, it may be a path all the same.
+    return name_fits(pattern, text) and ("/" not in pattern or ".." not in text.split("/"))
 
 
 def _perhaps(name: str, text: str, pattern: str) -> bool:

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from swarms.overlap import name_fits
-from swarms.policy.patterns import is_path, normal, perhaps, surely
+from swarms.policy.patterns import is_command, is_path, normal, perhaps, surely
 
 CONTENT = frozenset({"content", "old", "new", "diff", "edits"})
 """Arguments that say what is written, not where: an answer for more than one call leaves them open."""
@@ -70,8 +70,12 @@ class Rule:
             return False
         if self.exact:
             return telling(call.arguments) == dict(self.arguments)
-        matches = surely if self.verdict == Verdict.ALLOW else perhaps
+        matches = surely if self.verdict == Verdict.ALLOW else self._perhaps
         return all(matches(name, call.arguments.get(name), pattern) for name, pattern in self.arguments.items())
+
+    def _perhaps(self, name: str, value: Any, pattern: str) -> bool:
+        # A command that nobody says may be any.
+        return perhaps(name, value, pattern) or (not value and is_command(name) and self.tool == "shell")
 
 
 @dataclass(frozen=True)
