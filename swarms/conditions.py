@@ -134,9 +134,9 @@ def _tickets(ids: list[UUID]) -> dict[UUID, Waiting]:
     team = Ticket.objects.filter(team=turns.current_team_id()).annotate(place=place)
     wanted = set(ids)
     return {
-        subject: Waiting(created_at, not_before, parked, number - 1, lane)
-        for subject, created_at, not_before, parked, number, lane in team.values_list(
-            "subject", "created_at", "not_before", "parked", "place", "lane"
+        subject: Waiting((parked and parked_at) or created_at, not_before, parked, number - 1, lane)
+        for subject, created_at, not_before, parked, parked_at, number, lane in team.values_list(
+            "subject", "created_at", "not_before", "parked", "parked_at", "place", "lane"
         )
         if subject in wanted
     }

@@ -5,7 +5,6 @@ from uuid import UUID
 
 from django.db import connection
 from django.db.models import Q
-from django.db.models.functions import Now
 
 from agents import breakers, placing
 from agents.placement import Nobody, Place, Why, prefer
@@ -79,8 +78,7 @@ def park(ticket: Ticket, nobody: Nobody) -> None:
     free = rows.select_for_update(skip_locked=True).values_list("pk", flat=True)
     # Told apart: a node that waits for a breaker is not late (see swarms.orphans).
     is_shut = all(misfit.why == Why.BREAKER for misfit in nobody.misfits)
-    parked = f"{'breaker' if is_shut else 'agent'}:{nobody.text}"[:200]
-    Ticket.objects.filter(pk__in=list(free)).update(parked=parked, not_before=Now() + placing.WAITS)
+    turns.park(free, f"{'breaker' if is_shut else 'agent'}:{nobody.text}", placing.WAITS)
 
 
 def stops(shut: breakers.Shut, ticket: Ticket) -> bool:

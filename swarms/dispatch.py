@@ -116,7 +116,7 @@ def _place(ticket: Ticket, runner: Runner, others: Sequence[Runner] = ()) -> Exe
         crew.park(ticket, execution)
         return None
     if isinstance(execution, Parked):
-        Ticket.objects.filter(pk=ticket.pk).update(parked=execution.why, not_before=Now() + execution.delay)
+        turns.park([ticket.pk], execution.why, execution.delay)
         return None
     if execution is not None:
         turns.charge(ticket, runner, execution.pk)
@@ -128,7 +128,7 @@ def _wait_for(shut: breakers.Shut, ticket: Ticket) -> None:
     """Put off all that this team would ask the model: one by one, they would hold up the teams behind it."""
     alike = Ticket.objects.filter(team=ticket.team_id, lane="agent", kind__in=ASKING, not_before__lt=Now() + shut.wait)
     free = alike.select_for_update(skip_locked=True).values_list("pk", flat=True)
-    Ticket.objects.filter(pk__in=list(free)).update(parked=f"breaker:{shut.name}"[:200], not_before=Now() + shut.wait)
+    turns.park(free, f"breaker:{shut.name}", shut.wait)
 
 
 def take_next(runner_id: UUID, *, held: UUID) -> Assignment | None:

@@ -9,6 +9,7 @@ from pydantic import ValidationError as ContractError
 
 from agents.contracts import Check
 from swarms.models import Project
+from swarms.plan_yaml import LONGEST
 from swarms.replay.bundle import MOST_FILE
 from swarms.vertex import MOST_DOLLARS, MOST_PRIORITY
 
@@ -131,7 +132,7 @@ class PlanForm(forms.Form):
 
     yaml = forms.CharField(
         label="Plan as YAML",
-        max_length=200_000,
+        max_length=LONGEST,
         strip=False,
         widget=forms.Textarea(attrs={"rows": 18, "class": "code", "spellcheck": "false"}),
         help_text="Each node has key, title, role, instructions, depends_on, writes, checks and risk.",

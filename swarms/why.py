@@ -25,6 +25,7 @@ class Waiting:
     """A node's ticket, as those see it who give out turns."""
 
     since: datetime
+    """When it was parked, if it is, else when it was made."""
     not_before: datetime
     parked: str = ""
     ahead: int = 0

@@ -9,8 +9,8 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Count, F
-from django.db.models.functions import Now
+from django.db.models import Case, Count, F, Q, When
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
 from tenants.context import current_schema
@@ -48,6 +48,15 @@ def queue(
         parked=parked[:200],
     )
     queue_all([ticket])
+
+
+def park(tickets: Iterable[int], why: str, wait: timedelta) -> None:
+    """Put off tickets whose turn had come. Since when is kept while the reason is of one kind: up to the colon."""
+    kind = why.partition(":")[0]
+    again = Q(parked=kind) | Q(parked__startswith=f"{kind}:")
+    since = Case(When(again, then=Coalesce("parked_at", "created_at")), default=Now())
+    rows = Ticket.objects.filter(pk__in=list(tickets))
+    rows.update(parked=why[:200], parked_at=since, not_before=Now() + wait)
 
 
 def queue_all(tickets: Iterable[Ticket]) -> None:

@@ -31,7 +31,8 @@ from tests.machine_work import GIT, Work
 
 SHIFT = """
 UPDATE public.tenants_due SET due_at = due_at - %(by)s;
-UPDATE public.tenants_ticket SET not_before = not_before - %(by)s, created_at = created_at - %(by)s;
+UPDATE public.tenants_ticket SET not_before = not_before - %(by)s, created_at = created_at - %(by)s,
+  parked_at = parked_at - %(by)s;
 UPDATE public.tenants_placement SET delivered_at = delivered_at - %(by)s WHERE delivered_at IS NOT NULL;
 UPDATE agents_execution SET lease_until = lease_until - %(by)s, progress_at = progress_at - %(by)s,
   deadline_at = deadline_at - %(by)s WHERE ended_at IS NULL;

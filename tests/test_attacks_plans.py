@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from agents.contracts import PlanNode, PlanProposal
 from swarms import graph, plan_yaml
+from swarms.forms import PlanForm
 from swarms.models import Project
 from swarms.overlap import outside, overlap
 from swarms.why import Facts, Surroundings, unmet
@@ -33,6 +34,19 @@ def test_a_short_text_cannot_stand_for_a_huge_plan() -> None:
 )
 def test_a_deep_plan_is_refused_in_words(text: str) -> None:
     assert faults_of(text)
+
+
+def test_the_largest_plan_comes_by_every_way_and_a_longer_text_by_none() -> None:
+    words = "Write the module and its tests. " * 20
+    lines = [f"- {{key: n{n}, title: N, role: developer, instructions: {words}, writes: [n{n}]}}" for n in range(5000)]
+    text = "\n".join(["nodes:", *lines])
+    assert len(text) > 3_000_000
+    form = PlanForm({"yaml": text})
+    assert form.is_valid(), form.errors
+    assert len(plan_yaml.read_yaml(form.cleaned_data["yaml"]).nodes) == 5000
+    longer = text + "\n#" + "x" * plan_yaml.LONGEST
+    assert not PlanForm({"yaml": longer}).is_valid()
+    assert f"at most {plan_yaml.LONGEST}" in faults_of(longer)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from sessions.transitions import move
 from swarms import conditions, engine, goals, operations
 from swarms.models import Approval, Node, Swarm
 from swarms.why import Facts, Surroundings, Unmet, Waiting, Whole, unmet, unmet_of
+from tenants import turns
 from tenants.models import Runner, Team, TeamShare, Ticket
 from tests.conftest import user_of
 from tests.milestones import adopted
@@ -124,12 +125,33 @@ def test_the_reasons_follow_the_rows(swarm: Swarm, team: Team) -> None:
     assert kinds(swarm) == {"a": ["capacity"], "b": ["dependency"]}
     Ticket.objects.filter(kind="node").update(parked="budget:team", not_before=timezone.now() + timedelta(hours=1))
     assert kinds(swarm) == {"a": ["budget"], "b": ["dependency"]}
+    before = timezone.now()
     operations.pause(swarm, by=user_of("alice", "acme"))
     assert kinds(swarm) == {"a": ["paused"], "b": ["paused", "dependency"]}
     [reason] = [why for why in conditions.of_node(Node.objects.get(key="a")) if why.kind == "paused"]
     assert reason.since is not None
-    assert abs(reason.since - timezone.now()) < timedelta(minutes=1)
+    assert before <= reason.since <= timezone.now()
     assert TeamShare.objects.get(team=team).cap > 0
+
+
+def test_what_is_parked_says_since_when_that_is_so(swarm: Swarm) -> None:
+    ticket = Ticket.objects.get(kind="node")
+    Ticket.objects.update(created_at=timezone.now() - timedelta(hours=2))
+
+    def since() -> Any:
+        [reason] = conditions.of_node(Node.objects.get(key="a"))
+        return reason.since
+
+    before = timezone.now()
+    turns.park([ticket.pk], "agent:one is busy", timedelta(seconds=30))
+    parked = since()
+    assert before <= parked <= timezone.now()
+    turns.park([ticket.pk], "agent:two are busy", timedelta(seconds=30))
+    assert since() == parked
+    turns.park([ticket.pk], "breaker:gpt", timedelta(seconds=30))
+    assert since() > parked
+    Ticket.objects.update(parked="", not_before=timezone.now())
+    assert since() < before
 
 
 def test_a_question_about_money_is_none_about_the_plan(swarm: Swarm) -> None:
@@ -160,6 +182,7 @@ def test_the_command_says_why_to_people_and_programs(swarm: Swarm) -> None:
 def test_a_swarm_says_what_its_coordinator_waits_for(
     team: Team, settings: Any, tmp_path: Path, broker: object, client_for: Any
 ) -> None:
+    Runner.objects.all().delete()
     alice = user_of("alice", "acme")
     made = goals.state_goal(make_project(tmp_path, settings), "Write the files", by=alice)
 

@@ -484,6 +484,10 @@ class Migration(migrations.Migration):
                         max_length=200,
                     ),
                 ),
+                (
+                    "parked_at",
+                    models.DateTimeField(blank=True, help_text="Since when for this kind of reason.", null=True),
+                ),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 (
                     "team",

@@ -28,6 +28,7 @@ class Ticket(models.Model):
     parked = models.CharField(
         max_length=200, blank=True, help_text="Why it was put off although its turn had come: breaker:…, budget:…"
     )
+    parked_at = models.DateTimeField(null=True, blank=True, help_text="Since when for this kind of reason.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
