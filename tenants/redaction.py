@@ -3,27 +3,60 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from tenants.logs import REDACTED, SECRET_NAME, SECRET_TEXT
 
 _KEY = r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
-_FORMS: tuple[tuple[str, re.Pattern[str], str], ...] = (
-    (
+
+
+class Form(NamedTuple):
+    """What is a secret by how it looks."""
+
+    name: str
+    """Under which it is counted."""
+    pattern: re.Pattern[str]
+    instead: str
+    """What stands there then."""
+    words: tuple[str, ...]
+    """What it cannot do without, in lower case: words are found far faster than patterns."""
+    begins: bool = True
+    """With one of the words begins every match; or, if the word has a ? in front, one letter before it."""
+
+
+_FORMS: tuple[Form, ...] = (
+    Form(
         "private key",
         re.compile(rf"{_KEY}.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\Z)", re.DOTALL),
         REDACTED,
+        ("private key",),
+        begins=False,
     ),
-    (
+    Form(
         "authorization",
         re.compile(r"(?i)\b((?:proxy-)?authorization[\"']?\s*[:=]\s*[\"']?)[^\r\n\"']+"),
         r"\1" + REDACTED,
+        ("authorization",),
+        begins=False,
     ),
-    ("cookie", re.compile(r"(?i)\b((?:set-)?cookie[\"']?\s*:\s*[\"']?)[^\r\n\"']*=[^\r\n\"']*"), r"\1" + REDACTED),
-    ("jwt", re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"), REDACTED),
-    *(("token", pattern, replacement) for pattern, replacement in SECRET_TEXT),
-    (
+    Form(
+        "cookie",
+        re.compile(r"(?i)\b((?:set-)?cookie[\"']?\s*:\s*[\"']?)[^\r\n\"']*=[^\r\n\"']*"),
+        r"\1" + REDACTED,
+        ("cookie",),
+        begins=False,
+    ),
+    Form("jwt", re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"), REDACTED, ("eyj",)),
+    *(
+        Form("token", pattern, replacement, words)
+        for (pattern, replacement), words in zip(
+            SECRET_TEXT,
+            (("wg_",), ("bearer", "basic"), ("whsec_",), ("sk-",), ("://",), ("session", "csrf")),
+            strict=True,
+        )
+    ),
+    Form(
         "provider key",
         re.compile(
             r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{16,}"
@@ -32,52 +65,19 @@ _FORMS: tuple[tuple[str, re.Pattern[str], str], ...] = (
             r"|gsk_[A-Za-z0-9]{20,}|xai-[A-Za-z0-9]{20,}|dop_v1_[a-f0-9]{40,}|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,})"
         ),
         REDACTED,
+        (
+            *("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xox", "akia", "asia", "aiza"),
+            *("hf_", "npm_", "pypi-", "?k_live_", "?k_test_", "gsk_", "xai-", "dop_v1_", "sg."),
+        ),
     ),
-    ("password in an address", re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/\s@\"'<>]+@"), rf"\1{REDACTED}@"),
+    Form(
+        "password in an address",
+        re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/\s@\"'<>]+@"),
+        rf"\1{REDACTED}@",
+        ("://",),
+        begins=False,
+    ),
 )
-"""What is a secret by its form: the name under which it is counted, the form, what stands there instead."""
-
-_NEEDS: Mapping[str, tuple[str, ...]] = {
-    "private key": ("private key",),
-    "authorization": ("authorization",),
-    "cookie": ("cookie",),
-    "jwt": ("eyj",),
-    "token": ("wg_", "bearer", "basic", "whsec_", "sk-", "://", "session", "csrf"),
-    "provider key": (
-        *(
-            "ghp_",
-            "gho_",
-            "ghu_",
-            "ghs_",
-            "ghr_",
-            "github_pat_",
-            "glpat-",
-            "akia",
-            "asia",
-            "aiza",
-            "hf_",
-            "npm_",
-            "pypi-",
-        ),
-        *(
-            "xoxa-",
-            "xoxb-",
-            "xoxe-",
-            "xoxo-",
-            "xoxp-",
-            "xoxr-",
-            "xoxs-",
-            "k_live_",
-            "k_test_",
-            "gsk_",
-            "xai-",
-            "dop_v1_",
-        ),
-        "sg.",
-    ),
-    "password in an address": ("://",),
-}
-"""What a form cannot do without, in lower case: a text that has none of it needs no search, which takes far longer."""
 
 _ASSIGNED = re.compile(
     # What stands before the word belongs to the name, too, but is not matched: that would take quadratic time.
@@ -85,8 +85,8 @@ _ASSIGNED = re.compile(
     r"(?P<is>[\"']?\s*(?:=>|[:=])\s*[\"']?)(?P<value>[^\s\"'`,;<>(){}\[\]]{6,})(?P<after>[(\[]?)",
     re.IGNORECASE,
 )
-_BEGINNINGS = ("api", "access", "secret", "token", "passw", "passphrase", "pwd", "credential", "key", "_key", "-key")
-"""With one of these begins every match of _ASSIGNED."""
+_BEGINNINGS = ("api", "access", "secret", "token", "pass", "pwd", "credential", "key", "?key")
+"""With one of these begins every match of _ASSIGNED, as with the words of a form."""
 _BEFORE = re.compile(r"[A-Za-z0-9_.-]*\Z")
 _LONGEST_NAME = 100
 _PASSWORD = re.compile(r"(?i)pass|pwd")
@@ -141,11 +141,12 @@ class Redaction:
         """Text without secrets."""
         if self._exact:
             text = self._take("known secret", self._exact, REDACTED, text)
-        lower = text.lower() if text.isascii() else ""
-        for name, pattern, instead in _FORMS:
-            if not lower or any(word in lower for word in _NEEDS[name]):
-                text = self._take(name, pattern, instead, text)
-        text = self._without_assigned(text)
+        lower = text.lower()
+        for form in _FORMS:
+            found = self._without(form, text, lower)
+            if found is not text:
+                text, lower = found, found.lower()
+        text = self._without_assigned(text, lower)
         return self._known.sub(self._person, text) if self._known else text
 
     def kinds_in(self, data: bytes) -> list[str]:
@@ -169,17 +170,30 @@ class Redaction:
             self.counts[name] += count
         return found
 
-    def _without_assigned(self, text: str) -> str:
+    def _without(self, form: Form, text: str, lower: str) -> str:
+        if not text.isascii():
+            # Lower case may have another length there, and some letters are like others but for it.
+            return self._take(form.name, form.pattern, form.instead, text)
+        if not form.begins:
+            is_there = any(word in lower for word in form.words)
+            return self._take(form.name, form.pattern, form.instead, text) if is_there else text
+        count = 0
+
+        def instead(match: re.Match[str]) -> str:
+            nonlocal count
+            count += 1
+            return match.expand(form.instead)
+
+        found = _replaced(form.pattern, _starts(lower, form.words), instead, text)
+        if found != text:
+            self.counts[form.name] += count
+        return found
+
+    def _without_assigned(self, text: str, lower: str) -> str:
         if not text.isascii():
             # Lower case may have another length there, and some letters are like others but for it.
             return _ASSIGNED.sub(self._assigned, text)
-        # Words are found much faster one by one than all at each letter: most of a long text has none.
-        pieces, end = [], 0
-        for start in _starts(text.lower()):
-            if start >= end and (found := _ASSIGNED.match(text, start)):
-                pieces += [text[end:start], self._assigned(found)]
-                end = found.end()
-        return "".join([*pieces, text[end:]])
+        return _replaced(_ASSIGNED, _starts(lower, _BEGINNINGS), self._assigned, text)
 
     def _assigned(self, found: re.Match[str]) -> str:
         start = found.start()
@@ -194,15 +208,30 @@ class Redaction:
         return self._people[found[0].lower()]
 
 
-def _starts(lower: str) -> list[int]:
-    """Where one of the beginnings stands, in order."""
+def _starts(lower: str, words: Collection[str]) -> list[int]:
+    """Where a match may begin, in order."""
+    # Words are found much faster one by one than all at each letter: most of a long text has none.
     found: set[int] = set()
-    for word in _BEGINNINGS:
-        at = lower.find(word)
+    for word in words:
+        before = word[0] == "?"
+        word = word.lstrip("?")
+        at = lower.find(word, before)
         while at >= 0:
-            found.add(at)
+            found.add(at - before)
             at = lower.find(word, at + 1)
     return sorted(found)
+
+
+def _replaced(
+    pattern: re.Pattern[str], starts: Iterable[int], instead: Callable[[re.Match[str]], str], text: str
+) -> str:
+    """Like `pattern.sub`, for a pattern that matches nowhere but at these places."""
+    pieces, end = [], 0
+    for start in starts:
+        if start >= end and (match := pattern.match(text, start)):
+            pieces += [text[end:start], instead(match)]
+            end = match.end()
+    return "".join([*pieces, text[end:]]) if pieces else text
 
 
 def _any_of(words: Collection[str] | Any, flags: int = 0) -> re.Pattern[str] | None:

@@ -54,6 +54,7 @@ PIECES = [
         "$VALUE",
         "ordinary",
     ),
+    *("rk_test_" + "a1" * 8, "glpat-" + "a1" * 8, "dop_v1_" + "a1" * 20),
     *("ſecret", "to\u212aen", "İ", "Ärger", "c2VjcmV0IGJhc2U2NA", "QUJD" * 9),
 ]
 
@@ -61,8 +62,8 @@ PIECES = [
 def everywhere(text: str) -> tuple[str, Counter[str]]:
     """The same with every form searched for in all of it."""
     taken = Redaction()
-    for name, pattern, instead in redaction._FORMS:
-        text = taken._take(name, pattern, instead, text)
+    for form in redaction._FORMS:
+        text = taken._take(form.name, form.pattern, form.instead, text)
     return redaction._ASSIGNED.sub(taken._assigned, text), taken.counts
 
 
