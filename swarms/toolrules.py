@@ -15,7 +15,8 @@ from swarms.rulebook import holding
 from tenants.models import User
 
 MOST = 500
-"""Rules of a team that hold: each question of an agent reads them."""
+"""Rules of a team that stay: each question of an agent reads them. Those that answers made for one swarm are read in
+that one alone."""
 
 
 def make(
@@ -33,7 +34,7 @@ def make(
     """A rule that holds until it is revoked, before all others or after them. Raises ValidationError."""
     with transaction.atomic(), acting(f"user:{by.pk}"):
         _lock()
-        if holding().count() >= MOST:
+        if holding().filter(swarm=None).count() >= MOST:
             raise ValidationError(f"A team has {MOST} rules at most. Revoke some that are no longer needed.")
         rule = ToolRule(
             position=_after_all() if last else _before_all(),
@@ -103,11 +104,13 @@ def shift(rule: ToolRule, *, up: bool, among: QuerySet[ToolRule], by: User) -> N
         other = at - 1 if up else at + 1
         if not 0 <= other < len(rows):
             raise NotNow("It is the first one already." if up else "It is the last one already.")
-        whole = [row.pk for row in holding()]
-        whole.remove(rule.pk)
-        whole.insert(whole.index(places[other]) + (0 if up else 1), rule.pk)
-        for position, pk in enumerate(whole):
-            ToolRule.objects.filter(pk=pk).exclude(position=position).update(position=position)
+        whole = {row.pk: row for row in holding()}
+        order = [pk for pk in whole if pk != rule.pk]
+        order.insert(order.index(places[other]) + (0 if up else 1), rule.pk)
+        moved = [whole[pk] for position, pk in enumerate(order) if whole[pk].position != position]
+        for position, pk in enumerate(order):
+            whole[pk].position = position
+        ToolRule.objects.bulk_update(moved, ["position"])
         rule.refresh_from_db()
         _tell(rule, "moved")
 

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.core.management import call_command
 from django.db import IntegrityError, transaction
 from django.test import Client
@@ -276,6 +277,26 @@ def test_rules_are_asked_in_the_order_that_people_give_them(stage: Stage, boss: 
     with pytest.raises(NotNow, match="revoked already"):
         toolrules.revoke(b, by=boss)
     assert order() == ["a", "c"]
+
+
+def test_answers_take_no_room_from_rules(agent: Agent, asking: ToolRule, boss: User, monkeypatch: Any) -> None:
+    for call, life in (("c1", "once"), ("c2", "swarm")):
+        agent.ask("shell", RM, call)
+        approvals.approve(pending(), by=boss, life=life)
+    monkeypatch.setattr(toolrules, "MOST", 2)
+    toolrules.make(by=boss, tool="web", verdict="deny")
+    with pytest.raises(ValidationError, match="2 rules at most"):
+        toolrules.make(by=boss, tool="web", verdict="ask")
+
+
+def test_moving_a_rule_asks_the_database_as_often_however_many_there_are(
+    stage: Stage, boss: User, django_assert_max_num_queries: Any
+) -> None:
+    rules = [toolrules.make(by=boss, tool=f"t{number}", verdict="deny", last=True) for number in range(12)]
+    ToolRule.objects.update(position=7)
+    with django_assert_max_num_queries(10):
+        toolrules.shift(rules[3], up=True, among=rulebook.of_project(None), by=boss)
+    assert [row.tool for row in rulebook.holding()][2:4] == ["t3", "t2"]
 
 
 def test_every_change_of_a_rule_is_an_event(agent: Agent, asking: ToolRule, boss: User, stage: Stage) -> None:
