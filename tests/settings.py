@@ -3,6 +3,7 @@
 import atexit
 import fcntl
 import os
+import sys
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -30,6 +31,10 @@ def _claim() -> tuple[Path, IO[str]]:
         return folder, lock
     raise AssertionError("there is always a next number")
 
+
+# Tests start hundreds of processes. Without the bytecode that the first one leaves, each compiles all modules again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # This module is read before any conftest.py, and config.settings reads these variables when it is imported.
 DATA_FOLDER, _lock = _claim()
