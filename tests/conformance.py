@@ -77,9 +77,14 @@ class Ask:
 
 @dataclass(frozen=True)
 class Finish:
-    """It says that it is done."""
+    """It says that it is done, and answers by name."""
 
     summary: str
+    answers: dict[str, Any] | None = None
+
+    @property
+    def result(self) -> dict[str, Any]:
+        return {"summary": self.summary} | ({} if self.answers is None else {"answers": self.answers})
 
 
 Act = Say | Wait | Write | Run | Ask | Finish
@@ -150,8 +155,8 @@ class Builtin(ModelDriver):
                 return [call("run_command", command=command)]
             case Ask(question, options):
                 return [call("ask_person", question=question, options=list(options))]
-            case Finish(summary):
-                return [call("final_result", summary=summary)]
+            case Finish():
+                return [call("final_result", **act.result)]
         raise AssertionError(f"it has no way to {act}")
 
     def agent(self, folder: Path, marker: str) -> int:
@@ -182,8 +187,8 @@ class OpenCode(ModelDriver):
             case Ask(question, options):
                 choices = [{"label": option, "description": option} for option in options]
                 return [call("question", questions=[{"question": question, "header": "x", "options": choices}])]
-            case Finish(summary):
-                return [call("StructuredOutput", summary=summary)]
+            case Finish():
+                return [call("StructuredOutput", **act.result)]
         raise AssertionError(f"it has no way to {act}")
 
     def agent(self, folder: Path, marker: str) -> int:
@@ -230,7 +235,7 @@ while (number := len(begun.read_text()) if begun.exists() else 0) < len(ACTS):
     elif name == "Run":
         subprocess.run(first, shell=True)
     elif name == "Finish":
-        pathlib.Path(os.environ["WAGGLE_ANSWER"]).write_text(json.dumps({"summary": first}))
+        pathlib.Path(os.environ["WAGGLE_ANSWER"]).write_text(json.dumps({"summary": first, "answers": rest[0]}))
         break
 """
 
@@ -242,6 +247,11 @@ def server_of(folder: Path) -> int:
 
 def process_of(folder: Path, fits: Callable[[list[bytes]], object]) -> int:
     """A process in whose sandbox a folder is, and whose command line fits; 0 when there is none."""
+    return next(processes_of(folder, fits), 0)
+
+
+def processes_of(folder: Path, fits: Callable[[list[bytes]], object]) -> Iterator[int]:
+    """All such."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -250,8 +260,7 @@ def process_of(folder: Path, fits: Callable[[list[bytes]], object]) -> int:
             except OSError:
                 continue
             if fits(words) and str(folder) in mounts:
-                return int(entry.name)
-    return 0
+                yield int(entry.name)
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """A driver of the conformance suite: a small agent over the Agent Client Protocol."""
 
+import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -33,8 +34,8 @@ class Acp(ModelDriver):
                 return [call("write", path=path, text=text)]
             case Run(command):
                 return [call("run", command=command)]
-            case Finish(summary):
-                return [{"content": f'```json\n{{"summary": "{summary}"}}\n```'}]
+            case Finish():
+                return [{"content": f"```json\n{json.dumps(act.result)}\n```"}]
         raise AssertionError(f"it has no way to {act}")
 
     def _answers(self, acts: Sequence[Act]) -> Iterator[list[dict[str, Any]]]:

@@ -12,6 +12,7 @@ import pytest
 from agents.contracts import (
     AGENT_RUNTIMES,
     REVERTING,
+    AnswerAsked,
     FailureOutcome,
     FailureReason,
     PermissionAsked,
@@ -241,6 +242,19 @@ def test_people_are_heard_and_an_interrupt_stops_what_the_agent_does(stage: Stag
     assert "Alice, of the people whom you work for, says: Do not wait." in told
     # The control plane has it in the transcript already; the runtime does not write it again.
     assert "b.txt" not in stage.shown()
+
+
+@driven()
+def test_named_answers_are_of_its_result_and_asked_for_again(stage: Stage) -> None:
+    asked = (AnswerAsked(name="copy", kind="word", words=("yes", "later"), asks="Is it kept twice?"),)
+    answers = ({}, {"copy": "maybe"}, {"copy": "later"})
+    stage.begin(Write("a.txt", "a"), *(Finish("Written.", given) for given in answers), answers=asked)
+
+    outcome = stage.end()
+
+    assert isinstance(outcome, WorkOutcome), outcome
+    assert (outcome.files, outcome.answers) == (("a.txt",), {"copy": "later"})
+    assert len(stage.plane.outcomes) == 1, "what is wrong is seen before it is reported"
 
 
 @driven(by=lambda can: can.asks)
