@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,16 +38,18 @@ from tenants.models import Runner, Team
 from tests.conftest import user_of
 from tests.fake_control_plane import FakeControlPlane, call, serving, steps, until
 from tests.hands import Hands
+from tests.machines import Machine, machines
 from tests.test_opencode_runtime import DONE, WRITES, program, said_to_model, steer
 from tests.test_runner import processes_now_with
 from tests.test_steered_agents import carry_out, seen
 from tests.test_timeouts import source_project
-from tests.web import ROOT, Web, serve
+from tests.web import ROOT, free_port, serve
 
 __all__ = ["program"]
 
 PASSWORD = "correct horse"
 ADDRESS = "127.0.0.2"
+HERE = Machine(ADDRESS)
 """Another machine than the control plane's, as far as addresses go."""
 
 
@@ -60,13 +62,14 @@ class Owned:
 
     program: Path
     folder: Path
+    at: Machine = HERE
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
     more: dict[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
-        return f"http://{ADDRESS}:{self.port}"
+        return f"http://{self.at.address}:{self.port}"
 
     @property
     def client(self) -> httpx.Client:
@@ -84,7 +87,8 @@ class Owned:
         if not self.port:
             with socket.create_server((ADDRESS, 0)) as free:
                 self.port = free.getsockname()[1]
-        command = [self.program, "serve", "--hostname", ADDRESS, "--port", str(self.port)]
+        serve = ("serve", "--hostname", self.at.address, "--port", str(self.port))
+        command = [*self.at.inside, self.program, *serve]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, env=environment, cwd=home, stdout=log, stderr=log)
 
@@ -226,17 +230,19 @@ class Directing(Hands):
 
 
 @contextmanager
-def runner_of(secret: str, web: Web, folder: Path) -> Iterator[None]:
+def runner_of(secret: str, url: str, folder: Path, at: Machine) -> Iterator[None]:
     known = {
         "PATH": os.environ["PATH"],
         "HOME": "/nonexistent",
-        "WAGGLE_URL": f"http://127.0.0.1:{web.port}",
+        "WAGGLE_URL": url,
+        "WAGGLE_RUNNER_ADDRESS": at.address,
         "WAGGLE_RUNNER_TOKEN": secret,
         "WAGGLE_RUNNER_NAME": "hands",
         "WAGGLE_RUNNER_DIR": str(folder / "runner"),
     }
     with (folder / "runner.log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "agents.runner"], cwd=ROOT, env=known, stdout=log, stderr=log)
+        command = [*at.inside, sys.executable, "-m", "agents.runner"]
+        process = subprocess.Popen(command, cwd=ROOT, env=known, stdout=log, stderr=log)
     try:
         yield
     finally:
@@ -244,49 +250,62 @@ def runner_of(secret: str, web: Web, folder: Path) -> Iterator[None]:
         process.wait(30)
 
 
-def test_two_nodes_at_once_on_one_enrolled_server_land(
-    committed_team: Team, settings: Any, tmp_path: Path, broker: object, owned: Owned
+def test_a_runner_and_two_servers_on_three_machines_of_their_own_carry_a_swarm_to_its_landing(
+    committed_team: Team, settings: Any, tmp_path: Path, broker: object, program: Path
 ) -> None:
     begun: set[str] = set()
-    with serving(tmp_path / "model", lambda messages: planned(messages, begun)) as model:
+    with ExitStack() as stack:
+        home, box_of_runner, *boxes = stack.enter_context(machines(3))
+        owned = {name: Owned(program, tmp_path / name, at) for name, at in zip(("left", "right"), boxes, strict=True)}
+        for each in owned.values():
+            each.folder.mkdir()
+            each.start()
+            stack.callback(each.stop)
+        model = stack.enter_context(serving(tmp_path / "model", lambda messages: planned(messages, begun)))
         settings.LOCAL_SERVERS = True
         settings.MODEL_BASE_URL, settings.MODEL_NAME = f"{model.url}/model/v1", "scripted"
         settings.MODEL_REHEARSAL = False
         project = source_project(settings, tmp_path)
-        nobody: Any = lambda *given: ""  # noqa: E731
-        hands = Directing(
-            committed_team, PlanProposal.model_construct(summary="", nodes=()), nobody, by=user_of("alice", "acme")
-        )
-        token, secret = tokens.issue("runner")
-        Runner.objects.filter(pk=hands.runner.pk).update(token=token, channel="", seen_at=None, capacity=0)
-        row = servers.add(owned.url, "box")
-        servers.enrol(row, because="test", password=PASSWORD)
+        port = free_port()
+        url = settings.INTERNAL_URL = f"http://{home.address}:{port}"
         told = {
             "WAGGLE_MODEL_BASE_URL": settings.MODEL_BASE_URL,
             "WAGGLE_MODEL_NAME": "scripted",
             "WAGGLE_MODEL_REHEARSAL": "0",
+            "WAGGLE_INTERNAL_URL": url,
             "WAGGLE_ENCRYPTION_KEYS": base64.b64encode(settings.ENCRYPTION_KEYS[0]).decode(),
         }
-        with serve("config.asgi:application", tmp_path, **told) as web, runner_of(secret, web, tmp_path):
-            until(lambda: Runner.objects.get(pk=hands.runner.pk).capacity, "the runner is there")
-            servers.place(row, Work(["coordinator", "developer"], capacity=2))
+        stack.enter_context(serve("config.asgi:application", tmp_path, port, home.address, **told))
+        nobody: Any = lambda *given: ""  # noqa: E731
+        alice = user_of("alice", "acme")
+        hands = Directing(committed_team, PlanProposal.model_construct(summary="", nodes=()), nobody, by=alice)
+        token, secret = tokens.issue("runner")
+        Runner.objects.filter(pk=hands.runner.pk).update(token=token, channel="", seen_at=None, capacity=0)
+        stack.enter_context(runner_of(secret, url, tmp_path, box_of_runner))
+        until(lambda: Runner.objects.get(pk=hands.runner.pk).capacity, "the runner is there", 60)
+        for name, each in owned.items():
+            each.until_up()
+            row = servers.add(each.url, name)
+            servers.enrol(row, because="test", password=PASSWORD)
+            servers.place(row, Work(["coordinator", "developer"], capacity=1))
             assert hosting.drivers(row) == ["hands"], "the server does not read the runner's file"
-            registry.add(Terms("anna", ["coordinator", "developer"], runtime="opencode", server=row.url))
-            swarm = goals.state_goal(project, "Two files", by=user_of("alice", "acme"))
+        registry.add(Terms("anna", ["coordinator", "developer"], runtime="opencode", server="any"))
+        swarm = goals.state_goal(project, "Two files", by=alice)
 
-            def ended() -> bool:
-                hands.turn()
-                swarm.refresh_from_db()
-                return swarm.is_ended
+        def ended() -> bool:
+            hands.turn()
+            swarm.refresh_from_db()
+            return swarm.is_ended
 
-            until(ended, "the swarm ends", 200)
+        until(ended, "the swarm ends", 200)
         assert swarm.state == "succeeded", swarm.because
-        listing = ["git", "ls-tree", "--name-only", "main"]
-        names = subprocess.run(listing, cwd=tmp_path / "source", capture_output=True, text=True, check=True).stdout
-        assert {"a.txt", "b.txt"} <= set(names.split())
-        work = list(Execution.objects.filter(kind="work").order_by("created_at"))
-        assert [one.placed["server_name"] for one in work] == ["box", "box"]
-        assert owned.sessions() == []
+        until(lambda: not any(each.sessions() for each in owned.values()), "the sessions are removed")
+    listing = ["git", "ls-tree", "--name-only", "main"]
+    names = subprocess.run(listing, cwd=tmp_path / "source", capture_output=True, text=True, check=True).stdout
+    assert {"a.txt", "b.txt"} <= set(names.split())
+    # Both were at work at once, each on a machine of its own.
+    at_work = Execution.objects.filter(kind="work").values_list("placed__server_name", flat=True)
+    assert sorted(at_work) == ["left", "right"]
 
 
 # Deaths

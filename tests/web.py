@@ -51,12 +51,12 @@ class Web:
 
 
 @contextmanager
-def serve(application: str, folder: Path, port: int = 0, **environment: str) -> Iterator[Web]:
+def serve(application: str, folder: Path, port: int = 0, host: str = "127.0.0.1", **environment: str) -> Iterator[Web]:
     """Run an ASGI application until the block ends, on a free port unless one is given."""
     port = port or free_port()
     log = folder / f"web-{port}.log"
     command = [
-        *(sys.executable, "-m", "uvicorn", application, "--host", "127.0.0.1", "--port", str(port)),
+        *(sys.executable, "-m", "uvicorn", application, "--host", host, "--port", str(port)),
         *("--timeout-graceful-shutdown", "10", "--log-level", "warning", "--no-access-log"),
     ]
     known = {
@@ -72,7 +72,7 @@ def serve(application: str, folder: Path, port: int = 0, **environment: str) -> 
             command, cwd=ROOT, env=os.environ | known | environment, stdout=output, stderr=subprocess.STDOUT
         )
     try:
-        _wait_until_open(port, process, log)
+        _wait_until_open((host, port), process, log)
         yield Web(port, process, log)
     finally:
         if process.poll() is None:
@@ -80,11 +80,11 @@ def serve(application: str, folder: Path, port: int = 0, **environment: str) -> 
         process.wait()
 
 
-def _wait_until_open(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_open(address: tuple[str, int], process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            socket.create_connection(address, timeout=1).close()
         except OSError:
             time.sleep(0.05)
         else:

@@ -1,10 +1,14 @@
 """What the runner reads from its environment. It gets no address of a database, and needs none."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from socket import gethostname
 from urllib.parse import urlsplit
+
+LOOPBACK = IPv4Address("127.0.0.1")
 
 
 class SettingsError(Exception):
@@ -35,6 +39,8 @@ class RunnerSettings:
 
     warm_servers: int = 1
     """How many servers of OpenCode wait for an attempt, once one has wanted them."""
+    address: IPv4Address | IPv6Address = LOOPBACK
+    """Where enrolled servers reach this machine."""
 
     @property
     def link_url(self) -> str:
@@ -67,6 +73,7 @@ def read(environment: Mapping[str, str]) -> RunnerSettings:
         keep_days=env_number("WAGGLE_RUNNER_KEEP_DAYS", environment, 14, most=3650),
         ahead_mb=env_number("WAGGLE_RUNNER_AHEAD_MB", environment, 2048, most=1 << 20),
         warm_servers=env_number("WAGGLE_RUNNER_WARM_SERVERS", environment, 1, most=100),
+        address=address(environment),
         unconfined=bool(env_number("WAGGLE_RUNNER_UNCONFINED", environment, 0, most=1)),
     )
 
@@ -87,6 +94,15 @@ def _token(environment: Mapping[str, str]) -> str:
     if not token:
         raise SettingsError(f"WAGGLE_RUNNER_TOKEN_FILE is {name!r}, which is empty; write a runner token to it.")
     return token
+
+
+def address(environment: Mapping[str, str]) -> IPv4Address | IPv6Address:
+    """The address of this machine at which enrolled servers reach what an attempt offers them. Raises SettingsError."""
+    text = environment.get("WAGGLE_RUNNER_ADDRESS") or str(LOOPBACK)
+    with suppress(ValueError):
+        if not (found := ip_address(text)).is_unspecified:
+            return found
+    raise SettingsError(f"WAGGLE_RUNNER_ADDRESS is {text!r}; set it to one address of this machine, e.g. 10.0.0.7.")
 
 
 def env_number(name: str, environment: Mapping[str, str], default: int, *, least: int = 0, most: int) -> int:

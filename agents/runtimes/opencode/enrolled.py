@@ -1,7 +1,7 @@
 """A server of OpenCode that a team has enrolled, as one attempt sees it: a session of its own in its own workspace.
 
-The server is on this machine and reads this disk, is used by others at the same time, and may die and come back. It is
-told about this attempt by files beside the workspace alone, and reaches model and MCP by a proxy of this attempt.
+The server reads this disk and reaches this machine, is used by others at the same time, and may die and come back. It
+is told about this attempt by files beside the workspace alone, and reaches model and MCP by a proxy of this attempt.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ import structlog
 
 from agents.contracts import Assignment
 from agents.opencode.shapes import mapping, words
+from agents.runner.settings import address
 from agents.runtimes.opencode.client import Client, Rejected
 from agents.runtimes.opencode.configuration import AGENT, MCP, files_at_host, routes
 from agents.runtimes.opencode.proxy import Proxy
@@ -71,7 +72,7 @@ class Enrolled:
                     " with OPENCODE_DISABLE_PROJECT_CONFIG"
                 )
             if self._assignment.mcp and await self._client.mcp(MCP) == "failed" and not self._proxy.heard:
-                raise Unfit("it does not reach the runner's loopback: it must run on the same machine")
+                raise Unfit(f"it does not reach the runner at {address(os.environ)}: set WAGGLE_RUNNER_ADDRESS")
         except Rejected as error:
             raise Unfit(str(error)) from error
         yield Visited(self._client)
@@ -103,8 +104,8 @@ async def visiting(assignment: Assignment, folder: Path, work: Path) -> AsyncIte
     assert host is not None
     client = Client.at(host.url, host.username, host.password, str(work))
     proxy, key = Proxy(routes(assignment), assignment.token), secrets.token_urlsafe(24)
-    async with proxy.on_loopback(key) as port:
-        for name, text in files_at_host(assignment, f"http://127.0.0.1:{port}", key).items():
+    async with proxy.at(address(os.environ), key) as url:
+        for name, text in files_at_host(assignment, url, key).items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:

@@ -8,6 +8,7 @@ import secrets
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from ipaddress import IPv4Address, IPv6Address
 
 import h11
 import httpx
@@ -57,13 +58,14 @@ class Proxy:
             yield
 
     @asynccontextmanager
-    async def on_loopback(self, key: str) -> AsyncIterator[int]:
-        """Serves who shows the key, on a port of this machine's loopback, while the block lasts; gives the port.
+    async def at(self, address: IPv4Address | IPv6Address, key: str) -> AsyncIterator[str]:
+        """Serves who shows the key, at an address of this machine, while the block lasts; gives the URL.
 
-        Others on this machine reach the port, too."""
+        Others who reach the address reach it, too."""
         self._key = key
-        async with self._listening(lambda begin: asyncio.start_server(begin, "127.0.0.1", 0)) as server:
-            yield server.sockets[0].getsockname()[1]
+        async with self._listening(lambda begin: asyncio.start_server(begin, str(address), 0)) as server:
+            port = server.sockets[0].getsockname()[1]
+            yield f"http://{address if address.version == 4 else f'[{address}]'}:{port}"
 
     @asynccontextmanager
     async def _listening(self, start: "Callable[[Begin], Awaitable[asyncio.Server]]") -> AsyncIterator[asyncio.Server]:
