@@ -117,6 +117,8 @@ class FakeControlPlane:
     """Bytes that an artifact may have."""
     stale: bool = False
     down: bool = False
+    refused: str = ""
+    """Records that have this in them are refused."""
     lies: bool = False
     """Somebody on the way answers everything over HTTP with a page of its own."""
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -320,6 +322,8 @@ class FakeControlPlane:
     async def _report(self, path: str, body: bytes, send: Any) -> None:
         if self.stale:
             await _answer(send, 409, b"{}")
+        elif path.endswith("/records") and self.refused and self.refused.encode() in body:
+            await _answer(send, 413, b"too large", "text/plain")
         elif path.endswith("/records"):
             batch = RecordBatch.model_validate_json(body)
             self.records += batch.records

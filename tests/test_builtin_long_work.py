@@ -19,6 +19,7 @@ WRITE = [call("write_file", path="a.txt", content="a")]
 STEPS = [{"text": "count", "state": "done"}, {"text": "write a.txt", "state": "in_progress"}, {"text": "finish"}]
 COUNT = [call("run_command", command="seq 1 1600")]
 """About 7,000 characters."""
+LIST = [call("list_files")]
 SUMMARY = "I counted twice; a.txt is to be written."
 
 
@@ -114,6 +115,18 @@ def test_a_provider_that_finds_the_talk_too_long_is_asked_again_with_less(
     assert len([each for each in plane.requests if is_summary(each["messages"])]) == 1
 
 
+def test_a_provider_whose_window_becomes_smaller_is_asked_with_less_each_time(
+    plane: FakeControlPlane, tmp_path: Path
+) -> None:
+    too_long = [{"status": 400, "code": "context_length_exceeded"}]
+    playing(plane, COUNT, COUNT, too_long, WRITE, LIST, too_long, DONE)
+
+    outcome, _ = carry_out(plane.assignment(), tmp_path / "run")
+
+    assert isinstance(outcome, WorkOutcome), outcome
+    assert len([each for each in plane.requests if is_summary(each["messages"])]) == 2
+
+
 def test_a_talk_that_fits_is_left_alone(plane: FakeControlPlane, tmp_path: Path) -> None:
     playing(plane, COUNT, COUNT, WRITE, DONE)
 
@@ -164,10 +177,16 @@ TEXT = "def one():\n    return 1\n\n\ndef two():\n    value = compute(1)\n    re
         ("    value = compute(2)\n    return value", "What comes nearest:\n    6\t    value = compute(1)\n    7\t"),
         ("    value = compute(12)", "What comes nearest:\n    6\t    value = compute(1)"),
         ("something else altogether", "Nothing in the file is like it"),
+        ("bb", "occurs 2 times, at lines 9, 9;"),
+        ("x = 1\ny = 2", "Lines of this file end with \\r\\n"),
+        ("x = 1\r\ny = 2", ""),
+        ("0", "occurs more than 10 times, at lines 13, 13"),
+        ("after()", "What comes nearest:\n   12\tafterwards()"),
     ],
 )
 def test_a_piece_that_cannot_be_replaced_is_told_of_exactly(old: str, said: str) -> None:
-    fault = fault_of(TEXT, old)
+    odd = "\nbbb\nx = 1\r\ny = 2\r\nafterwards()\n" + "0" * 20
+    fault = fault_of(TEXT + odd, old)
     assert said in fault
     assert bool(fault) == bool(said)
 

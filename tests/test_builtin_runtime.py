@@ -21,9 +21,10 @@ from agents.contracts import (
 )
 from agents.runner.reports import Reports
 from agents.runner.sandbox import Sandbox, SandboxMissing, detect
-from agents.runtimes import runtime_of
+from agents.runtimes import recording, runtime_of
 from agents.runtimes.checks import counts
 from agents.runtimes.context import Context
+from agents.runtimes.recording import Transcript
 from tests.fake_control_plane import FakeControlPlane, call, check, serving, steps
 
 Wanted = TypeVar("Wanted", PlanOutcome, WorkOutcome, ReviewOutcome, CheckOutcome, FailureOutcome)
@@ -277,6 +278,69 @@ def test_tools_stay_in_the_workspace(plane: FakeControlPlane, tmp_path: Path) ->
     assert outputs[12] == "No file matches."
     assert outputs[14] == "greet.py:2:    return 'hello ' + name"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mirrors", "plane", "run", "secret"]
+
+
+def test_what_a_model_says_oddly_costs_a_word_and_not_the_attempt(plane: FakeControlPlane, tmp_path: Path) -> None:
+    long, deep = "x" * 300, "[" * 400 + "]" * 400
+    deeper = f'{{"path": "greet.py", "more": {"[" * 3000 + "]" * 3000}}}'
+    odd: list[dict[str, Any]] = [
+        call("run_command", command="echo a\0b"),
+        call("search", pattern="a\0b"),
+        call("read_file", path=long),
+        call("write_file", path=long, content="x"),
+        call("list_files", path=long),
+        call("list_files", glob=long),
+        call("run_command", command=f"true {'x' * 200_000}"),
+        call("search", pattern="x" * 200_000),
+        call("run_command", command="mkfifo pipe"),
+        call("write_file", path="pipe", content="x"),
+        call("search", pattern="x", path="pipe"),
+        call("run_command", command="echo \ud800"),
+        call("read_file", path="\ud800"),
+        call("read_file", path="greet.py", more=json.loads(deep)),
+        {"tool_calls": [{"id": "deep", "type": "function", "function": {"name": "read_file", "arguments": deeper}}]},
+        call("write_file", path="lines.txt", content="a\x0cb\u2028c\r\nd\n"),
+        call("read_file", path="lines.txt"),
+        call("run_command", command="rm pipe; touch $(printf 'odd\\377.tmp')"),
+        call("list_files", glob="*.tmp"),
+        call("run_command", command="rm *.tmp"),
+    ]
+    end = [call("final_result", summary="It\0 is \ud83d done.")], [call("final_result", summary="It\0 is done.")]
+    plane.script = steps(*([{"content": "A \ud83d"}, one] for one in odd), *end)
+
+    roomy = ModelAccess(base_url=f"{plane.url}/model/v1", name="scripted", window=1_000_000)
+    outcome = carry_out(plane.assignment(model=roomy), tmp_path / "run", WorkOutcome)
+
+    tools = plane.parts("tool")
+    assert [part.state for part in tools if part.tool != "final_result"] == [
+        *["failed"] * 8, "done", "failed", "done", *["failed"] * 4, *["done"] * 5,
+    ]  # fmt: skip
+    assert tools[10].output == "No match."
+    assert "too long" in tools[6].output
+    assert tools[16].output == "    1\ta\x0cb\u2028c\n    2\td\n[lines of this file end with \\r\\n]"
+    assert tools[18].output == "odd\N{REPLACEMENT CHARACTER}.tmp"
+    assert outcome.files == ("lines.txt",)
+    assert "It\N{REPLACEMENT CHARACTER} is done." in plane.git("log", "-1", "--format=%b", outcome.commit)
+
+
+def test_a_text_without_end_is_kept_to_a_limit(plane: FakeControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "TEXT_CHARS", 1000)
+
+    async def talk() -> None:
+        reports = Reports(plane.assignment())
+        transcript = Transcript(reports)
+        part = transcript.note("text", state="open", text="x" * 400)
+        for _ in range(10):
+            part = transcript.more(part, "x" * 400)
+            await reports.flush()
+        transcript.put(part, state="done")
+        transcript.note("text", text="y" * 5000)
+        await reports.flush()
+        await reports.close()
+
+    asyncio.run(talk())
+    assert [part.text for part in plane.parts()] == ["x" * 1000 + recording.CUT, "y" * 1000 + recording.CUT]
+    assert len([record for record in plane.records if record.type == "delta"]) == 2
 
 
 def test_a_refusing_provider_ends_the_attempt_with_its_own_words(plane: FakeControlPlane, tmp_path: Path) -> None:

@@ -184,6 +184,17 @@ def test_a_refused_record_stops_an_execution_without_a_word(fleet: FakeControlPl
     assert fleet.outcomes == []
 
 
+def test_records_that_are_refused_end_an_execution_with_the_reason(plane: FakeControlPlane, tmp_path: Path) -> None:
+    with running(plane, tmp_path / "runner"):
+        plane.refused = "unheard of"
+        plane.script = steps([{"content": "This is unheard of."}, call("run_command", command="sleep 60")], DONE)
+        plane.assign(plane.assignment())
+        until(lambda: plane.ended, "it is over")
+    (outcome,) = plane.outcomes
+    assert isinstance(outcome, FailureOutcome)
+    assert "refused records with HTTP 413: too large" in outcome.message
+
+
 def test_an_execution_that_reaches_its_time_limit_says_so(fleet: FakeControlPlane) -> None:
     _, marker = begin_sleeping(fleet, time_limit=3)
 

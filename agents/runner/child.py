@@ -20,7 +20,7 @@ from agents.contracts.link import Steer
 from agents.runner import leftovers
 from agents.runner.entry import STOP_MESSAGES
 from agents.runner.processes import kill_tree
-from agents.runner.reports import Faults, Reports, Stale
+from agents.runner.reports import Faults, Refused, Reports, Stale
 from agents.runner.sandbox import Sandbox, SandboxMissing
 from agents.runner.workspace import WorkspaceError
 from agents.runtimes import readies, runtime_of
@@ -159,7 +159,10 @@ async def _work(assignment: Assignment, context: Context, stopping: Stopping) ->
         if stopping.done():
             reason = stopping.result()
             return FailureOutcome(reason=reason, message=STOP_MESSAGES[reason]) if reason else None
-        sending.result()
+        try:
+            sending.result()
+        except Refused as error:
+            return FailureOutcome(reason=FailureReason.AGENT_ERROR, message=str(error))
         raise AssertionError("records are sent for ever")
     finally:
         sending.cancel()

@@ -135,7 +135,7 @@ class Link:
                     log.info("linked to the control plane", url=self._settings.url, runner=str(message.runner))
                     self._connection = connection
                     beating = beating or asyncio.create_task(self._beat(message.heartbeat_seconds))
-                    await self.pool.offer_anew()
+                    await self.pool.offers.offer_anew()
                 elif isinstance(message, Hurry):
                     await self.pool.beat()
                 else:

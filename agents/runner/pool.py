@@ -2,15 +2,14 @@
 
 import asyncio
 import multiprocessing
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from pathlib import Path
 from uuid import UUID
 
 import structlog
 
 from agents.contracts import Assignment, FailureOutcome, FailureReason
-from agents.contracts.assignment import Frozen
-from agents.contracts.link import Accepted, Beat, Ended, Heartbeat, Leaving, Order, Rescue, Saved, Unsaved
+from agents.contracts.link import Accepted, Beat, Ended, Heartbeat, Leaving, Order, Rescue, Unsaved
 from agents.runner import entry, leftovers
 from agents.runner.ahead import Ahead
 from agents.runner.disk import remove
@@ -18,6 +17,7 @@ from agents.runner.execution import Execution
 from agents.runner.forked import Child
 from agents.runner.leftovers import Leftovers
 from agents.runner.mirror import MIRRORS
+from agents.runner.offers import Offers, Send
 from agents.runner.reports import Faults, Refused, Reports, Stale
 from agents.runner.sandbox import WALLED, Sandbox
 from agents.runner.spares import Spares
@@ -31,9 +31,6 @@ ROOM_SECONDS = 5.0
 END_SECONDS = 8.0
 """How long those who hand their work back, or are killed, may take to it."""
 SAVE_SECONDS = 2.0
-RESCUE_SECONDS = 30.0
-"""For how long an unreachable control plane is tried again with what is left of an execution."""
-Send = Callable[[Frozen], Awaitable[None]]
 
 
 class Pool:
@@ -54,6 +51,7 @@ class Pool:
         self.capacity = capacity
         self._folder = folder
         self._kept = kept
+        self.offers = Offers(kept, send)
         self._address = address
         self._sandbox = sandbox
         self._log_format = log_format
@@ -62,8 +60,6 @@ class Pool:
         """It ends what it has, and takes nothing more."""
         self._executions: dict[UUID, Execution] = {}
         self._waiting: dict[UUID, Assignment] = {}
-        self._offered: set[UUID] = set()
-        self._rescuing: set[UUID] = set()
         self._room = asyncio.Semaphore(capacity)
         self._tasks: set[asyncio.Task[None]] = set()
         self._processes = multiprocessing.get_context("forkserver")
@@ -155,48 +151,13 @@ class Pool:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=END_SECONDS)
 
-    async def offer(self) -> None:
-        """Tells the control plane which work lies here and is on no branch, each once a connection: the token that
-        answers an offer ends the one before, with which a push may be under way."""
-        for one in self._kept.all():
-            if one.execution not in self._offered:
-                self._offered.add(one.execution)
-                await self._send(one)
-
-    async def offer_anew(self) -> None:
-        """There is a new connection: what was offered on the one before may not have been heard."""
-        self._offered = set(self._rescuing)
-        await self.offer()
-
     def rescue(self, order: Rescue) -> None:
         """Pushes what is kept of an execution."""
-        if order.execution not in self._rescuing:
-            self._rescuing.add(order.execution)
-            self._spawn(self._rescue(order))
+        self._spawn(self.offers.rescue(order))
 
     def forget(self, execution: UUID) -> None:
         """Removes what is kept of an execution."""
         self._spawn(asyncio.to_thread(self._kept.forget, execution))
-
-    async def _rescue(self, order: Rescue) -> None:
-        try:
-            await self._push_kept(order)
-        finally:
-            self._rescuing.discard(order.execution)
-
-    async def _push_kept(self, order: Rescue) -> None:
-        kept = next((one for one in self._kept.all() if one.execution == order.execution), None)
-        if kept is None:
-            return
-        answer: Saved | Unsaved
-        try:
-            commit = await self._kept.save(order.execution, order.token, RESCUE_SECONDS)
-            answer = Saved(execution=order.execution, team=kept.team, commit=commit or "")
-            log.info("work that was left is on its branch", execution=str(order.execution), commit=commit)
-        except WorkspaceError as error:
-            answer = kept.model_copy(update={"because": str(error)})
-            log.warning("work that was left could not be pushed", folder=kept.folder, because=str(error))
-        await self._send(answer)
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -249,7 +210,7 @@ class Pool:
             log.info("assignment ended", **words)
             self.ahead.used(assignment.repository)
             await self._send(Ended(execution=assignment.execution, because="leaving" if self.leaving else "over"))
-            await self.offer()
+            await self.offers.offer()
 
     async def _save(self, one: Execution) -> bool:
         """What its child did not bring to its branch: we do, or keep it. Whether its folder may be removed."""

@@ -1,6 +1,7 @@
 """What an execution tells the control plane over HTTP: its transcript as it streams, and its outcome."""
 
 import asyncio
+import json
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -22,6 +23,7 @@ from agents.contracts import (
     Record,
     RecordBatch,
 )
+from sessions import storable
 
 log = structlog.get_logger(__name__)
 
@@ -81,7 +83,7 @@ class Reports:
 
     def record(self, *records: Record) -> None:
         """Takes records to be sent soon. What follows on what is still waiting is merged with it."""
-        for record in records:
+        for record in map(_bounded, records):
             self._count += 1
             last = self._pending[-1] if len(self._pending) > self._sending else None
             if (merged := _merged(last, record)) is not None:
@@ -109,6 +111,9 @@ class Reports:
                 try:
                     await self._post("records", RecordBatch(fence=self.assignment.fence, records=tuple(batch)))
                     del self._pending[: len(batch)]
+                except Refused:
+                    self._pending.clear()  # what follows is about what is missing then; an outcome may still be told
+                    raise
                 finally:
                     self._sending = 0
 
@@ -140,7 +145,7 @@ class Reports:
 
     async def _post(self, path: str, body: BaseModel) -> dict[str, Any]:
         """Posts JSON, as `_send` does."""
-        content = body.model_dump_json()
+        content = _json(body)
         return await self._send(path, lambda: content, {"Content-Type": "application/json"})
 
     async def _send(
@@ -175,6 +180,21 @@ class Reports:
             log.warning("report not taken yet", path=path, trouble=trouble)
             await asyncio.sleep(pause * random.uniform(0.5, 1))
             pause = min(pause * 2, 3)
+
+
+def _json(body: BaseModel) -> str:
+    try:
+        return body.model_dump_json()
+    except ValueError:
+        # Models say half of a pair of surrogates, which JSON has and UTF-8 has not.
+        return json.dumps(storable.tree(body.model_dump()))
+
+
+def _bounded(record: Record) -> Record:
+    """What a model gives as arguments may be nested as deep as it likes."""
+    if isinstance(record, PartRecord) and record.input:
+        return record.model_copy(update={"input": storable.tree(record.input)})
+    return record
 
 
 def _judge(response: httpx.Response, path: str) -> dict[str, Any]:

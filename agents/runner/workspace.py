@@ -11,6 +11,7 @@ from pathlib import Path
 from agents.contracts import Repository
 from agents.runner.checkout import NETWORK_TROUBLE, SAVED, Checkout, WorkspaceError
 from agents.runner.mirror import give_up, is_broken, path_of
+from sessions import storable
 
 DIFF_BYTES = 400_000
 
@@ -130,7 +131,8 @@ class Workspace(Checkout):
         name, _, mail = self.repository.author.partition("<")
         who = {"NAME": name.strip() or "Waggle agent", "EMAIL": mail.rstrip("> ") or "agent@waggle.invalid"}
         people = {f"GIT_{part}_{key}": value for part in ("AUTHOR", "COMMITTER") for key, value in who.items()}
-        await self._git("commit", "--quiet", "--no-verify", "--allow-empty", "--file=-", text=message, extra=people)
+        said = storable.text(message)
+        await self._git("commit", "--quiet", "--no-verify", "--allow-empty", "--file=-", text=said, extra=people)
         commit = (await self._git("rev-parse", "HEAD")).strip()
         names = await self._git("diff", "--name-only", "-z", self.repository.commit, commit)
         return Change(commit, tuple(filter(None, names.split("\0"))), await self.diff())

@@ -27,13 +27,13 @@ from agents.runtimes.capabilities import Capabilities
 from agents.runtimes.companion import Companion, free_ports
 from agents.runtimes.context import Context
 from agents.runtimes.delivery import LAST_WORDS, ROUNDS, Delivery, NoChanges, NotKept
+from agents.runtimes.files import bytes_of
 from agents.runtimes.inbox import as_heard
 from agents.runtimes.opencode.configuration import MCP_PATH, MODEL_PATH
 from agents.runtimes.output import Growing
 from agents.runtimes.policy import Policy
 from agents.runtimes.prompts import instructions, renamed
 from agents.runtimes.recording import Transcript, clip, listed, now
-from agents.runtimes.tools import bytes_of
 
 CAN = Capabilities(
     hears="when it is run again",

@@ -9,7 +9,15 @@ from typing import Any
 import structlog
 from pydantic_ai import Agent, UsageLimits
 from pydantic_ai.exceptions import ModelConnectionError, ModelHTTPError, RunCancelled
-from pydantic_ai.messages import ModelMessage, ModelRequest
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelRequest,
+    TextPart,
+    ThinkingPart,
+    ToolCallPart,
+    ToolReturnPart,
+    UserPromptPart,
+)
 from pydantic_ai.models import Model
 from pydantic_ai.run import AgentRun
 from pydantic_ai.usage import RunUsage
@@ -20,6 +28,7 @@ from agents.runtimes.inbox import Inbox, as_heard
 from agents.runtimes.recording import Transcript
 from agents.runtimes.tools import Desk
 from agents.runtimes.watch import Watch
+from sessions import storable
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +59,9 @@ class Conversation:
     inbox: Inbox
     compaction: Compaction
 
+    _is_fresh: bool = False
+    """It was made short, and no request has gone through since."""
+
     async def run(self) -> None:
         """Until the agent has delivered. A stream that breaks off is asked for again from the last request."""
         history: list[ModelMessage] = []
@@ -61,13 +73,14 @@ class Conversation:
             try:
                 if is_full:
                     history = await self._shortened(history, usage)
+                    self._is_fresh = True
                 async with self._begin(prompt, history, usage) as agent_run:
                     try:
                         await self._follow(agent_run, check=not is_full)
                         return
                     except ModelHTTPError as error:
                         history = _to_last_request(agent_run.all_messages())
-                        if is_full or not is_too_long(error):
+                        if self._is_fresh or not is_too_long(error):
                             raise
                         self.compaction.learn(history)
                         if len(self.compaction.rest(history)) < 2:
@@ -124,12 +137,15 @@ class Conversation:
                     raise _Full(messages)
                 check = True
                 self._tell_news(agent_run)
+                _make_sendable(node.request)
                 transcript.begin_answer()
                 async with node.stream(agent_run.ctx) as answer:
                     async for event in answer:
                         transcript.take(event, answer.response.model_name or "")
+                self._is_fresh = False
                 transcript.end_answer(answer.response)
             elif Agent.is_call_tools_node(node):
+                _make_sendable(node.model_response)
                 async with node.stream(agent_run.ctx) as events:
                     async for event in events:
                         transcript.take(event, node.model_response.model_name or "")
@@ -163,6 +179,7 @@ class Conversation:
                 self._broke_off(error)
         usage.requests += 1
         usage.incr(answer.usage)
+        _make_sendable(answer)
         summary = answer.text or "(The model gave no summary.)"
         transcript.note("text", text=summary)
         transcript.end_answer(answer)
@@ -173,6 +190,15 @@ class Conversation:
         why = "The connection to the model broke off; it is asked again."
         self.transcript.settle(why=why)
         self.transcript.note("error", state="failed", text=why)
+
+
+def _make_sendable(message: ModelMessage) -> None:
+    """Takes out what UTF-8 cannot say: it would make each later request of the talk impossible."""
+    for part in message.parts:
+        if isinstance(part, ToolCallPart):
+            part.args = storable.text(part.args) if isinstance(part.args, str) else part.args
+        elif isinstance(part, TextPart | ThinkingPart | ToolReturnPart | UserPromptPart):
+            part.content = storable.text(part.content) if isinstance(part.content, str) else part.content
 
 
 def _to_last_request(messages: list[ModelMessage]) -> list[ModelMessage]:

@@ -20,8 +20,8 @@ from agents.runner.reports import Faults
 from agents.runner.workspace import Workspace
 from agents.runtimes.answers import Answer, Review, named
 from agents.runtimes.context import Context
+from agents.runtimes.files import bytes_of
 from agents.runtimes.recording import Transcript, listed
-from agents.runtimes.tools import bytes_of
 from tenants.faults import crash_point
 
 ROUNDS = 3

@@ -2,11 +2,15 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from difflib import SequenceMatcher
+from itertools import islice
 
 SHOWN_LINES = 20
 ALIKE = 0.6
 """From here on a line is shown as what may have been meant."""
+MOST_PLACES = 10
+"""Of so many places of a piece that occurs more than once the lines are told."""
 LOOKED_AT = 5_000
 """Lines of a file that are compared one by one."""
 NUMBERED = re.compile(r"^\s*\d+\t")
@@ -16,16 +20,22 @@ def fault_of(text: str, old: str) -> str:
     """What is wrong with a piece that shall be replaced; empty when it occurs exactly once."""
     if not old:
         return "The old text is empty; use write_file for a whole file."
-    count = text.count(old)
-    if count == 1:
+    places = list(islice(_places(text, old), MOST_PLACES + 1))
+    if len(places) == 1:
         return ""
-    if count > 1:
-        return f"The old text occurs {count} times, at lines {_places(text, old)}; give more of what stands around it."
+    if places:
+        at = ", ".join(str(text.count("\n", 0, place) + 1) for place in places[:MOST_PLACES])
+        times = f"{len(places)} times, at lines {at}"
+        if len(places) > MOST_PLACES:
+            times = f"more than {MOST_PLACES} times, at lines {at} …"
+        return f"The old text occurs {times}; give more of what stands around it."
     fault = "The old text does not occur."
-    wanted = old.splitlines()
+    wanted = lines_of(old)
+    if "\r" not in old and old.replace("\n", "\r\n") in text:
+        return f"{fault} Lines of this file end with \\r\\n; give them so, in the old text and in the new one."
     if all(NUMBERED.match(line) for line in wanted if line.strip()):
         return f"{fault} It has line numbers, which are not in the file."
-    lines = text.splitlines()
+    lines = lines_of(text)
     if start := _but_for_spaces(lines, wanted):
         return f"{fault} It differs in white space only from these lines:\n{_shown(lines, start, len(wanted))}"
     if start := _nearest(lines, wanted):
@@ -33,13 +43,18 @@ def fault_of(text: str, old: str) -> str:
     return f"{fault} Nothing in the file is like it; read the file again."
 
 
-def _places(text: str, old: str) -> str:
-    found: list[str] = []
+def lines_of(text: str) -> list[str]:
+    """The lines as git and grep count them: others than newlines end none."""
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    return lines if lines[-1] else lines[:-1]
+
+
+def _places(text: str, old: str) -> Iterator[int]:
+    """Where it begins; two places may have a part in common."""
     at = text.find(old)
-    while at >= 0 and len(found) < 10:
-        found.append(str(text.count("\n", 0, at) + 1))
-        at = text.find(old, at + len(old))
-    return ", ".join(found) + (" …" if at >= 0 else "")
+    while at >= 0:
+        yield at
+        at = text.find(old, at + 1)
 
 
 def _but_for_spaces(lines: list[str], wanted: list[str]) -> int:

@@ -12,6 +12,7 @@ import structlog
 from agents.runner.reports import Faults, Refused, Reports
 from agents.runtimes.asking import ALIVE_SECONDS
 from agents.runtimes.recording import Transcript
+from sessions import storable
 from tenants.ids import uuid7
 
 log = structlog.get_logger(__name__)
@@ -39,7 +40,7 @@ class Policy:
         """
         if tool in self._unasked and all(_is_inside(path) for path in _paths(arguments)):
             return ""
-        asked = {name: _shown(name, value) for name, value in arguments.items()}
+        asked = storable.tree({name: _shown(name, value) for name, value in arguments.items()})
         try:
             return await self._asked(call or str(uuid7()), tool, asked)
         except (Faults, Refused) as error:

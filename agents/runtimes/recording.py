@@ -26,11 +26,14 @@ from pydantic_ai.messages import (
 from agents.contracts import Delta, Doing, MessageRecord, PartKind, PartRecord, Usage
 from agents.runner.reports import Reports
 from agents.runtimes.todo import Plan, Step
+from sessions import storable
 from tenants.ids import uuid7
 
 _STEPS: TypeAdapter[list[Step]] = TypeAdapter(list[Step])
 
 OUTPUT_CHARS = 65_536
+TEXT_CHARS, CUT = 1_000_000, "\n[… the rest of this text is not kept …]"
+"""Of one text of an agent."""
 KEEP_SECONDS, KEEP_CHARS = 1.0, 20_000
 """Text that grows is sent whole once in a second, so that who comes later sees it too; the longer it is the more
 rarely: a second more for so many characters."""
@@ -58,7 +61,7 @@ class Transcript:
 
     def doing(self, text: str) -> None:
         """Says in one line what the agent does now."""
-        self.reports.record(Doing(text=text if len(text) <= 200 else text[:199] + "…"))
+        self.reports.record(doing(text))
 
     def begin_answer(self) -> None:
         """The next part begins a new message of the agent."""
@@ -71,6 +74,8 @@ class Transcript:
             self._message = uuid7()
             self._count = 0
             self.reports.record(MessageRecord(id=self._message, role="assistant", model=self._model))
+        if "text" in fields:
+            fields["text"] = bounded(fields["text"])
         part = PartRecord(id=uuid7(), message=self._message, index=self._count, kind=kind, state=state, **fields)
         self._count += 1
         self.reports.record(part)
@@ -84,6 +89,9 @@ class Transcript:
 
     def more(self, part: PartRecord, text: str) -> PartRecord:
         """Adds text to an open part; gives it as it is then."""
+        if len(part.text) > TEXT_CHARS:
+            return part
+        text = bounded(part.text + text)[len(part.text) :]
         self.reports.record(Delta(part=part.id, offset=len(part.text), text=text))
         part = part.model_copy(update={"text": part.text + text})
         since = self._kept_at.setdefault(part.id, time.monotonic())
@@ -177,7 +185,7 @@ def arguments(call: ToolCallPart) -> dict[str, Any]:
         return call.args
     try:
         value = json.loads(call.args or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {"arguments": call.args}
     return value if isinstance(value, dict) else {"arguments": value}
 
@@ -197,6 +205,10 @@ def describe(call: ToolCallPart) -> str:
             return f"writing {path}"
         case "edit_file":
             return f"editing {path}"
+        case "read_context":
+            return "asking who works beside it"
+        case "report_progress":
+            return str(given.get("text", ""))
         case "run_command":
             return f"running {given.get('command', '')}"
         case "update_plan":
@@ -212,6 +224,16 @@ def planned(steps: object) -> str:
         return Plan(_STEPS.validate_python(steps)).in_short()
     except ValidationError:
         return ""
+
+
+def doing(text: str) -> Doing:
+    """What an agent does now, in one line."""
+    return Doing(text=storable.text(text if len(text) <= 200 else text[:199] + "…"))
+
+
+def bounded(text: str) -> str:
+    """The beginning of a text that is too long to be kept."""
+    return text if len(text) <= TEXT_CHARS else text[:TEXT_CHARS] + CUT
 
 
 def clip(text: str) -> str:

@@ -8,14 +8,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pydantic_ai import RunContext
 from pydantic_ai.exceptions import ToolFailed
 
 from agents.runner.sandbox import Confined
-from agents.runtimes.editing import fault_of
+from agents.runtimes.editing import fault_of, lines_of
+from agents.runtimes.files import MAX_FILE_BYTES, place, save, text_of
 from agents.runtimes.output import Growing
+from agents.runtimes.policy import CONTENT
 from agents.runtimes.todo import Plan, Step
 
 MAX_LISTED = 1000
@@ -43,6 +45,9 @@ class Desk:
 
     async def permit(self, tool: str, **arguments: Any) -> None:
         """Goes on when the team's rules, or a person, allow it. Raises ToolFailed."""
+        for name, value in arguments.items():
+            if name not in CONTENT and isinstance(value, str) and "\0" in value:
+                raise ToolFailed(f"There is a NUL character in `{name}`, which no name and no command can have.")
         if why := await self.refusal(tool, arguments):
             raise ToolFailed(why)
 
@@ -60,38 +65,6 @@ class Desk:
         if real.stat().st_size > MAX_FILE_BYTES:
             raise ToolFailed(f"{path!r} has {real.stat().st_size} bytes, more than {MAX_FILE_BYTES}; use search.")
         return real
-
-
-def place(work: Path, path: str) -> Path:
-    """The real path of a name in the work tree. Raises ToolFailed for a path that leads elsewhere."""
-    named = Path(path)
-    if named.is_absolute() or ".." in named.parts:
-        raise ToolFailed(f"{path!r} is not a path in the workspace; name it relative to its root, without '..'.")
-    if ".git" in named.parts:
-        raise ToolFailed("The .git folder belongs to the platform; it commits your changes when you are done.")
-    root = work.resolve()
-    try:
-        real = (root / named).resolve()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ToolFailed(f"{path!r} cannot be resolved: {error}.") from error
-    if not real.is_relative_to(root):
-        raise ToolFailed(f"{path!r} leads out of the workspace through a symbolic link.")
-    return real
-
-
-def bytes_of(work: Path, path: str) -> tuple[str, IO[bytes]]:
-    """The name of an existing file from the root on, and the file, opened. Raises ToolFailed."""
-    real = place(work, path)
-    try:
-        # What the path leads to must be a file still: nobody may put a link in its place meanwhile.
-        descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        raise ToolFailed(f"{path!r} cannot be read: {error.strerror}.") from error
-    file = os.fdopen(descriptor, "rb", closefd=True) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
-    if file is None:
-        os.close(descriptor)
-        raise ToolFailed(f"{path!r} is no file; name each file by itself.")
-    return str(real.relative_to(work.resolve())), file
 
 
 Ctx = RunContext[Desk]
@@ -128,8 +101,8 @@ async def read_file(ctx: Ctx, path: str, start: int = 1, lines: int = 400) -> st
     """
     await ctx.deps.permit("read", path=path)
     async with ctx.deps.one_at_a_time:
-        text = _text(ctx.deps.file(path), path)
-    everything = text.splitlines()
+        text = text_of(ctx.deps.file(path), path)
+    everything = lines_of(text)
     first = max(start, 1)
     shown = everything[first - 1 : first - 1 + max(lines, 1)]
     if not shown:
@@ -138,7 +111,8 @@ async def read_file(ctx: Ctx, path: str, start: int = 1, lines: int = 400) -> st
     if len(numbered) > MAX_READ_CHARS:
         return numbered[:MAX_READ_CHARS] + "\n[… too long; read fewer lines …]"
     left = len(everything) - (first - 1 + len(shown))
-    return numbered + (f"\n[… {left} more lines …]" if left > 0 else "")
+    more = f"\n[… {left} more lines …]" if left > 0 else ""
+    return numbered + more + ("\n[lines of this file end with \\r\\n]" if "\r\n" in text else "")
 
 
 async def search(ctx: Ctx, pattern: str, path: str = ".") -> str:
@@ -152,14 +126,18 @@ async def search(ctx: Ctx, pattern: str, path: str = ".") -> str:
     await desk.permit("search", path=path, pattern=pattern)
     async with desk.one_at_a_time:
         target = desk.place(path).relative_to(desk.work.resolve())
-        process = await asyncio.create_subprocess_exec(
-            *("grep", "-rnIP", "--exclude-dir=.git", "--max-count=50", "-e", pattern, "--", str(target)),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            cwd=desk.work,
-            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
-        )
+        options = ("-rnIP", "--exclude-dir=.git", "--devices=skip", "--max-count=50")
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *("grep", *options, "-e", pattern, "--", str(target)),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                cwd=desk.work,
+                env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+            )
+        except OSError as error:
+            raise ToolFailed(f"The search cannot begin: {error.strerror}.") from error
         try:
             output, _ = await asyncio.wait_for(process.communicate(), SEARCH_SECONDS)
         except TimeoutError as error:
@@ -189,7 +167,7 @@ async def write_file(ctx: Ctx, path: str, content: str) -> str:
         real = ctx.deps.place(path)
         if real.is_dir():
             raise ToolFailed(f"{path!r} is a folder.")
-        _save(real, path, content)
+        save(real, path, content)
     return f"Wrote {path}: {len(content.splitlines())} lines."
 
 
@@ -204,10 +182,10 @@ async def edit_file(ctx: Ctx, path: str, old: str, new: str) -> str:
     await ctx.deps.permit("edit", path=path, old=old, new=new)
     async with ctx.deps.one_at_a_time:
         real = ctx.deps.file(path)
-        text = _text(real, path)
+        text = text_of(real, path)
         if fault := fault_of(text, old):
             raise ToolFailed(f"{path}: {fault}")
-        _save(real, path, text.replace(old, new))
+        save(real, path, text.replace(old, new))
     return f"Edited {path}."
 
 
@@ -223,6 +201,8 @@ async def run_command(ctx: Ctx, command: str) -> str:
     async with desk.one_at_a_time:
         try:
             result = await desk.confined.run(command, whole=growing)
+        except OSError as error:
+            raise ToolFailed(f"The command cannot be started: {error.strerror}.") from error
         finally:
             growing.close()
     return f"exit code {result.exit_code} after {result.seconds:.1f} s\n{result.output}".rstrip()
@@ -262,23 +242,5 @@ def _names(folder: Path, glob: str, root: Path) -> list[str]:
             if ".git" not in path.relative_to(root).parts and path.is_file() and path.resolve().is_relative_to(root)
         )
         return list(islice(found, MAX_LISTED + 1))
-    except (ValueError, re.error) as error:
+    except (ValueError, OSError, re.error) as error:
         raise ToolFailed(f"{glob!r} is not a usable pattern: {error}.") from error
-
-
-def _text(real: Path, path: str) -> str:
-    try:
-        return real.read_bytes().decode()
-    except UnicodeDecodeError as error:
-        raise ToolFailed(f"{path!r} is not a text file.") from error
-
-
-def _save(real: Path, path: str, content: str) -> None:
-    data = content.encode("utf-8", "replace")
-    if len(data) > MAX_FILE_BYTES:
-        raise ToolFailed(f"The text has {len(data)} bytes, more than {MAX_FILE_BYTES}; write smaller files.")
-    try:
-        real.parent.mkdir(parents=True, exist_ok=True)
-        real.write_bytes(data)
-    except OSError as error:
-        raise ToolFailed(f"{path!r} cannot be written: {error.strerror}.") from error

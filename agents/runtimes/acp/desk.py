@@ -22,8 +22,8 @@ from acp.schema import (
 )
 
 from agents.runtimes.acp.mirror import Mirror
+from agents.runtimes.files import MAX_FILE_BYTES
 from agents.runtimes.policy import in_workspace
-from agents.runtimes.tools import MAX_FILE_BYTES
 
 TOOLS = {
     "read": "read",

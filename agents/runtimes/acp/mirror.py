@@ -27,7 +27,7 @@ from acp.schema import (
 from agents.contracts import PartRecord
 from agents.contracts import Usage as Used
 from agents.runtimes.output import SHOW_SECONDS, SHOWN_CHARS
-from agents.runtimes.recording import Transcript, clip, now
+from agents.runtimes.recording import TEXT_CHARS, Transcript, clip, now
 
 NAME = re.compile(r"[A-Za-z][\w.:-]{0,59}")
 """Titles that are the name of a tool; others are sentences."""
@@ -116,7 +116,7 @@ class Mirror:
         if self._is_after_call:
             self.begin_turn()
         if kind == "text":
-            self.last_said += text
+            self.last_said = (self.last_said + text)[-TEXT_CHARS:]
         if self._text is not None and self._text.kind == kind:
             self._text = self._transcript.more(self._text, text)
             return

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid5
 
-from agents.contracts import Delta, Doing, MessageRecord, PartRecord, Record
+from agents.contracts import Delta, MessageRecord, PartRecord, Record
 from agents.opencode.shapes import RULES, UNFINISHED, Shape, Unfit, mapping, unknown, words
 from agents.runtimes.output import SHOWN_CHARS
-from agents.runtimes.recording import KEEP_CHARS, KEEP_SECONDS, clip
+from agents.runtimes.recording import KEEP_CHARS, KEEP_SECONDS, TEXT_CHARS, bounded, clip, doing
 
 Json = dict[str, Any]
 GROWING = ("text", "reasoning")
@@ -122,7 +122,7 @@ class Mirror:
         record = record.model_copy(
             update={
                 "state": state,
-                "text": shape.text,
+                "text": bounded(shape.text),
                 "tool": shape.tool,
                 "input": shape.input,
                 # While a command runs, it is sent anew with each piece: its end must do.
@@ -145,6 +145,9 @@ class Mirror:
             return self._begin(key, text) if text else []
         if part.state != "open":
             return []  # the text is whole already
+        if len(part.text) > TEXT_CHARS:
+            return []
+        text = bounded(part.text + text)[len(part.text) :]
         record: Record = Delta(part=part.id, offset=len(part.text), text=text)
         part = self._parts[key] = part.model_copy(update={"text": part.text + text})
         if self._clock() - self._sent_at.get(key, 0) > KEEP_SECONDS + len(part.text) / KEEP_CHARS:
@@ -168,7 +171,7 @@ class Mirror:
         rows = [mapping(row) for row in todos] if isinstance(todos, list) else []
         now = next((words(row.get("content")) for row in rows if row.get("status") == "in_progress"), "")
         done = sum(row.get("status") == "completed" for row in rows)
-        return [Doing(text=f"{done} of {len(rows)} done: {now}"[:200])] if now else []
+        return [doing(f"{done} of {len(rows)} done: {now}")] if now else []
 
 
 def _shape(part: Json, kind: str) -> Shape:
@@ -203,6 +206,5 @@ def _moment(ms: Any) -> datetime | None:
 def _doing(part: PartRecord) -> list[Record]:
     sentence, argument = SENTENCES.get(part.tool, ("", ""))
     if not sentence:
-        return [Doing(text=f"calls {part.tool}"[:200])]
-    text = sentence.format(words(part.input.get(argument)) or ".")
-    return [Doing(text=text if len(text) <= 200 else text[:199] + "…")]
+        return [doing(f"calls {part.tool}")]
+    return [doing(sentence.format(words(part.input.get(argument)) or "."))]
