@@ -1,9 +1,7 @@
 """The tools of a built-in agent, confined to the work tree of its workspace."""
 
 import asyncio
-import os
 import re
-import stat
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from itertools import islice
@@ -21,7 +19,6 @@ from agents.runtimes.policy import CONTENT
 from agents.runtimes.todo import Plan, Step
 
 MAX_LISTED = 1000
-MAX_FILE_BYTES = 1_000_000
 MAX_READ_CHARS = 40_000
 SEARCH_SECONDS = 20
 
