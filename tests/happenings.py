@@ -192,6 +192,10 @@ class Happenings:
         made = Merge.objects.create(swarm=self.swarm, attempt=attempt, state="queued")
         move(made, "conflicted", because="lines", conflicts=["a.py"], ended_at=timezone.now())
 
+    def agent_has_answered(self) -> None:
+        Attempt.objects.filter(node=self._node("printer")).update(answers={"sure": "yes"})
+        publish(self.topic, "node.answered", node="printer", answers={"sure": "yes"})
+
     def another_agent(self) -> None:
         live: Execution = execution(self.swarm, self.stage.runner, f"plan:{uuid4()}", "coordinator-3", kind="plan")
         words = {"kind": "plan", "subject": live.subject, "agent": live.agent, "runner": self.stage.runner.name}
