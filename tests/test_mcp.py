@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,13 +12,17 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 
+from agents.contracts import WorkOutcome
 from agents.models import Execution
+from agents.runtimes import colleagues
 from sessions.models import Event, Session
 from tenants import tokens
 from tenants.models import Team
 from tests.board_stage import Stage
 from tests.conftest import user_of
+from tests.fake_control_plane import call, serving, steps
 from tests.stage_parts import execution
+from tests.test_builtin_runtime import DONE, carry_out
 from tests.web import Web, serve
 
 
@@ -106,3 +111,39 @@ def test_without_the_token_of_a_live_execution_of_this_team_nothing_is_said(
         return
     Execution.objects.filter(pk=stage.live.pk).update(cancel_at=timezone.now())
     assert status(secret) == 401
+
+
+def test_the_built_in_agent_has_the_same_tools(web: Web, stage: Stage, committed_team: Team, tmp_path: Path) -> None:
+    other = execution(stage.swarm, stage.runner, "plan:of-another", "coordinator-7", kind="plan")
+    with serving(tmp_path / "plane") as plane:
+        plane.script = steps(
+            [call("read_context"), call("report_progress", text="counts the vowels")],
+            [call("report_progress", text="x" * 201)],
+            [call("write_file", path="greet.py", content="x = 1\n")],
+            [call("final_result", summary="It is there.")],
+        )
+        there = f"http://127.0.0.1:{web.port}/t/acme/mcp"
+        assignment = plane.assignment(mcp=there, token=token_of(other, committed_team))
+        carry_out(assignment, tmp_path / "run", WorkOutcome)
+        said = [message["content"] for message in plane.requests[-1]["messages"] if message["role"] == "tool"]
+    assert said[0].startswith("You are coordinator-7.\nAt work beside you:\n- `printer` Write the printer, writes")
+    assert said[1] == "Told."
+    assert "at most 200" in said[2]
+    assert Session.objects.get(pk=other.session_id).doing == "counts the vowels"
+    offered = {tool["function"]["name"] for tool in plane.requests[0]["tools"]}
+    assert {"read_context", "report_progress"} <= offered
+
+
+def test_where_the_control_plane_does_not_answer_the_agent_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(colleagues, "PAUSE_SECONDS", 0.01)
+    with serving(tmp_path / "plane") as plane:
+        plane.script = steps([call("read_context")], [call("write_file", path="greet.py", content="x = 1\n")], DONE)
+        carry_out(plane.assignment(mcp=f"{plane.url}/nowhere"), tmp_path / "run", WorkOutcome)
+        (said, *_) = [one["content"] for one in plane.requests[-1]["messages"] if one["role"] == "tool"]
+        assert "The control plane does not answer" in said
+    with serving(tmp_path / "other") as plane:
+        plane.script = steps([call("write_file", path="greet.py", content="x = 1\n")], DONE)
+        carry_out(plane.assignment(), tmp_path / "again", WorkOutcome)
+        assert not {"read_context", "report_progress"} & {t["function"]["name"] for t in plane.requests[0]["tools"]}

@@ -16,6 +16,7 @@ from agents.runner.workspace import Workspace
 from agents.runtimes.answers import ANSWERS, Answer, wanted
 from agents.runtimes.asking import NO_ANSWER, ask_people
 from agents.runtimes.capabilities import Capabilities
+from agents.runtimes.colleagues import COLLEAGUES, Endpoint, offered
 from agents.runtimes.compaction import WINDOW, Compaction
 from agents.runtimes.context import Context
 from agents.runtimes.conversation import MODEL_CALLS, Conversation
@@ -92,6 +93,7 @@ async def run(assignment: Assignment, context: Context) -> Outcome:
     confined = context.confined(assignment, workspace)
     refusal = Policy(context.reports, transcript).refusal
     desk = work.desk = Desk(workspace.work, confined, work.deliver, work.ask, refusal, transcript.show)
+    desk.platform = Endpoint(assignment).call if assignment.mcp else None
     access = assignment.model
     client = AsyncOpenAI(base_url=access.base_url, api_key=assignment.token, max_retries=HTTP_RETRIES)
     model = OpenAIChatModel(access.name, provider=OpenAIProvider(openai_client=client))
@@ -120,7 +122,10 @@ def _agent(answer: type[Answer], *functions: Function) -> Agent[Desk, Any]:
         output_type=answer,
         deps_type=Desk,
         name=answer.__name__,
-        tools=[Tool(function, docstring_format="google") for function in functions],
+        tools=[
+            *(Tool(function, docstring_format="google") for function in functions),
+            *(Tool(function, docstring_format="google", prepare=offered) for function in COLLEAGUES),
+        ],
         retries={"tools": 5, "output": ROUNDS},
     )
 

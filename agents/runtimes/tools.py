@@ -37,6 +37,8 @@ class Desk:
     """Why a tool may not be used in this way; empty: it may. Waits for a person where one must decide."""
     show: Callable[[str, str], None]
     """Takes what a call, named by its id, has printed so far."""
+    platform: Callable[..., Awaitable[str]] | None = None
+    """Calls a tool that the control plane has for agents; None: there is nobody to ask."""
     plan: Plan = field(default_factory=Plan)
     one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
