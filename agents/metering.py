@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 from prometheus_client import Counter, Histogram
 
@@ -16,7 +16,7 @@ from agents.contracts import Usage
 from agents.models import HeldCall, ModelCall
 from agents.ports import settlement
 from agents.routes import Route, Way
-from sessions.events import acting, publish
+from sessions.events import NOTHING, Statement, acting, publish
 from tenants.context import in_schema
 from tenants.trace import begin_trace
 
@@ -151,15 +151,27 @@ def keep(caller: Caller, meter: Meter, *, status: int, seconds: float, held: int
     with in_schema(caller.schema):
         cost = _cost(caller, meter.model or caller.asked, meter.usage, status, held)
         softly: list[str] = []
+        call = ModelCall(
+            execution_id=caller.execution,
+            model=meter.model or caller.asked,
+            provider=caller.route.provider if caller.route else "",
+            because=caller.because,
+            rehearsal=caller.rehearsal,
+            status=status,
+            input_tokens=meter.usage.input_tokens,
+            cached_tokens=meter.usage.cached_tokens,
+            output_tokens=meter.usage.output_tokens,
+            cost_microusd=cost,
+            seconds=round(seconds, 3),
+            trace=caller.trace,
+        )
         with acting(f"agent:{caller.agent}"):
-            if not cost and not held:  # nothing to book: no lock of its execution, and one commit
-                with transaction.atomic():
-                    call = _record(caller, meter, status, seconds, cost)
-                    _tell(caller.swarm, caller.session, call)
+            if not cost and not held:  # nothing is booked, and no lock needed
+                _tell(caller.swarm, caller.session, call, writing=_insert(call))
             else:
                 with transaction.atomic():
                     execution = budgets.locked(caller.execution)
-                    call = _record(caller, meter, status, seconds, cost)
+                    call.save(force_insert=True)
                     softly = budgets.spend(execution, cost or 0, held=held)
                 # In a transaction of its own: the books are the last lock (see agents.budgets).
                 _tell(caller.swarm, caller.session, call)
@@ -169,21 +181,12 @@ def keep(caller: Caller, meter: Meter, *, status: int, seconds: float, held: int
     return call
 
 
-def _record(caller: Caller, meter: Meter, status: int, seconds: float, cost: int | None) -> ModelCall:
-    return ModelCall.objects.create(
-        execution_id=caller.execution,
-        model=meter.model or caller.asked,
-        provider=caller.route.provider if caller.route else "",
-        because=caller.because,
-        rehearsal=caller.rehearsal,
-        status=status,
-        input_tokens=meter.usage.input_tokens,
-        cached_tokens=meter.usage.cached_tokens,
-        output_tokens=meter.usage.output_tokens,
-        cost_microusd=cost,
-        seconds=round(seconds, 3),
-        trace=caller.trace,
-    )
+def _insert(call: ModelCall) -> Statement:
+    fields = call._meta.concrete_fields
+    columns = ", ".join(f'"{field.column}"' for field in fields)
+    places = ", ".join(["%s"] * len(fields))
+    values = [field.get_db_prep_save(field.pre_save(call, add=True), connection) for field in fields]
+    return f"INSERT INTO {call._meta.db_table} ({columns}) VALUES ({places})", values
 
 
 def _cost(caller: Caller, model: str, usage: Usage, status: int, held: int) -> int | None:
@@ -219,10 +222,11 @@ def _book_unheard(held: HeldCall) -> bool:
     return True
 
 
-def _tell(swarm: UUID, session: UUID, call: ModelCall) -> None:
+def _tell(swarm: UUID, session: UUID, call: ModelCall, *, writing: Statement = NOTHING) -> None:
     publish(
         f"swarm:{swarm}",
         "model.called",
+        writing=writing,
         session=str(session),
         model=call.model,
         provider=call.provider,

@@ -20,6 +20,8 @@ from agents.shared import Script, Shared
 
 PATIENCE_SECONDS = 2.0
 """So long a call waits for a slot."""
+HEAD_SECONDS = 0.05
+"""So long the gates may not hear of the head of an answer: what is over before is told in one go."""
 JITTER = (800, 1200)
 """Thousandths of the pause of a breaker that opens."""
 _ASK, _TELL = Script(ASK_LUA), Script(TELL_LUA)
@@ -106,13 +108,19 @@ class Trial:
         self._gates, self._name = gates, name
         self._last = Word(went=Went.NEITHER, began=asked.slot.now if asked.slot else 0)
         self._probes = asked.probes
+        self._head = Word()
+        self._timer: asyncio.TimerHandle | None = None
         self._begun: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
 
     def answered(self, word: Word, went: Went) -> None:
         """The head of an answer is here: `word` judges key and endpoint. The answer does not wait for the gates."""
-        self._last, self._probes = replace(self._last, went=went), Word()
-        self._begun = _apart(self._gates.tell(self._name, word))
+        self._last, self._probes, self._head = replace(self._last, went=went), Word(), word
+        self._timer = asyncio.get_running_loop().call_later(HEAD_SECONDS, self._tell_head)
+
+    def _tell_head(self) -> None:
+        head, self._head = self._head, Word()
+        self._begun = _apart(self._gates.tell(self._name, head))
 
     def broke(self, why: str, *, too_much: bool) -> None:
         """There is no answer, or no end of it; `too_much`: it did not come in time."""
@@ -131,11 +139,23 @@ class Trial:
             await asyncio.shield(self._ending)
 
     async def _end(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        if self._head.endpoint and self._last.endpoint:  # it began well and broke: two words about the endpoint
+            self._tell_head()
         if self._begun:
             await self._begun
         # A probe of which nothing was ever said gives its place back.
-        endpoint = self._last.endpoint or self._probes.endpoint
-        await self._gates.tell(self._name, replace(self._last, key=self._probes.key, endpoint=endpoint))
+        told = self._last if self._last.endpoint else self._head
+        word = replace(
+            self._head,
+            key=self._head.key or self._probes.key,
+            endpoint=told.endpoint or self._probes.endpoint,
+            endpoint_why=told.endpoint_why,
+            went=self._last.went,
+            began=self._last.began,
+        )
+        await self._gates.tell(self._name, word)
 
 
 def _apart(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

@@ -29,6 +29,9 @@ class _Act:
 
 _act: ContextVar[_Act | None] = ContextVar("act", default=None)
 
+Statement = tuple[str, Sequence[Any]]
+"""SQL and its parameters."""
+NOTHING: Statement = ("", ())
 _PUBLISH = "SELECT ids, last, moment FROM agent_sessions_publish(%s, %s, %s, %s, %s, %s, %s)"
 
 
@@ -47,17 +50,28 @@ def acting(actor: str, *, is_followed: bool = True) -> Iterator[None]:
         _act.reset(marker)
 
 
-def publish(subject: str, kind: str, /, *, cause: UUID | None = None, **payload: Any) -> Event:
+def publish(
+    subject: str, kind: str, /, *, cause: UUID | None = None, writing: Statement = NOTHING, **payload: Any
+) -> Event:
     """Record that something happened to `subject` and let the relay know.
 
     The subject's row serialises its events: numbers have no gaps and follow the order of commits.
     Raises kinds.UnknownKind, pydantic.ValidationError.
     """
-    return publish_all(subject, [(kind, payload)], cause=cause)[0]
+    return publish_all(subject, [(kind, payload)], cause=cause, writing=writing)[0]
 
 
-def publish_all(subject: str, facts: Sequence[tuple[str, dict[str, Any]]], *, cause: UUID | None = None) -> list[Event]:
-    """`publish` for several facts (kind, payload) about one subject, with the same few queries as for one."""
+def publish_all(
+    subject: str,
+    facts: Sequence[tuple[str, dict[str, Any]]],
+    *,
+    cause: UUID | None = None,
+    writing: Statement = NOTHING,
+) -> list[Event]:
+    """`publish` for several facts (kind, payload) about one subject, with the same few queries as for one.
+
+    `writing` is an INSERT, UPDATE or DELETE with its parameters that is one statement, and so one commit, with them.
+    """
     if not facts:
         return []
     checked = [(kind, kinds.checked(kind, payload)) for kind, payload in facts]
@@ -74,7 +88,8 @@ def publish_all(subject: str, facts: Sequence[tuple[str, dict[str, Any]]], *, ca
             because_of,
             trace,
         ]
-        cursor.execute(_PUBLISH, words)
+        change, values = writing
+        cursor.execute(f"WITH written AS ({change}) {_PUBLISH}" if change else _PUBLISH, [*values, *words])
         ids, last, moment = cursor.fetchone()
     if act and act.is_followed and act.first is None:
         act.first = ids[0]

@@ -17,7 +17,7 @@ from agents.circuit import FIRST_MS, LUA, PROBE_MS, Circuit, Lamp, Seen, Told, V
 from agents.gates import ASK_LUA, TELL_LUA, Found, Here, No, Word, found
 from agents.pacing import LEASE_MS, LOWEST, PACE_LUA, PURSE_RULES, RETRY_COST, Pace, Purse, Slots, Went
 from agents.shared import Script, Shared
-from agents.turnstile import Turnstile
+from agents.turnstile import HEAD_SECONDS, Turnstile
 
 NOW = 1_764_000_000_000
 PURSE_LUA = f"{PURSE_RULES}return purse(KEYS[1], ARGV[1] == '1', tonumber(ARGV[2])) and 1 or 0"
@@ -205,5 +205,47 @@ def test_who_leaves_while_the_gates_are_asked_or_told_keeps_no_slot(store: redis
         async with asyncio.timeout(10):
             while store.zcard(slots):
                 await asyncio.sleep(0.01)
+
+    asyncio.run(go())
+
+
+class Counting(Shared):
+    """Remembers what its gates were told."""
+
+    def __init__(self) -> None:
+        super().__init__(settings.STREAM_URL, 5)
+        self.told: list[tuple[Any, ...]] = []
+
+    async def run(self, script: Script, keys: Any, args: Any) -> list[Any] | None:
+        if script.text == TELL_LUA:
+            self.told.append((args[2], args[6], args[9]))  # of the key, of the endpoint, of the slot
+        return await super().run(script, keys, args)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "breaks", "told"),
+    [
+        (0, False, [("worked", "worked", "well")]),
+        (2 * HEAD_SECONDS, False, [("worked", "worked", ""), ("", "", "well")]),
+        (0, True, [("worked", "worked", ""), ("", "failed", "well")]),
+    ],
+    ids=["short", "long", "broken"],
+)
+def test_the_gates_hear_of_a_short_call_once(
+    store: redis.Redis, seconds: float, breaks: bool, told: list[tuple[str, ...]]
+) -> None:
+    slots = limits.keys("key:short")[1]
+    store.delete(slots)
+
+    async def go() -> None:
+        shared = Counting()
+        gates = Turnstile(Breaker("key:short", shared, quiet), Breaker("model:short", shared, quiet), shared)
+        async with gates.call("one") as trial:
+            trial.answered(Word(key=Told.WORKED, endpoint=Told.WORKED), Went.WELL)
+            await asyncio.sleep(seconds)
+            if breaks:
+                trial.broke("it broke off", too_much=False)
+        assert shared.told == told
+        assert store.zcard(slots) == 0
 
     asyncio.run(go())

@@ -232,6 +232,7 @@ def test_a_whole_answer_passes_and_is_metered(web: Web, provider: Provider, agen
         "input_tokens": 1200,
         "output_tokens": 34,
         "cost_microusd": None,
+        "because": "",
     }
 
 
