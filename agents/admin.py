@@ -12,7 +12,7 @@ from django.http import HttpRequest
 
 from agents import credentials, placing, registry, routes, servers
 from agents.forms import AgentForm
-from agents.models import Agent, Budget, ModelPrice, Provider, Server
+from agents.models import Agent, Budget, ModelCall, ModelPrice, Provider, Server
 from agents.registry import Terms
 from sessions.events import acting
 from tenants.roles import Permission
@@ -83,6 +83,20 @@ class ModelPriceAdmin(TeamAdminMixin, admin.ModelAdmin):
 
 def _shown(microusd: int) -> str:
     return f"{Decimal(microusd) / DOLLAR:f}"
+
+
+@admin.register(ModelCall, site=team_admin)
+class ModelCallAdmin(TeamAdminMixin, admin.ModelAdmin):
+    """Metered calls, to be looked at: who answered, why not another one, and what it cost."""
+
+    list_display = ("at", "model", "provider", "because", "status", "input_tokens", "output_tokens", "cost_microusd")
+    list_filter = ("provider", "status")
+    search_fields = ("model", "because")
+    ordering = ("-at",)
+    show_full_result_count = False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return [field.name for field in self.model._meta.fields]
 
 
 @admin.register(Budget, site=team_admin)

@@ -20,6 +20,7 @@ from agents.failover import Obstacle, Standing, ahead, because, told
 from agents.models import Budget, Execution, ModelCall, ModelPrice, Provider
 from agents.routes import Route
 from sessions.models import Event
+from swarms.replay.says import say
 from tenants.context import in_schema
 from tenants.models import Team
 from tests.conftest import user_of
@@ -185,6 +186,9 @@ def test_who_is_left_alone_is_not_asked_and_the_page_says_who_answers(
     assert call.provider == "second"
     assert call.because.startswith("first: left alone for ")
     assert call.because.endswith("s: the provider answered HTTP 503")
+    assert call.because in say("model.called", Event.objects.filter(kind="model.called").last().payload).text
+    calls = client_for(user_of("alice", "acme"), committed_team).get("/admin/agents/modelcall/").text
+    assert "first: left alone for " in calls
     # No node waits for it: another one answers.
     schema = committed_team.schema_name
     breakers.forget()

@@ -31,7 +31,10 @@ def _plain(kind: str, facts: Mapping[str, Any]) -> str:
         case "agent.doing":
             return f"{facts['agent']}: {facts['text'] or 'nothing more'}"
         case "model.called":
-            return f"A call of {facts['model'] or 'the model'}: {facts['input_tokens'] + facts['output_tokens']} tokens"
+            used = f"{facts['input_tokens'] + facts['output_tokens']} tokens"
+            where = f" at {facts['provider']}" if facts.get("provider") else ""
+            why = f" ({facts['because']})" if facts.get("because") else ""
+            return f"A call of {facts['model'] or 'the model'}{where}: {used}{why}"
         case "nodes.planned" if facts["nodes"]:
             count = len(facts["nodes"])
             return f"{count} node{'' if count == 1 else 's'} of the plan: {_few([n['key'] for n in facts['nodes']])}"
