@@ -17,6 +17,7 @@ from agents.runtimes.acp.launch import launch
 from agents.runtimes.acp.wording import answer_in
 from agents.runtimes.inbox import Inbox
 from agents.runtimes.opencode.server import Missing
+from sessions import storable
 from tests.conformance_acp import AGENT, PACKAGES, agent_in, command
 from tests.fake_control_plane import FakeControlPlane, call, serving, steps
 from tests.test_opencode_runtime import program  # noqa: F401
@@ -168,6 +169,22 @@ def test_a_message_waits_for_the_end_of_the_turn_and_an_interrupt_stops_it(
     assert not [part for part in plane.parts() if part.state == "open"]
 
 
+def test_who_cannot_be_told_any_more_has_not_heard_it(plane: FakeControlPlane, tmp_path: Path) -> None:
+    end = [{"pause": 0.4}, *DONE]
+    plane.script = steps(WRITES, end, end, end)
+    words = [steer(text=f"Word {number}.") for number in range(3)]
+
+    async def talk(inbox: Inbox) -> None:
+        for number, word in enumerate(words, 2):
+            await seen(lambda number=number: len(plane.requests) == number)
+            inbox.put(word)
+
+    outcome, taken = carry_out(work(plane), tmp_path / "run", talk)
+
+    assert isinstance(outcome, WorkOutcome), outcome
+    assert taken == [word.id for word in words[:2]]
+
+
 @pytest.mark.parametrize(
     ("said", "answer"),
     [
@@ -253,6 +270,64 @@ def test_an_agent_that_is_killed_goes_on_in_its_session_if_it_can_load_one(
 def answering(message: dict[str, Any]) -> str:
     """An agent that answers everything so."""
     return shlex.join(["sh", "-c", f"read line; echo {shlex.quote(json.dumps(message))}; sleep 60"])
+
+
+ODDITIES = r"""
+import json, sys
+
+def say(**message):
+    print(json.dumps({"jsonrpc": "2.0", **message}), flush=True)
+
+def update(kind, **more):
+    say(method="session/update", params={"sessionId": "s", "update": {"sessionUpdate": kind, **more}})
+
+def text(words):
+    update("agent_message_chunk", content={"type": "text", "text": words})
+
+deep = []
+for _ in range(400):
+    deep = [deep]
+for line in sys.stdin:
+    asked = json.loads(line)
+    match asked.get("method"):
+        case "initialize":
+            say(id=asked["id"], result={"protocolVersion": 1, "agentCapabilities": {}})
+        case "session/new":
+            say(id=asked["id"], result={"sessionId": "s"})
+        case "session/prompt":
+            for number in range(30):
+                update("of tomorrow", number=number)
+                say(method="_vendor/news", params={})
+                say(id=900 + number, method="fs/dance", params={})
+            update("tool_call", toolCallId="1", title="deep", rawInput={"deep": deep, "half": "\ud800"})
+            update("tool_call_update", toolCallId="1", status="completed")
+            update("tool_call_update", toolCallId="1", status="in_progress")
+            say(id=777, result={})
+            text("A half \ud800 and a NUL \0.\n")
+            open("a.txt", "w").close()
+            text('```json\n{"summary": "Done."}\n```')
+            say(id=asked["id"], result={"stopReason": "end_turn"})
+            say(id=asked["id"], result={"stopReason": "end_turn"})
+"""
+
+
+def test_oddities_of_an_agent_cost_nothing(
+    plane: FakeControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = tmp_path / "shown" / "agent.py"
+    agent.parent.mkdir()
+    agent.write_text(ODDITIES)
+    monkeypatch.setenv("WAGGLE_RUNNER_ACP", f"python3 {agent}")
+    monkeypatch.setenv("WAGGLE_RUNNER_ACP_SHOWS", str(agent.parent))
+    monkeypatch.setattr(runtime, "RESTARTS", 0)
+
+    outcome, _ = carry_out(work(plane), tmp_path / "run")
+
+    assert isinstance(outcome, WorkOutcome), outcome
+    (tool,) = plane.parts("tool")
+    assert (tool.state, tool.input["half"]) == ("done", "\N{REPLACEMENT CHARACTER}")
+    assert storable.DEEPER in str(tool.input["deep"])
+    assert "A half \N{REPLACEMENT CHARACTER} and a NUL" in "".join(part.text for part in plane.parts("text"))
 
 
 NONSENSE = {

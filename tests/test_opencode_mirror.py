@@ -1,5 +1,6 @@
 """What the events of an OpenCode server become in a transcript, and that nothing is missed or told twice."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,14 @@ from uuid import UUID, uuid4
 import pytest
 
 from agents.contracts import Assignment, Delta, Doing, FailureReason, MessageRecord, PartRecord, Record
+from agents.runtimes.opencode import client as opencode_client
 from agents.runtimes.opencode.asking import asked_of
-from agents.runtimes.opencode.client import messages_of
+from agents.runtimes.opencode.client import Client, messages_of
 from agents.runtimes.opencode.configuration import configuration, permission
 from agents.runtimes.opencode.faults import failed
 from agents.runtimes.opencode.ids import new_id
 from agents.runtimes.opencode.mirror import Mirror
+from agents.runtimes.restarts import Lost
 
 EVENTS = [
     json.loads(line) for line in (Path(__file__).parent / "opencode" / "events-1.18.jsonl").read_text().splitlines()
@@ -165,3 +168,30 @@ def test_ids_sort_by_time_and_are_never_the_same() -> None:
     assert made == sorted(made)
     assert len(set(made)) == 2000
     assert len(made[0]) == 30
+
+
+def test_an_event_may_hold_any_character_and_no_line_is_endless(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = ["plain", "a\u2028b\u2029c\x85d\x0ce", "end"]
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
+        for text in said:
+            writer.write(f"data: {json.dumps({'type': text}, ensure_ascii=False)}\n\n".encode())
+        writer.write(b"x" * 5000)
+        await writer.drain()
+
+    async def hear() -> list[str]:
+        found = []
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            client = Client.at(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "", "", "/work")
+            try:
+                async for event in client.events():
+                    found.append(event["type"])
+            except Lost as error:
+                found.append(str(error))
+            await client.close()
+        return found
+
+    monkeypatch.setattr(opencode_client, "MOST_LINE", 4000)
+    assert asyncio.run(hear()) == [*said, "its stream of events broke off (ValueError)"]

@@ -277,6 +277,13 @@ def test_an_inbox_gives_each_word_once() -> None:
         await asyncio.wait_for(inbox.interrupted(), 1)
         first = inbox.take()
         inbox.put(one)
-        return [first == [one, two], inbox.take(), await inbox.news(0.01)]
+        waits = asyncio.create_task(inbox.waiting())
+        await asyncio.sleep(0.01)
+        had = waits.done(), inbox.has(["interrupt"])
+        inbox.put(three)
+        await asyncio.wait_for(waits, 1)
+        third = inbox.has(["interrupt"]), inbox.take() == [three]
+        return [first == [one, two], *had, *third, inbox.take(), await inbox.news(0.01)]
 
-    assert asyncio.run(use()) == [True, [], []]
+    three = steer("interrupt", "three")
+    assert asyncio.run(use()) == [True, False, False, True, True, [], []]

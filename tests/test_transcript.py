@@ -10,15 +10,17 @@ import pytest
 import redis
 from django.conf import settings
 from django.db import transaction
+from django.test import RequestFactory
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from agents.contracts import Delta, Doing, MessageRecord, PartKind, PartRecord, Usage
+from agents.contracts import Delta, Doing, MessageRecord, PartKind, PartRecord, RecordBatch, Usage
 from sessions import transcript
 from sessions.deltas import Piece, coalesced
 from sessions.models import Event, Message, Part, Session
 from sessions.topics import live_channel
+from swarms.api.runner import _parse
 from tenants.models import Team
 from tests.conftest import user_of
 
@@ -325,3 +327,11 @@ def test_deltas_are_shown_once_the_batch_is_committed_and_not_stored(
     assert json.loads(data) == {"session": str(row.pk), "part": str(opened.id), "offset": 0, "text": "hé\n"}
     assert heard.get_message(timeout=0.1) is None
     assert Part.objects.get(pk=opened.id).text == ""
+
+
+def test_of_what_a_runner_sends_only_a_true_nul_is_taken_out() -> None:
+    told = Doing(text="a\0b \\u0000 c\\\0d \\\\u0000")
+    body = RecordBatch(fence=uuid4(), records=(told,)).model_dump_json()
+    request = RequestFactory().post("/", body, content_type="application/json")
+    (taken,) = _parse(RecordBatch, request).records  # type: ignore[union-attr]
+    assert taken.text == told.text.replace("\0", "\N{REPLACEMENT CHARACTER}")

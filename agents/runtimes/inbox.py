@@ -1,7 +1,7 @@
 """What people say to one agent while it works, until it takes it."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from uuid import UUID
 
 from agents.contracts.link import Steer
@@ -44,12 +44,20 @@ class Inbox:
         """Returns when somebody wants the agent to stop what it does."""
         await self._interruption.wait()
 
+    def has(self, kinds: Collection[str]) -> bool:
+        """Whether a word of these kinds waits to be taken."""
+        return any(steer.kind in kinds for steer in self._words)
+
+    async def waiting(self) -> None:
+        """Returns when there is something to take."""
+        while not self._words:
+            await self._next()
+
     async def news(self, seconds: float) -> list[Steer]:
         """`take`, but waits for something, so many seconds at most."""
         try:
             async with asyncio.timeout(seconds):
-                while not self._words:
-                    await self._next()
+                await self.waiting()
         except TimeoutError:
             return []
         return self.take()

@@ -1,5 +1,6 @@
 """What a runner reports of an execution: its transcript as it streams, and its outcome."""
 
+import re
 from typing import TypeVar
 from uuid import UUID
 
@@ -20,13 +21,14 @@ from tenants.faults import crash_point
 
 Body = TypeVar("Body", bound=BaseModel)
 STALE_STATUS = 409
+_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+"""In JSON; Postgres takes none in text. Behind another backslash it is the text of somebody's source."""
 STALE = {"error": "the lease is gone: stop, and push nothing more"}
 
 
 def _parse(model: type[Body], request: HttpRequest) -> Body | JsonResponse:
     try:
-        # Postgres takes no NUL in text.
-        return model.model_validate_json(request.body.replace(b"\\u0000", b"\\ufffd"))
+        return model.model_validate_json(_NUL.sub(rb"\1\\ufffd", request.body))
     except ValidationError as error:
         faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()]
         return JsonResponse({"faults": faults}, status=422)

@@ -232,8 +232,7 @@ class Conversation:
         if reply.stop_reason == "refusal":
             raise Failed(FailureReason.AGENT_ERROR, f"{self._name} refuses to go on.", self._mirror.last_said[-4000:])
         given = answer_in(self._mirror.last_said)
-        heard = self._heard(speaking)
-        if heard and (given is None or self._last_words < LAST_WORDS):
+        if (given is None or self._last_words < LAST_WORDS) and (heard := self._heard(speaking)):
             self._last_words += given is not None
             self._say(heard if given is None else f"Before you finish: {heard}")
             return None

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-from typing import Any
+from typing import Any, get_args
 
 import structlog
 from acp.schema import SessionNotification
@@ -18,6 +18,11 @@ MOST_NONSENSE = 20
 SHOWN_CHARS = 200
 
 Message = dict[str, Any]
+KINDS = tuple(
+    get_args(one.model_fields["session_update"].annotation)[0]
+    for one in get_args(SessionNotification.model_fields["update"].annotation)
+)
+"""The kinds of updates that the library knows."""
 
 
 class Wire:
@@ -78,6 +83,14 @@ class Wire:
             self.fault = f"it says things that are not the protocol ({wrong}), the last time: {shown}"
 
 
+def _kind(message: Message) -> object:
+    """What kind of update it says that it is; one that does not say it counts as one that we know."""
+    params = message.get("params")
+    update = params.get("update") if isinstance(params, dict) else None
+    kind = update.get("sessionUpdate") if isinstance(update, dict) else None
+    return kind if isinstance(kind, str) else KINDS[0]
+
+
 def _understood(line: bytes) -> tuple[Message | None, str]:
     """The message in a line, or what is wrong with it; neither for an empty line."""
     if not line.strip():
@@ -94,6 +107,8 @@ def _understood(line: bytes) -> tuple[Message | None, str]:
     if method is None and not isinstance(message.get("error") or {}, dict):
         return None, "an error of no form"
     if method == "session/update":
+        if _kind(message) not in KINDS:
+            return None, ""  # agents may be newer than we are
         try:
             SessionNotification.model_validate(message.get("params"))
         except ValidationError:

@@ -18,6 +18,8 @@ USER = "opencode"
 SECONDS = 60.0
 """Its one event loop may be busy for many seconds while an instance boots."""
 STOP_SECONDS = 1.0
+MOST_LINE = 32 << 20
+"""Bytes of one event."""
 SILENCE = 30.0
 """Its stream of events has a heartbeat every 10 s."""
 
@@ -145,8 +147,8 @@ class Client:
         try:
             async with self._http.stream("GET", "/event", timeout=timeout) as response:
                 response.raise_for_status()
-                async for line in response.aiter_lines():
-                    if line.startswith("data:") and isinstance(event := json.loads(line[5:]), dict):
+                async for line in _lines(response.aiter_bytes()):
+                    if line.startswith(b"data:") and isinstance(event := json.loads(line[5:]), dict):
                         yield event
         except (httpx.TransportError, httpx.HTTPStatusError, ValueError) as error:
             raise Lost(f"its stream of events broke off ({type(error).__name__})") from error
@@ -166,6 +168,17 @@ class Client:
             return response.json() if response.content else {}
         except ValueError as error:
             raise Rejected(f"OpenCode does not know {method} {path}.") from error
+
+
+async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Lines by their newlines alone: JSON may have the other characters that end one in text. Raises ValueError."""
+    rest = b""
+    async for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line
+        if len(rest) > MOST_LINE:
+            raise ValueError(f"a line of more than {MOST_LINE >> 20} MB")
 
 
 def messages_of(log: list[Json], session: str) -> list[Json]:

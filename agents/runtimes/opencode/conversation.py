@@ -100,7 +100,7 @@ class Conversation:
 
     async def _work(self, client: Client, events: "asyncio.Queue[Json | Lost]", requests: Requests) -> Outcome:
         """Takes what comes, from the server and from people, until there is an outcome."""
-        hearing: asyncio.Task[list[Steer]] = asyncio.create_task(self._inbox.news(1e9))
+        hearing = asyncio.create_task(self._inbox.waiting())
         coming: asyncio.Task[Json | Lost] = asyncio.create_task(events.get())
         try:
             while True:
@@ -113,9 +113,10 @@ class Conversation:
                     if (outcome := await self._take(client, event, requests)) is not None:
                         return outcome
                 if hearing.done():
-                    # Only then anew: it may wait for the next word itself.
-                    await self._hear(client, hearing.result(), requests)
-                    hearing = asyncio.create_task(self._inbox.news(1e9))
+                    # Only now are they taken: who delivers meanwhile hears none. Then anew: `_hear` may wait for words.
+                    if said := self._inbox.take():
+                        await self._hear(client, said, requests)
+                    hearing = asyncio.create_task(self._inbox.waiting())
         finally:
             for task in (hearing, coming):
                 task.cancel()
@@ -267,11 +268,10 @@ class Conversation:
         return None if await client.is_busy(self._session) else last
 
     async def _deliver(self, client: Client, answer: Answer, requests: Requests) -> Outcome | None:
-        said = self._inbox.take()
-        if any(steer.kind in STOPS[1:] for steer in said):
-            await self._hear(client, said, requests)
+        if self._inbox.has(STOPS[1:]):
+            await self._hear(client, self._inbox.take(), requests)
             return None
-        if self._last_words < LAST_WORDS and (heard := as_heard(said)):
+        if self._last_words < LAST_WORDS and (heard := as_heard(self._inbox.take())):
             self._last_words += 1
             await self._begin(client, f"Before you finish: {heard}")
             return None
