@@ -8,7 +8,7 @@ from queue import SimpleQueue
 
 import ifaddr
 import structlog
-from zeroconf import InterfaceChoice, ServiceBrowser, ServiceInfo, ServiceStateChange, Zeroconf
+from zeroconf import DNSPointer, InterfaceChoice, ServiceBrowser, ServiceInfo, ServiceStateChange, Zeroconf
 
 logger = structlog.get_logger(__name__)
 
@@ -17,7 +17,8 @@ WAGGLE = "_waggle._tcp.local."
 CONTROL_PLANE = "waggle-"
 """How our own announcements begin: these are no servers."""
 MOST_NAMES = 500
-RESOLVE_MILLISECONDS = 2000
+RESOLVE_MILLISECONDS, FIRST_MILLISECONDS = 2000, 500
+"""How long an announcement is waited for that is not here whole: the first times, others wait behind it."""
 _OPENCODE_NAME = re.compile(r"opencode-\d+(?: \(\d+\)|-\d+)?")
 """With a number at its end when the name was taken: Apple's and zeroconf's ways of that."""
 
@@ -64,6 +65,8 @@ class Neighbourhood:
 
     def __init__(self, inbox: "SimpleQueue[object]", interfaces: tuple[str, ...] = ()) -> None:
         self.names: set[Name] = set()
+        self.has_left_out = False
+        """There were too many names."""
         self._inbox, self._interfaces = inbox, interfaces
         self._zeroconf = Zeroconf(interfaces=list(interfaces) or InterfaceChoice.All)
         self._browser = ServiceBrowser(self._zeroconf, [HTTP, WAGGLE], handlers=[self._hear])
@@ -75,20 +78,39 @@ class Neighbourhood:
 
     def hear(self, name: Name) -> bool:
         """Somebody is there. Returns False when there are too many names already."""
-        if name not in self.names and len(self.names) >= MOST_NAMES:
-            logger.warning("an announcement was left out: there are too many", most=MOST_NAMES)
+        if name not in self.names and self.is_full:
+            if not self.has_left_out:
+                logger.warning("announcements are left out: there are too many", most=MOST_NAMES)
+            self.has_left_out = True
             return False
         self.names.add(name)
         return True
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room for another name."""
+        return len(self.names) >= MOST_NAMES
+
+    def left_out(self) -> list[Name]:
+        """Names that were left out and are still announced, as many as there is room for now."""
+        found: dict[Name, None] = {}
+        for service in (HTTP, WAGGLE):
+            for record in self._zeroconf.cache.entries_with_name(service):
+                if isinstance(record, DNSPointer):
+                    found[Name(service, record.alias.removesuffix(f".{service}"))] = None
+        news = [name for name in found if name not in self.names and may_be_agent_server(name.service, name.instance)]
+        room = max(MOST_NAMES - len(self.names), 0)
+        self.has_left_out = len(news) > room
+        return news[:room]
 
     def forget(self, name: Name) -> None:
         """It was taken back."""
         self.names.discard(name)
 
-    def resolve(self, name: Name) -> Hint | None:
+    def resolve(self, name: Name, milliseconds: int = RESOLVE_MILLISECONDS) -> Hint | None:
         """Where an announcement leads; None when nobody says."""
         info: ServiceInfo | None = self._zeroconf.get_service_info(
-            name.service, f"{name.instance}.{name.service}", RESOLVE_MILLISECONDS
+            name.service, f"{name.instance}.{name.service}", milliseconds
         )
         if info is None or info.port is None:
             return None

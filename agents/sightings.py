@@ -101,7 +101,8 @@ def _still(found: Found) -> bool:
 
 
 def _list(found: Found) -> None:
-    if Server.objects.filter(also_at__contains=[found.url]).exists():
+    # Under another name it is listed all the same: anybody can claim others' addresses.
+    if Server.objects.filter(also_at__contains=[found.url], name=plain(found.name)).exists():
         return  # another address of one that is listed
     if Server.objects.count() >= MOST:
         logger.warning("server left out: the list is full", most=MOST)

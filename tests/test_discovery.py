@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,9 +26,10 @@ from django.db import connection
 from django.utils import timezone
 from zeroconf import ServiceInfo, Zeroconf
 
-from agents import servers, sightings
-from agents.discovery import SHARED_HOST, of_hint
+from agents import neighbourhood, servers, sightings
+from agents.discovery import _Watch
 from agents.handshake import Health, NoServer, announced_rule, candidate_urls, shake
+from agents.looking import SHARED_HOST, Look, Met, of_hint
 from agents.models import Server
 from agents.neighbourhood import HTTP, WAGGLE, Gone, Hint, Name, Neighbourhood, may_be_agent_server
 from agents.sightings import Found
@@ -316,6 +317,85 @@ def test_names_out_of_the_network_are_cut_to_what_shows_and_a_flood_of_them_ends
     assert Server.objects.count() == 3
     assert {len(row.name) for row in Server.objects.all()} == {120}
     assert all(row.name.isprintable() for row in Server.objects.all())
+
+
+def test_who_claims_anothers_address_hides_nobody(team: Team) -> None:
+    liar = Found("opencode-666", "http://10.0.0.5:1", "1", also_at=("http://10.0.0.9:1",))
+    for _ in range(2):
+        sightings.record([liar, Found("opencode-1", "http://10.0.0.9:1", "1")])
+    assert set(Server.objects.values_list("name", "url")) == {
+        ("opencode-666", "http://10.0.0.5:1"),
+        ("opencode-1", "http://10.0.0.9:1"),
+    }
+
+
+@contextmanager
+def watching(*, every: float = 30) -> Iterator[tuple[_Watch, Neighbourhood]]:
+    """Who looks for servers on loopback, a step at a time."""
+    inbox: SimpleQueue[object] = SimpleQueue()
+    near, look = Neighbourhood(inbox, ("127.0.0.1",)), Look(inbox, loopback=True)
+    try:
+        yield _Watch(near, look, inbox, every), near
+    finally:
+        look.close()
+        near.close()
+
+
+def look_until(seen: Callable[[], bool], watch: _Watch, *, rounds: bool = False) -> None:
+    deadline = time.monotonic() + 20
+    while not seen():
+        assert time.monotonic() < deadline, "not found in time"
+        watch._take()
+        if rounds:
+            watch._begin_round()
+
+
+def test_names_behind_which_nobody_is_make_room_for_others(team: Team, voice: Voice, monkeypatch: Any) -> None:
+    monkeypatch.setattr(neighbourhood, "MOST_NAMES", 3)
+    with watching() as (watch, near), server(HEALTHY, host="127.0.0.5") as (url, _):
+        for number in range(3):
+            voice.announce(f"opencode-{number}", 9, at=("127.0.0.1",))
+        look_until(lambda: len(watch._later) == 3, watch)
+        voice.announce(f"opencode-{port_of(url)}", port_of(url), at=("127.0.0.5",))
+        look_until(lambda: Server.objects.filter(url=url).exists(), watch)
+        assert len(near.names) == 3
+
+
+def test_a_name_that_was_left_out_is_looked_at_when_there_is_room(team: Team, voice: Voice, monkeypatch: Any) -> None:
+    monkeypatch.setattr(neighbourhood, "MOST_NAMES", 1)
+    with ExitStack() as stack:
+        one, _ = stack.enter_context(server(HEALTHY, host="127.0.0.6"))
+        other, _ = stack.enter_context(server(HEALTHY, host="127.0.0.7"))
+        watch, near = stack.enter_context(watching())
+        first = voice.announce(f"opencode-{port_of(one)}", port_of(one), at=("127.0.0.6",))
+        look_until(lambda: Server.objects.filter(url=one).exists(), watch)
+        voice.announce(f"opencode-{port_of(other)}", port_of(other), at=("127.0.0.7",))
+        look_until(lambda: near.has_left_out, watch)
+        voice.say_goodbye(first)
+        look_until(lambda: Server.objects.filter(url=other).exists(), watch, rounds=True)
+
+
+def test_a_find_does_not_wait_behind_names_that_nobody_explains() -> None:
+    inbox: SimpleQueue[object] = SimpleQueue()
+    look, silence = Look(inbox, loopback=True), threading.Event()
+    try:
+        names = [Name(HTTP, f"opencode-{number}") for number in range(200)]
+        for _ in range(2):
+            for name in names:
+                look.revisit(name, lambda name: silence.wait(20) and None)
+        with server(HEALTHY, host="127.0.0.8") as (url, _):
+            hint = Hint(HTTP, "opencode-9", port_of(url), ("127.0.0.8",), "agent-9.local.")
+            look.meet(Name(HTTP, "opencode-9"), lambda _: hint)
+            met = inbox.get(timeout=10)
+            assert isinstance(met, Met)
+            assert [one.url for one in met.found] == [url]
+        silence.set()
+        assert {inbox.get(timeout=10).name for _ in names} == set(names)  # type: ignore[attr-defined]
+        time.sleep(0.2)
+        assert inbox.empty(), "who is being looked at is not looked at twice"
+    finally:
+        silence.set()
+        look.close()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from django.utils import timezone
 from agents import breakers, executions, hosting, registry, servers, sightings
 from agents.contracts import FailureOutcome, FailureReason, PlanNode, PlanProposal
 from agents.contracts import Host as Given
-from agents.discovery import Look
+from agents.looking import Look
 from agents.models import Agent, Execution, Server
 from agents.placement import Candidate, Chosen, Nobody, choose
 from agents.registry import Terms
