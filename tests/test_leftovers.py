@@ -1,6 +1,8 @@
 """Whatever ends an agent, what it had changed is on the branch of its attempt, or stays on its runner and says so."""
 
+import asyncio
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -18,6 +20,7 @@ from agents.contracts.link import Order
 from agents.runner.leftovers import KEPT, Leftovers
 from agents.runner.mirror import MIRRORS
 from agents.runner.proof import FOLDER as PROOF
+from agents.runner.workspace import Workspace
 from tests.fake_control_plane import FakeControlPlane, call, serving, steps, until
 from tests.test_runner import DONE, ROOT, begin_sleeping, processes_now_with, running
 
@@ -258,3 +261,42 @@ def test_of_what_is_kept_the_oldest_goes_when_it_is_too_much_or_too_old(tmp_path
     kept.prune()
     assert [folder.exists() for folder in folders] == [False, False, True, True]
     assert {one.folder for one in kept.all()} == {str(folders[2]), str(folders[3])}
+
+
+def test_what_a_turn_did_to_the_rules_of_what_is_ignored_is_taken_back_with_its_files(
+    plane: FakeControlPlane, tmp_path: Path
+) -> None:
+    def files() -> dict[str, str]:
+        return {str(path.relative_to(work)): path.read_text() for path in work.rglob("*") if path.is_file()}
+
+    async def turn() -> None:
+        assignment = plane.assignment()
+        assert assignment.repository is not None
+        workspace = await Workspace.clone(tmp_path / "run", assignment.repository, TOKEN)
+        (work / ".gitignore").write_text("cache/\n")
+        (work / "cache").mkdir()
+        (work / "cache" / "[a]").write_text("cached")
+        (work / "kept.txt").write_text("before")
+        tree, before = await workspace.remember(), files()
+
+        (work / ".gitignore").write_text("build/\n")
+        (work / "build").mkdir()
+        (work / "build" / "[b]").write_text("built")
+        (work / "kept.txt").write_text("after")
+        shutil.rmtree(work / "docs")
+        (work / "docs").write_text("a file now")
+        after = files()
+        await workspace.remember()
+        restored = await workspace.restore(tree)
+        assert files() == before
+        assert not (work / "build").exists()
+        assert restored.changed == [".gitignore", "build/[b]", "docs", "docs/use.md", "kept.txt"]
+
+        await workspace.restore(restored.before)
+        assert files() == after
+        change = await workspace.commit_all("After.")
+        assert change is not None
+        assert change.files == (".gitignore", "cache/[a]", "docs", "docs/use.md", "kept.txt")
+
+    work = tmp_path / "run" / "work"
+    asyncio.run(turn())

@@ -158,9 +158,10 @@ class Checkout:
         extra: dict[str, str] | None = None,
         network: bool = False,
         at: Path | None = None,
+        nothing: int = 0,
     ) -> str:
         """Runs git on this workspace, or on the bare repository `at`; network trouble is waited out for as long as the
-        patience lasts."""
+        patience lasts. `nothing`: the exit code with which it says that it found nothing."""
         deadline = time.monotonic() + self._patience
         pause = 0.25
         while True:
@@ -181,7 +182,7 @@ class Checkout:
             finally:
                 if process.returncode is None:
                     process.kill()
-            if process.returncode == 0:
+            if process.returncode in (0, nothing):
                 return output.decode("utf-8", "replace")
             said = errors.decode("utf-8", "replace").strip()
             if not (network and any(sign in said for sign in NETWORK_TROUBLE)) or time.monotonic() > deadline:

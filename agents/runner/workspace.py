@@ -14,6 +14,8 @@ from agents.runner.mirror import give_up, is_broken, path_of
 from sessions import storable
 
 DIFF_BYTES = 400_000
+NAMED = ("--pathspec-from-file=-", "--pathspec-file-nul")
+"""Paths come by the standard input."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,16 @@ class Change:
     commit: str
     files: tuple[str, ...]
     diff: str
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A work tree that is what it was."""
+
+    changed: list[str]
+    """The files that changed by that."""
+    before: str
+    """What it was until then, to be restored in its turn."""
 
 
 class Workspace(Checkout):
@@ -82,17 +94,34 @@ class Workspace(Checkout):
         await self._leave_out_repositories()
         if not self._aside.exists():
             await asyncio.to_thread(shutil.copyfile, self.git_dir / "index", self._aside)
-        await self._git("add", "--all", "--", ".", extra={"GIT_INDEX_FILE": str(self._aside)})
-        return (await self._git("write-tree", extra={"GIT_INDEX_FILE": str(self._aside)})).strip()
+        await self._git("add", "--all", "--", ".", extra=self._beside)
+        return (await self._git("write-tree", extra=self._beside)).strip()
 
-    async def restore(self, tree: str) -> list[str]:
-        """Makes the work tree what it was; the files that change by that. Right after `remember`.
+    async def restore(self, tree: str) -> Restored:
+        """Makes the work tree what it was; what is ignored by the rules of then stays as it is. Right after `remember`.
 
         Raises WorkspaceError."""
-        extra = {"GIT_INDEX_FILE": str(self._aside)}
-        changed = await self._git("diff-index", "--cached", "--no-renames", "--name-only", "-z", tree, extra=extra)
-        await self._git("read-tree", "--reset", "-u", tree, extra=extra)
-        return list(filter(None, changed.split("\0")))
+        there = (await self._git("write-tree", extra=self._beside)).strip()
+        listed = ("diff-index", "--cached", "--no-renames", "--name-only", "-z")
+        changed = await self._git(*listed, tree, extra=self._beside)
+        gone = await self._git(*listed, "--diff-filter=A", tree, extra=self._beside)
+        await self._git("read-tree", "--reset", "-u", tree, extra=self._beside)
+        # Rules about what is ignored may have changed, too: some files came with them, others were only forgotten.
+        ignored = gone and await self._git("check-ignore", "--no-index", "--stdin", "-z", text=gone, nothing=1)
+        if ignored:
+            await self._git("restore", f"--source={there}", "--worktree", *NAMED, text=ignored, extra=self._beside)
+        if came := await self._git("ls-files", "--others", "--exclude-standard", "-z", extra=self._beside):
+            await self._git("read-tree", there, extra=self._beside)
+            await self._git("add", "--force", *NAMED, text=came, extra=self._beside)
+            there = (await self._git("write-tree", extra=self._beside)).strip()
+            await self._git("read-tree", tree, extra=self._beside)
+            await self._git("clean", "--force", "-d", "--quiet", extra=self._beside)
+        names = {*changed.split("\0"), *came.split("\0")} - {"", *ignored.split("\0")}
+        return Restored(sorted(names), there)
+
+    @property
+    def _beside(self) -> dict[str, str]:
+        return {"GIT_INDEX_FILE": str(self._aside), "GIT_LITERAL_PATHSPECS": "1"}
 
     @property
     def _aside(self) -> Path:

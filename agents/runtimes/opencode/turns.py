@@ -71,12 +71,13 @@ class Turns:
             return
         turn = self._turns[-1]
         await client.revert(session, turn.message)
-        here = await self._workspace.remember()
+        await self._workspace.remember()
+        restored = await self._workspace.restore(turn.tree)
         if not self._back:
-            self._there = here
+            self._there = restored.before
         self._back.append(self._turns.pop())
-        changed = await self._workspace.restore(turn.tree)
-        self._tell(f"{by} took back what the agent did since it was told: {_short(turn.text)}\n{_listed(changed)}")
+        listed = _listed(restored.changed)
+        self._tell(f"{by} took back what the agent did since it was told: {_short(turn.text)}\n{listed}")
 
     async def _unrevert(self, client: Client, session: str, by: str) -> None:
         if not self._back:
@@ -85,8 +86,8 @@ class Turns:
         await client.unrevert(session)
         self._turns += reversed(self._back)
         self._back = []
-        changed = await self._workspace.restore(self._there)
-        self._tell(f"{by} has it that nothing is taken back.\n{_listed(changed)}")
+        restored = await self._workspace.restore(self._there)
+        self._tell(f"{by} has it that nothing is taken back.\n{_listed(restored.changed)}")
 
     def _next(self, words: str, by: str) -> str:
         """What the agent is told next: people's words, on top of its task where it has forgotten that, too."""
