@@ -35,7 +35,7 @@ class Declared(Protocol):
 def is_trifecta(swarm: Swarm, node: Declared) -> bool:
     """Whether an agent of the node is exposed to all three, by what its plan says, its project and the rules for tools.
 
-    What has to be undone by an agent has effects; so has who may use the network.
+    What has to be undone by an agent has effects; so has who may use the network, or others' tools.
     """
     if node.untrusted and node.secrets and node.effects:
         return True

@@ -416,6 +416,22 @@ def test_the_network_is_out_of_reach_until_a_rule_opens_it() -> None:
     assert not reaches_out((Rule("web", ALLOW, role="writer"),), who)
 
 
+@pytest.mark.parametrize(
+    ("rules", "reaches"),
+    [
+        ((Rule("github_*", ALLOW),), True),
+        ((Rule("send_mail", ASK, {"to": "*@acme.example"}),), True),
+        ((Rule("send_mail", ALLOW, {"to": "ana@acme.example"}, swarm="s1", exact=True),), True),
+        ((Rule("send_mail", ALLOW, role="writer"),), False),
+        ((Rule("send_mail", ALLOW, digest="of one call"),), False),
+        ((Rule("send_*", DENY), Rule("send_mail", ALLOW)), False),
+        ((Rule("shell", ALLOW), Rule("edit", ASK), Rule("delegate", ALLOW), Rule("waggle_remember", ALLOW)), False),
+    ],
+)
+def test_a_tool_of_others_that_a_rule_allows_reaches_out(rules: tuple[Rule, ...], reaches: bool) -> None:
+    assert reaches_out(rules, Call("", role="developer", swarm="s1")) == reaches
+
+
 rules = st.builds(
     Rule,
     tool=st.sampled_from(["*", "shell", "e*", "web"]),

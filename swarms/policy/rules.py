@@ -98,6 +98,7 @@ def telling(arguments: Mapping[str, Any]) -> dict[str, Any]:
 _LOOKS = "Looking at the workspace changes nothing."
 _READS = ("read", "list", "search")
 _OWN = ("ask", "todo", "waggle_*")
+_INSIDE = frozenset({*_READS, "ask", "delegate", "edit", "shell", "stuck", "todo"})
 DEFAULTS: tuple[Rule, ...] = (
     Rule("edit", Verdict.DENY, {"path": "**/.git/**"}, why="The .git folder belongs to the platform."),
     *(Rule(tool, Verdict.ALLOW, {"path": "**"}, why=_LOOKS) for tool in _READS),
@@ -137,8 +138,10 @@ def unasked(own: Sequence[Rule], call: Call, tools: Iterable[str] = _READS) -> t
 
 
 def reaches_out(own: Sequence[Rule], call: Call) -> bool:
-    """Whether some call of a network tool would not be denied at once."""
-    return _settled((*own, *DEFAULTS), _as(call, "web")) != Verdict.DENY
+    """Whether some call of a tool that has effects beyond workspace and platform would not be denied at once: of the
+    network's, or of one that only a rule of the team knows."""
+    tools = {"web"} | {rule.tool for rule in own if rule.tool not in _INSIDE and not rule.tool.startswith("waggle_")}
+    return any(_settled((*own, *DEFAULTS), _as(call, tool)) != Verdict.DENY for tool in tools)
 
 
 def _as(call: Call, tool: str) -> Call:
