@@ -113,6 +113,7 @@ def _open(node: Node, number: int, runner: Runner, chosen: Chosen) -> Execution:
             "answers": node.answers,
             "repository": repository,
             "time_limit": node.time_limit or swarm.project.attempt_minutes * 60,
+            "model_calls": swarm.project.attempt_calls,
         },
         stall_seconds=swarm.project.stall_minutes * 60,
         draws_on=budgets.subjects(swarm, node),

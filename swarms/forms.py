@@ -96,6 +96,7 @@ class LimitsForm(forms.ModelForm):
     """How long, how often and how much in a project."""
 
     attempt_minutes = _number("Minutes an attempt", 1, 1440, "The longest that one attempt may take.")
+    attempt_calls = _number("Model calls an attempt", 1, 1000, "An agent that has not finished by then has failed.")
     stall_minutes = _number(
         "Minutes without progress", 0, 1440, "After so long without a message, tool call or token it ends. 0: never."
     )
@@ -108,7 +109,10 @@ class LimitsForm(forms.ModelForm):
 
     class Meta:
         model = Project
-        fields = ("attempt_minutes", "stall_minutes", "start_minutes", "max_attempts", "max_nodes", "max_depth")
+        fields = (
+            *("attempt_minutes", "attempt_calls", "stall_minutes", "start_minutes"),
+            *("max_attempts", "max_nodes", "max_depth"),
+        )
 
 
 class GoalForm(forms.Form):

@@ -98,6 +98,7 @@ def _start(plan: Plan, runner: Runner, chosen: Chosen) -> Execution:
             "repository": {"url": str(swarm.project_id), "commit": commit},
             "unasked": rulebook.unasked(swarm, "coordinator"),
             "time_limit": PLAN_TIME,
+            "model_calls": swarm.project.attempt_calls,
         },
         stall_seconds=swarm.project.stall_minutes * 60,
         draws_on=budgets.subjects(swarm),

@@ -169,6 +169,13 @@ def test_a_message_waits_for_the_end_of_the_turn_and_an_interrupt_stops_it(
     assert not [part for part in plane.parts() if part.state == "open"]
 
 
+def test_who_has_not_finished_after_all_calls_of_its_model_has_failed(plane: FakeControlPlane, tmp_path: Path) -> None:
+    plane.script = lambda messages: WRITES
+    outcome, _ = carry_out(work(plane, model_calls=3), tmp_path / "run")
+    assert isinstance(outcome, FailureOutcome), outcome
+    assert outcome.message == "The agent used all of its 3 model calls without finishing."
+
+
 def test_who_cannot_be_told_any_more_has_not_heard_it(plane: FakeControlPlane, tmp_path: Path) -> None:
     end = [{"pause": 0.4}, *DONE]
     plane.script = steps(WRITES, end, end, end)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agents import prices
-from agents.contracts import ModelAccess, WorkOutcome
+from agents.contracts import FailureOutcome, FailureReason, ModelAccess, WorkOutcome
 from agents.runtimes.compaction import SUM_UP
 from agents.runtimes.editing import fault_of
 from agents.runtimes.inbox import Inbox
@@ -133,6 +133,16 @@ def test_a_talk_that_fits_is_left_alone(plane: FakeControlPlane, tmp_path: Path)
     carry_out(plane.assignment(), tmp_path / "run")
 
     assert not [each for each in plane.requests if is_summary(each["messages"])]
+
+
+def test_who_has_not_finished_after_all_calls_of_its_model_has_failed(plane: FakeControlPlane, tmp_path: Path) -> None:
+    playing(plane, LIST, LIST, LIST)
+    outcome, _ = carry_out(plane.assignment(model_calls=2), tmp_path / "run")
+    assert isinstance(outcome, FailureOutcome), outcome
+    assert (outcome.reason, outcome.message) == (
+        FailureReason.AGENT_ERROR, "The agent used all of its 2 model calls without finishing.",
+    )  # fmt: skip
+    assert len(plane.requests) == 2
 
 
 def test_people_see_the_list_of_steps(plane: FakeControlPlane, tmp_path: Path) -> None:

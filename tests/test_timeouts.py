@@ -290,6 +290,7 @@ def test_the_limits_of_a_project_are_set_on_its_page(
 ) -> None:
     alice = client_for(user_of("alice", "acme"), team)
     page, limits = "/projects/lists/limits/", {"max_attempts": 2, "max_nodes": 9, "max_depth": 1}
+    limits["attempt_calls"] = 7
     answer = alice.post(page, limits | {"attempt_minutes": 0, "stall_minutes": 5, "start_minutes": "soon"})
     assert answer.status_code == 422
     assert 'value="soon"' in answer.content.decode()
@@ -297,7 +298,8 @@ def test_the_limits_of_a_project_are_set_on_its_page(
     assert "4 minutes until a start" in alice.get("/projects/lists/").content.decode()
     runners.let_go(hands.runner.pk, hands.held[0].execution, "leaving")
     Node.objects.update(time_limit=None)
-    assert hands.again(swarm).time_limit == 180
+    again = hands.again(swarm)
+    assert (again.time_limit, again.model_calls) == (180, 7)
     assert Execution.objects.get(pk=hands.held[-1].execution).stall_seconds == 0
 
 

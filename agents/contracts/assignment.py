@@ -132,6 +132,8 @@ class Assignment(Frozen):
     lease_seconds: float = 30
     heartbeat_seconds: float = 10
     time_limit: float = 1800
+    model_calls: int = Field(default=60, ge=1)
+    """After so many without an end its agent has failed."""
     trace: str = ""
 
     def by_way_of(self, address: str) -> "Assignment":

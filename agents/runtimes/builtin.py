@@ -19,7 +19,7 @@ from agents.runtimes.capabilities import Capabilities
 from agents.runtimes.colleagues import COLLEAGUES, Endpoint, offered
 from agents.runtimes.compaction import WINDOW, Compaction
 from agents.runtimes.context import Context
-from agents.runtimes.conversation import MODEL_CALLS, Conversation
+from agents.runtimes.conversation import Conversation
 from agents.runtimes.delivery import LAST_WORDS, ROUNDS, Delivery, NoChanges, NotKept
 from agents.runtimes.gateway import reason_of_status
 from agents.runtimes.inbox import as_heard
@@ -109,6 +109,7 @@ async def run(assignment: Assignment, context: Context) -> Outcome:
                 watch=Watch(context.told),
                 inbox=context.told.inbox,
                 compaction=Compaction(access.window or WINDOW),
+                model_calls=assignment.model_calls,
             ).run()
     except (ModelAPIError, UnexpectedModelBehavior, UsageLimitExceeded, NoChanges) as error:
         return _failure(error, work)
@@ -172,7 +173,7 @@ def _failure(error: Exception, work: Run) -> FailureOutcome:
             message = f"The model could not be reached: {error.message}"
             failure = FailureOutcome(reason=FailureReason.MODEL_ERROR, message=message)
         case UsageLimitExceeded():
-            message = f"The agent used all of its {MODEL_CALLS} model calls without finishing."
+            message = f"The agent used all of its {work.assignment.model_calls} model calls without finishing."
             failure = FailureOutcome(reason=FailureReason.AGENT_ERROR, message=message, detail=str(error))
         case _:
             message = f"The agent's answer kept breaking its contract: {'; '.join(work.faults) or error}"

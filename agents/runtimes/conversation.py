@@ -32,7 +32,6 @@ from sessions import storable
 
 log = structlog.get_logger(__name__)
 
-MODEL_CALLS = 60
 RECONNECTS = 5
 SHORTENED = "The model's window is nearly full ({} of {} tokens): all but the last steps is summed up."
 
@@ -58,6 +57,8 @@ class Conversation:
     watch: Watch
     inbox: Inbox
     compaction: Compaction
+    model_calls: int
+    """The most that it may make."""
 
     _is_fresh: bool = False
     """It was made short, and no request has gone through since."""
@@ -113,7 +114,7 @@ class Conversation:
             instructions=self.instructions,
             deps=self.desk,
             usage=usage,
-            usage_limits=UsageLimits(request_limit=MODEL_CALLS),
+            usage_limits=UsageLimits(request_limit=self.model_calls),
         ) as agent_run:
             stopping = asyncio.create_task(self._cancel(agent_run))
             try:

@@ -374,6 +374,10 @@ class Migration(migrations.Migration):
                     models.PositiveIntegerField(default=30, help_text="Start to close: the longest an attempt takes."),
                 ),
                 (
+                    "attempt_calls",
+                    models.PositiveIntegerField(default=60, help_text="Of its model, the most that an attempt makes."),
+                ),
+                (
                     "stall_minutes",
                     models.PositiveIntegerField(default=10, help_text="So long without progress is a stall."),
                 ),

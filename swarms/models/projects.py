@@ -42,6 +42,7 @@ class Project(models.Model):
     max_attempts = models.PositiveIntegerField(default=3)
     max_depth = models.PositiveSmallIntegerField(default=2, help_text="How deep plans may nest; 0: not at all.")
     attempt_minutes = models.PositiveIntegerField(default=30, help_text="Start to close: the longest an attempt takes.")
+    attempt_calls = models.PositiveIntegerField(default=60, help_text="Of its model, the most that an attempt makes.")
     stall_minutes = models.PositiveIntegerField(default=10, help_text="So long without progress is a stall.")
     start_minutes = models.PositiveIntegerField(
         default=0, help_text="Schedule to start: the longest a ready node waits for a runner; 0: for ever."

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from agents.contracts import FailureReason
 from agents.runtimes.acp.wording import named
 from agents.runtimes.context import Told
-from agents.runtimes.conversation import MODEL_CALLS
 from agents.runtimes.gateway import reason_of_status
 from agents.runtimes.opencode.configuration import MODEL_PATH
 from agents.runtimes.opencode.faults import Failed
@@ -16,8 +15,9 @@ from agents.runtimes.watch import Watch
 class ModelCalls:
     """Counts them, watches the money, and remembers how the last one was refused."""
 
-    def __init__(self, told: Told, tell: Callable[[str], object]) -> None:
-        """`tell` takes what those must know who look on."""
+    def __init__(self, told: Told, most: int, tell: Callable[[str], object]) -> None:
+        """There may be so many; `tell` takes what those must know who look on."""
+        self._most = most
         self._tell = tell
         self._watch = Watch(told)
         self._count = 0
@@ -40,7 +40,7 @@ class ModelCalls:
         if for_agent:
             self._warning = named(for_agent)
             self._is_warned.set()
-        elif self._count == MODEL_CALLS:
+        elif self._count == self._most:
             self._is_warned.set()
 
     async def warning(self) -> str:
@@ -48,8 +48,8 @@ class ModelCalls:
         used all of them."""
         await self._is_warned.wait()
         self._is_warned.clear()
-        if self._count >= MODEL_CALLS:
-            message = f"The agent used all of its {MODEL_CALLS} model calls without finishing."
+        if self._count >= self._most:
+            message = f"The agent used all of its {self._most} model calls without finishing."
             raise Failed(FailureReason.AGENT_ERROR, message)
         return self._warning
 

@@ -77,7 +77,7 @@ class Conversation:
         self._was_sent = False
         self._rounds = 0
         self._last_words = 0
-        self.calls = ModelCalls(context.told, lambda news: transcript.note("step", text=news))
+        self.calls = ModelCalls(context.told, assignment.model_calls, lambda news: transcript.note("step", text=news))
         self.last_answer = ""
 
     def settle(self, why: str) -> None:

@@ -12,7 +12,6 @@ from agents.opencode.shapes import mapping, words
 from agents.runner.reports import Faults
 from agents.runtimes.answers import Answer, wanted
 from agents.runtimes.context import Context
-from agents.runtimes.conversation import MODEL_CALLS
 from agents.runtimes.delivery import LAST_WORDS, ROUNDS, Delivery, NotKept
 from agents.runtimes.inbox import as_heard
 from agents.runtimes.opencode.asking import Requests
@@ -148,8 +147,8 @@ class Conversation:
 
     async def _step_over(self, client: Client) -> None:
         """A model call is over: what the agent and others must know before the next. Raises Failed."""
-        if self._calls >= MODEL_CALLS:
-            message = f"The agent used all of its {MODEL_CALLS} model calls without finishing."
+        if self._calls >= (most := self._assignment.model_calls):
+            message = f"The agent used all of its {most} model calls without finishing."
             raise Failed(FailureReason.AGENT_ERROR, message)
         for_agent, for_people = self._watch.before_call()
         if for_people:
