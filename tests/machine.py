@@ -5,6 +5,7 @@ What workers, runners and people do is in machine_work and machine_people; here 
 hold after each step and at the end.
 """
 
+import sys
 from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
@@ -62,6 +63,8 @@ class SwarmMachine(People, Work):
     project: Project
     ends: ClassVar[Counter[str]] = Counter()
     """How many histories ended how."""
+    faults: ClassVar[list[Exception]] = []
+    """What broke histories. Of one that does not repeat (by the clock, say) Hypothesis tells nothing else."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,6 +85,8 @@ class SwarmMachine(People, Work):
         self.takes_back = takes_back
 
     def teardown(self) -> None:
+        if isinstance(fault := sys.exception(), Exception):
+            self.faults.append(fault)
         try:
             if hasattr(self, "swarm"):
                 self.come_to_an_end()

@@ -5,13 +5,18 @@ from typing import TypeVar
 
 from hypothesis import strategies as st
 
-from agents.contracts import PlanNode, PlanProposal
+from agents.contracts import AnswerAsked, PlanNode, PlanProposal
+from agents.contracts.plan import EdgeCondition
 from swarms.release import FAN_IN, ON_FAILURE
 
 T = TypeVar("T")
 KEYS = "abcde"
 PLACES = st.integers(0, 11)
 """Which of several, for `pick`: what is drawn must not depend on what is there, which depends on the time."""
+ASKED = (
+    AnswerAsked(name="sure", asks="Is it so?"),
+    AnswerAsked(name="found", kind="number", asks="How many are there?"),
+)
 SHARED = "shared.txt"
 """Several may write it: then their merges conflict."""
 
@@ -24,7 +29,7 @@ def pick(some: Sequence[T], which: int) -> T | None:
 @st.composite
 def plans(draw: st.DrawFn) -> PlanProposal:
     """Reviews, milestones, work that is committed, and parts that are planned later."""
-    nodes = []
+    nodes: list[PlanNode] = []
     for place, key in enumerate(KEYS):
         before = sorted(draw(st.sets(st.sampled_from(KEYS[:place]), max_size=2))) if place else []
         node = _node(key, draw(st.sampled_from(["review", "review", "noop", "work", "plan"])), *before)
@@ -37,8 +42,22 @@ def plans(draw: st.DrawFn) -> PlanProposal:
             rules["compensate"] = f"take {key} back"
         if node.role == "developer" and draw(st.booleans()):
             rules["writes"] = (SHARED,)
+        if node.kind == "agent" and draw(st.booleans()):
+            rules["answers"] = ASKED
+        found = [draw(st.none() | st.sampled_from(looks)) for looks in map(_looks, nodes) if looks]
+        rules["when"] = tuple(one for one in found if one and one.parent in before)
         nodes.append(node.model_copy(update=rules))
     return PlanProposal(summary="random", nodes=tuple(nodes))
+
+
+def _looks(parent: PlanNode) -> list[EdgeCondition]:
+    """Conditions that there may be on a node; empty: it says nothing that differs."""
+    words: list[dict[str, object]] = []
+    if parent.role == "reviewer":
+        words += [{"field": "verdict", "values": ("approve",), "negate": negate} for negate in (False, True)]
+    if parent.answers:
+        words += [{"field": "sure", "values": ("yes",)}, {"field": "found", "at_least": 2, "at_most": 3}]
+    return [EdgeCondition.model_validate({"parent": parent.key} | one) for one in words]
 
 
 def _node(key: str, what: str, *before: str) -> PlanNode:
@@ -78,7 +97,12 @@ def changed(plan: PlanProposal, key: str, what: str) -> PlanProposal:
     if what == "drop":
         nodes.pop(key, None)
         nodes = {
-            one: node.model_copy(update={"depends_on": tuple(parent for parent in node.depends_on if parent != key)})
+            one: node.model_copy(
+                update={
+                    "depends_on": tuple(parent for parent in node.depends_on if parent != key),
+                    "when": tuple(look for look in node.when if look.parent != key),
+                }
+            )
             for one, node in nodes.items()
         }
     elif what == "reword" and key in nodes:

@@ -1,5 +1,7 @@
 """What workers and runners do in the machine of rules: each thing at any time, twice, too late, with a wrong fence."""
 
+from typing import Any
+
 from django.db import connection
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, rule
@@ -11,6 +13,7 @@ from agents.contracts import (
     CheckResult,
     FailureOutcome,
     FailureReason,
+    Given,
     Outcome,
     PlanOutcome,
     PlanProposal,
@@ -93,7 +96,7 @@ class Work(RuleBasedStateMachine):
 
     @rule(
         one=held,
-        fate=st.sampled_from(["good", "good", "good", "bad", "model_error", "cancelled"]),
+        fate=st.sampled_from(["good", "good", "good", "bad", "mute", "model_error", "cancelled"]),
         part=parts(),
         is_forged=st.booleans(),
     )
@@ -107,15 +110,19 @@ class Work(RuleBasedStateMachine):
         same = Execution.objects.filter(pk=one.execution, outcome=outcome.model_dump(mode="json")).exists()
         before = list(Attempt.objects.order_by("pk").values_list("pk", "state"))
         try:
-            executions.settle(one.execution, fence, outcome)
+            faults = executions.settle(one.execution, fence, outcome)
             assert live or same
             assert not is_forged
+            if fate == "mute" and one.answers and not same:
+                assert faults
+                assert _is_live(one)
         except executions.Stale:
             assert is_forged or not live
             assert list(Attempt.objects.order_by("pk").values_list("pk", "state")) == before
 
     def outcome(self, one: Assignment, fate: str, part: PlanProposal = PART) -> Outcome:
-        """What comes of it; `bad` is work that was not asked for, a check that fails, a review that wants changes."""
+        """What comes of it; `bad` is work that was not asked for, a check that fails, a review that wants changes, and
+        `mute` answers nothing of what is asked."""
         if fate in ("model_error", "cancelled"):
             return FailureOutcome(reason=FailureReason(fate), message="dice")
         match one.kind:
@@ -124,15 +131,23 @@ class Work(RuleBasedStateMachine):
             case "work" if not one.writes:  # it undoes something outside the repository
                 return WorkOutcome(commit=one.repository.commit if one.repository else "", summary="undone")
             case "work":
-                return WorkOutcome(commit=commit(one, "stray" if fate == "bad" else one.writes[0]), summary=fate)
+                made = commit(one, "stray" if fate == "bad" else one.writes[0])
+                return WorkOutcome(commit=made, summary=fate, answers=_answers(one, fate))
             case "check":
                 return _checked(one, int(fate == "bad"))
-        return ReviewOutcome(verdict="approve" if fate == "good" else "request_changes", summary=fate)
+        verdict: Any = "approve" if fate == "good" else "request_changes"
+        return ReviewOutcome(verdict=verdict, summary=fate, answers=_answers(one, fate))
 
     def whole(self, fate: str) -> PlanProposal:
         """What the coordinator makes of the plan that is carried out; one that is bad changes nothing."""
         plan = replan.current(self.swarm)
         return changed(plan, "", "insert") if fate == "good" else plan
+
+
+def _answers(one: Assignment, fate: str) -> dict[str, Given]:
+    """What its agent answers of all that it is asked."""
+    all_of_them: dict[str, Given] = {"sure": fate == "good", "found": 3 if fate == "good" else 1}
+    return {} if fate == "mute" else {asked.name: all_of_them[asked.name] for asked in one.answers}
 
 
 def _is_live(one: Assignment) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase
 from hypothesis import settings as hypothesis_settings
+from hypothesis.errors import Flaky
 from hypothesis.stateful import run_state_machine_as_test
 
 from swarms import dispatch, reconcile
@@ -41,14 +42,15 @@ def test_any_history_keeps_every_invariant_and_ends(
     settings.DATA_DIR, settings.LOCAL_SOURCES = tmp_path / "data", True
     SwarmMachine.team, SwarmMachine.project = team, make_project(tmp_path, user_of("alice", "acme"))
     request.addfinalizer(lambda: print("histories ended:", dict(SwarmMachine.ends)))
-    run_state_machine_as_test(
-        SwarmMachine,
-        settings=hypothesis_settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=STEPS,
-            deadline=None,
-            derandomize="WAGGLE_MACHINE_EXAMPLES" not in os.environ,
-            suppress_health_check=list(HealthCheck),
-            phases=PHASES,
-        ),
+    wanted = hypothesis_settings(
+        max_examples=EXAMPLES,
+        stateful_step_count=STEPS,
+        deadline=None,
+        derandomize="WAGGLE_MACHINE_EXAMPLES" not in os.environ,
+        suppress_health_check=list(HealthCheck),
+        phases=PHASES,
     )
+    try:
+        run_state_machine_as_test(SwarmMachine, settings=wanted)
+    except Flaky as flaky:
+        raise (SwarmMachine.faults or [flaky])[0] from flaky
