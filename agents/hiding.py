@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from typing import Any, AnyStr
+from urllib.parse import quote
 
 INSTEAD = "[redacted]"
 TEXTS = frozenset({"content", "reasoning", "reasoning_content", "refusal", "arguments", "text", "thinking"})
@@ -20,24 +21,32 @@ def hide(text: AnyStr, key: AnyStr, instead: AnyStr) -> tuple[AnyStr, AnyStr]:
     return shown[: len(shown) - held], shown[len(shown) - held :]
 
 
+def _spellings(key: str) -> list[str]:
+    """A key as it stands in texts, in JSON, in JSON of those who are careful with slashes, and in addresses."""
+    inside = json.dumps(key)[1:-1]
+    quoted = (quote(key), quote(key, safe=""))
+    return sorted({key, inside, inside.replace("/", "\\/"), *quoted} - {""}, key=len, reverse=True)
+
+
 class Hidden:
     """Bytes as they pass, with the key taken out."""
 
     def __init__(self, key: str) -> None:
-        self._key = key.encode()
-        self._rest = b""
+        self._rests = dict.fromkeys(map(str.encode, _spellings(key)), b"")
+        """What waits, of each way in which the key is spelled: what one of them lets through, the next one sees."""
 
     def feed(self, data: bytes) -> bytes:
         """What can be shown so far; what may be the beginning of the key waits."""
-        if not self._key:
-            return data
-        shown, self._rest = hide(self._rest + data, self._key, INSTEAD.encode())
-        return shown
+        for key, rest in self._rests.items():
+            data, self._rests[key] = hide(rest + data, key, INSTEAD.encode())
+        return data
 
     def end(self) -> bytes:
         """What was held back."""
-        rest, self._rest = self._rest, b""
-        return rest
+        last = b""
+        for key, rest in self._rests.items():
+            last, self._rests[key] = (rest + last).replace(key, INSTEAD.encode()), b""
+        return last
 
     def whole(self, data: bytes) -> bytes:
         """All of it at once."""

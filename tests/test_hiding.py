@@ -5,10 +5,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from itertools import combinations
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
-from agents.hiding import HiddenStream, hide
+from agents.hiding import Hidden, HiddenStream, hide
 
 KEY = "sk-sk-abc"
 TEXT = f"say {KEY}, {KEY[:4]}{KEY} s"
@@ -83,6 +84,24 @@ def test_a_key_is_hidden_wherever_the_bytes_are_cut() -> None:
 def test_half_a_letter_is_no_obstacle() -> None:
     said = passed([event({"content": f"\ud83d {KEY[:4]}"}), event({"content": KEY[4:]}), DONE])
     assert read(said) == {(0, "content"): "? [redacted]"}
+
+
+SPELLED: tuple[Callable[[str], str], ...] = (
+    json.dumps,
+    lambda key: json.dumps(key).replace("/", "\\/"),
+    quote,
+    lambda key: quote(key, safe=""),
+)
+
+
+@pytest.mark.parametrize("spelled", SPELLED)
+def test_a_key_is_hidden_however_it_is_spelled(spelled: Callable[[str], str]) -> None:
+    key = 'sk/"ab"+c\\d/'
+    said = f"a {spelled(key)}{spelled(key)} b {spelled(key)[:-4]}".encode()
+    assert Hidden(key).whole(said).count(b"[redacted]") == 2
+    for cut in range(len(said) + 1):
+        hidden = Hidden(key)
+        assert hidden.feed(said[:cut]) + hidden.feed(said[cut:]) + hidden.end() == Hidden(key).whole(said)
 
 
 def test_what_holds_no_key_passes_as_it_came() -> None:
