@@ -38,7 +38,7 @@ def hear(runner: UUID, message: FromRunner, channel: str) -> list[ToRunner]:
             verdict = runners.accepted(runner, message.execution, message.fence)
             return [] if verdict == "continue" else [Verdicts(executions={message.execution: Order(verdict=verdict)})]
         case Heartbeat():
-            return [Verdicts(executions=runners.beats(runner, message.executions, message.spares))]
+            return [Verdicts(executions=runners.beats(runner, message.executions, message.spares, channel))]
         case Leaving():
             runners.leave(runner)
         case Unsaved():

@@ -8,7 +8,7 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Case, F, Q, When
 from django.db.models.functions import Now
 
 from agents import executions
@@ -115,13 +115,15 @@ def accepted(runner_id: UUID, execution: UUID, fence: UUID) -> str:
     return "stale"
 
 
-def beats(runner_id: UUID, live: Iterable[Beat], spares: int = 0) -> dict[UUID, Order]:
+def beats(runner_id: UUID, live: Iterable[Beat], spares: int = 0, channel: str = "") -> dict[UUID, Order]:
     """A heartbeat: the runner is alive, and so is each of these. What to do with each.
 
-    `spares`: how many servers wait for an attempt there. A few statements for each team that has work here, however
-    much it is.
+    `spares`: how many servers wait for an attempt there. `channel`: the websocket on which this came, if on one; when
+    another one has greeted since, two processes share a token. A few statements for each team that has work here,
+    however much it is.
     """
-    Runner.objects.filter(pk=runner_id).update(seen_at=Now(), spares=spares)
+    doubled = {"doubled_at": Case(When(~Q(channel__in=("", channel)), then=Now()), default=F("doubled_at"))}
+    Runner.objects.filter(pk=runner_id).update(seen_at=Now(), spares=spares, **(doubled if channel else {}))
     said = {beat.execution: beat for beat in live}
     orders = dict.fromkeys(said, STALE)
     for schema, placed in _by_team(runner_id, Q()).items():

@@ -3,12 +3,17 @@
 import html
 import re
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from django.core.management import call_command
 from django.test import Client
 
+from agents import linking
 from agents import runners as connected
+from agents.contracts.link import Heartbeat, Hello
 from tenants import runners, tokens
 from tenants.models import Runner, Team
 from tests.conftest import user_of
@@ -87,6 +92,28 @@ def test_only_who_may_add_runners_sees_the_page_and_only_their_own(
     made.refresh_from_db()
     assert made.token_id == before
     assert tokens.Token.objects.get(pk=before).revoked_at is None
+
+
+def test_two_processes_with_one_token_are_told_apart_from_one_that_came_again(acme: Team, owner: Client) -> None:
+    def hello() -> Hello:
+        return Hello(name="box", boot=uuid4(), version="1", capacity=1, sandbox="none")
+
+    def page() -> str:
+        return owner.get("/runners/").content.decode()
+
+    made, _ = runners.add("box", team=acme, trusted=True)
+    linking.hear(made.pk, hello(), "one")
+    linking.hear(made.pk, Heartbeat(), "one")
+    linking.hear(made.pk, hello(), "two")
+    for channel in ("two", ""):
+        linking.hear(made.pk, Heartbeat(), channel)
+    assert "Two processes" not in page()
+    linking.hear(made.pk, Heartbeat(), "one")
+    linking.hear(made.pk, Heartbeat(), "two")
+    assert "Two processes" in page()
+    told = StringIO()
+    call_command("runners", stdout=told)
+    assert "TWO PROCESSES" in told.getvalue()
 
 
 def test_a_runner_leads_its_agents_by_the_way_on_which_it_came(tmp_path: Path) -> None:

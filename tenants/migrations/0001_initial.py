@@ -294,6 +294,12 @@ class Migration(migrations.Migration):
                 ("seen_at", models.DateTimeField(blank=True, null=True)),
                 ("spares", models.PositiveIntegerField(default=0, help_text="Servers that wait for an attempt.")),
                 (
+                    "doubled_at",
+                    models.DateTimeField(
+                        blank=True, help_text="An older process of its token was still there.", null=True
+                    ),
+                ),
+                (
                     "team",
                     models.ForeignKey(
                         blank=True,

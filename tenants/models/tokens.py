@@ -1,8 +1,10 @@
 """Machine credentials, and the runners that hold them."""
 
+from datetime import timedelta
 from typing import ClassVar
 
 from django.db import models
+from django.utils import timezone
 
 from tenants.ids import uuid7
 from tenants.models.people import Team, User
@@ -37,6 +39,10 @@ class Token(models.Model):
         return f"{self.kind} {self.subject}"
 
 
+DOUBLED = timedelta(hours=1)
+"""For so long people are told."""
+
+
 class Runner(models.Model):
     """A process that carries out executions. Platform runners (no team) serve every team."""
 
@@ -53,6 +59,7 @@ class Runner(models.Model):
     channel = models.CharField(max_length=120, blank=True, help_text="Where its websocket listens; empty: away.")
     seen_at = models.DateTimeField(null=True, blank=True)
     spares = models.PositiveIntegerField(default=0, help_text="Servers that wait for an attempt.")
+    doubled_at = models.DateTimeField(null=True, blank=True, help_text="An older process of its token was still there.")
 
     class Meta:
         constraints: ClassVar = [
@@ -61,3 +68,8 @@ class Runner(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_doubled(self) -> bool:
+        """Two processes came with its token lately: each ends what the other does."""
+        return self.doubled_at is not None and timezone.now() - self.doubled_at < DOUBLED

@@ -27,4 +27,7 @@ class Command(BaseCommand):
             is_here = bool(runner.channel) and silent is not None and silent < settings.LEASE_SECONDS
             walls = WORDS.get(runner.sandbox, f"sandbox {runner.sandbox or 'unknown'}")
             line = f"{runner.name}  {runner.team or 'platform'}  {'connected' if is_here else 'away'}  {walls}"
-            self.stdout.write(self.style.ERROR(line) if runner.sandbox in WORDS else line)
+            if runner.is_doubled:
+                line += "  TWO PROCESSES with one token: each ends what the other does"
+            is_bad = runner.sandbox in WORDS or runner.is_doubled
+            self.stdout.write(self.style.ERROR(line) if is_bad else line)
