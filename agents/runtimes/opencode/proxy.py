@@ -16,8 +16,10 @@ import httpx
 PIECE = 65_536
 TIMEOUT = httpx.Timeout(30, read=330, connect=10)
 """The gateway gives up a silent provider after 300 s, and says so."""
-MOST_BODY = 32 << 20
-"""Bytes of a request, which is held in memory: no prompt is so long."""
+MOST_BODY, MOST_HELD = 32 << 20, 96 << 20
+"""Bytes of a request, which is held in memory: no prompt is so long; and of all at once."""
+MOST_CONNECTIONS, READ_SECONDS = 256, 60.0
+"""At once; and how long a request may take to come. Agents can try more, and so can strangers who reach it."""
 TOLD_BYTES = 4096
 """Of the body of an answer that says no."""
 OnAnswer = Callable[[str, int, bytes], None]
@@ -40,8 +42,8 @@ class Proxy:
         self._on_answer = on_answer
         self._key = ""
         """Who does not show it is turned away; empty: who comes may come."""
-        self.heard = 0
-        """Requests so far."""
+        self.heard, self.held = 0, 0
+        """Requests so far, and bytes of those under way."""
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {token}"}, timeout=TIMEOUT, trust_env=False, follow_redirects=False
         )
@@ -72,6 +74,9 @@ class Proxy:
         tasks: set[asyncio.Task[None]] = set()
 
         def begin(reader: StreamReader, writer: StreamWriter) -> None:
+            if len(tasks) >= MOST_CONNECTIONS:
+                writer.close()
+                return
             task = asyncio.ensure_future(self._serve(reader, writer))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
@@ -88,11 +93,12 @@ class Proxy:
 
     async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         """One request of one connection; the next one needs its own."""
-        peer = h11.Connection(h11.SERVER)
+        peer, body = h11.Connection(h11.SERVER), bytearray()
         try:
-            request, body = await _read(peer, reader)
+            async with asyncio.timeout(READ_SECONDS):
+                request = await self._read(peer, reader, body)
             going = asyncio.create_task(_gone(reader))
-            passing = asyncio.create_task(self._pass_on(peer, request, body, writer))
+            passing = asyncio.create_task(self._pass_on(peer, request, bytes(body), writer))
             try:
                 await asyncio.wait({going, passing}, return_when=asyncio.FIRST_COMPLETED)
                 if passing.done():
@@ -102,17 +108,41 @@ class Proxy:
                 for task in (going, passing):
                     task.cancel()
                 await asyncio.gather(going, passing, return_exceptions=True)
-        except (h11.ProtocolError, ConnectionError, httpx.TransportError):
+        except (h11.ProtocolError, ConnectionError, TimeoutError, httpx.TransportError):
             pass  # the connection ends, which is all that the other side needs to know
         finally:
+            self.held -= len(body)
             writer.close()
             with suppress(ConnectionError):
                 await writer.wait_closed()
 
+    async def _read(self, peer: h11.Connection, reader: StreamReader, body: bytearray) -> h11.Request:
+        """A whole request, with its body."""
+        request: h11.Request | None = None
+        most = PIECE
+        while True:
+            match peer.next_event():
+                case h11.NEED_DATA:
+                    peer.receive_data(await reader.read(PIECE))
+                case h11.Request() as request:
+                    most = MOST_BODY if self._is_known(request) else PIECE
+                case h11.Data(data=data):
+                    body += data
+                    self.held += len(data)
+                    if len(body) > most or self.held > MOST_HELD:
+                        raise ConnectionError("a request of too many bytes")
+                case h11.EndOfMessage() if request is not None:
+                    return request
+                case _:
+                    raise ConnectionError("hung up")
+
+    def _is_known(self, request: h11.Request) -> bool:
+        shown = dict(request.headers).get(b"authorization", b"")
+        return not self._key or secrets.compare_digest(shown, f"Bearer {self._key}".encode())
+
     async def _pass_on(self, peer: h11.Connection, request: h11.Request, body: bytes, writer: StreamWriter) -> None:
         path = request.target.decode("latin-1").partition("?")[0]
-        shown = dict(request.headers).get(b"authorization", b"")
-        if self._key and not secrets.compare_digest(shown, f"Bearer {self._key}".encode()):
+        if not self._is_known(request):
             await _answer(peer, writer, 401, "This is not for you.")
             return
         self.heard += 1
@@ -142,26 +172,6 @@ class Proxy:
 
 
 CLOSE = (b"connection", b"close")
-
-
-async def _read(peer: h11.Connection, reader: StreamReader) -> tuple[h11.Request, bytes]:
-    """A whole request."""
-    request: h11.Request | None = None
-    body = bytearray()
-    while True:
-        match peer.next_event():
-            case h11.NEED_DATA:
-                peer.receive_data(await reader.read(PIECE))
-            case h11.Request() as request:
-                pass
-            case h11.Data(data=data):
-                body += data
-                if len(body) > MOST_BODY:
-                    raise ConnectionError("a request of too many bytes")
-            case h11.EndOfMessage() if request is not None:
-                return request, bytes(body)
-            case _:
-                raise ConnectionError("hung up")
 
 
 async def _gone(reader: StreamReader) -> None:
