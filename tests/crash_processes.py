@@ -17,9 +17,9 @@ SECONDS = 90.0
 """A limit against hanging, and no measure of speed."""
 
 
-def wait_for(what: Callable[[], Any], otherwise: Callable[[], object]) -> Any:
+def wait_for(what: Callable[[], Any], otherwise: Callable[[], object], seconds: float = SECONDS) -> Any:
     """The first true value of `what`."""
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + seconds
     while not (value := what()):
         assert time.monotonic() < deadline, f"waited in vain: {otherwise()}"
         time.sleep(0.02)

@@ -5,20 +5,20 @@ scripted model that is silent, has a command run that does not end, or one that 
 """
 
 import os
+import re
 import signal
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.conformance import server_of
+from tests.conformance import processes_of, server_of
 from tests.crash_processes import wait_for
 from tests.crash_stage import Platform
+from tests.death_phases import AFTER_WRITING, PHASES, UNTOUCHED, WARM, is_server
 from tests.fake_control_plane import FakeControlPlane, call
-from tests.test_runner import processes_now_with
 from tests.test_runtime_conformance import parent_of
 
 GIT = """#!/bin/sh
@@ -36,6 +36,8 @@ hold after
 exit $code
 """
 ASKED = "touch asked.txt"
+PATIENCE = 240.0
+"""A limit against hanging, in seconds: programs that take seconds to start are started again and again."""
 
 
 @dataclass
@@ -84,11 +86,11 @@ class Cell:
             return [call("write", filePath=self.file, content=self.word)]
         self.is_reached = True
         asked = sum(ASKED in one["arguments"] for one in calls)
-        if self.phase == "permission" and (not self.is_over or asked < 2):
+        if self.phase in ("permission", "waiting") and (not self.is_over or asked < 2):
             return [call("bash", command=ASKED, description="x")]
         if self.phase == "streaming" and not self.is_over:
             return [{"content": "I ponder"}, {"pause": 60}]
-        if self.phase == "tool" and not self.is_over:
+        if self.phase in ("tool", "taken") and not self.is_over:
             return [call("bash", command=self.endless, description="x")]
         return [call("StructuredOutput", summary=f"It is {self.word}.")]
 
@@ -104,6 +106,9 @@ class Theatre(Platform):
             "WAGGLE_RUNTIME": "opencode",
             "WAGGLE_MODEL_BASE_URL": f"{plane.url}/model/v1",
         }
+        self.is_warm = self.has_worked = False
+        self.doomed = 0
+        """Which server is to be killed, where it is not the only one."""
         self._program = program
         self._holds = folder / "holds"
         self._holds.mkdir()
@@ -121,11 +126,22 @@ class Theatre(Platform):
         """See Platform; the model has begun."""
         if kind != "model":
             super().begin(kind, point)
+        if kind == "runner":
+            self.has_worked = False
+
+    def heal(self) -> None:
+        """See Platform; and what a case that failed has left undone is stopped."""
+        super().heal()
+        self.until(lambda: self.ask("cancel_all"))
+
+    def until(self, what: Callable[[], Any]) -> Any:
+        """The first true value of `what`."""
+        return wait_for(what, self.looks, PATIENCE)
 
     def _environment_of_runner(self) -> dict[str, str]:
         path = f"{self.folder / 'bin'}:{self.plain['PATH']}"
-        ours = {"WAGGLE_RUNNER_OPENCODE": str(self._program), "WAGGLE_RUNNER_WARM_SERVERS": "0", "PATH": path}
-        return super()._environment_of_runner() | ours
+        warm = {"WAGGLE_RUNNER_WARM_SERVERS": str(int(self.is_warm))}
+        return super()._environment_of_runner() | warm | {"WAGGLE_RUNNER_OPENCODE": str(self._program), "PATH": path}
 
     def _model(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         briefing = next(str(message["content"]) for message in messages if message["role"] == "user")
@@ -136,10 +152,13 @@ class Theatre(Platform):
 
     def act(self, cell: Cell) -> tuple[str, list[str]]:
         """Comes to the phase, kills, and waits for the end: how it ended in a word, and all that is wrong."""
-        self.cells[cell.word] = cell
+        self.cells[cell.word], self.doomed = cell, 0
+        if self.is_warm != (cell.phase in WARM):
+            self.is_warm = not self.is_warm
+            self.replace("runner", "")
         with PHASES[cell.phase](self, cell) as swarm:
             if cell.victims in ("server", "both"):
-                os.kill(self.server(), signal.SIGKILL)
+                os.kill(self.doomed or self.server(), signal.SIGKILL)
             if cell.victims in ("runner", "both"):
                 self.kill("runner")
             cell.is_over = True
@@ -153,7 +172,8 @@ class Theatre(Platform):
                 self.ask("approve", swarm=swarm)
             return self.ask("state", swarm=swarm) == "succeeded"
 
-        wait_for(landed, self.looks)
+        self.until(landed)
+        self.has_worked = True
         self.ask("book_unheard")
         faults = self.settles(lambda: list(self.ask("faults", swarm=swarm)))
         ended: list[Any] = self.ask("works_of", swarm=swarm)
@@ -162,6 +182,8 @@ class Theatre(Platform):
             faults.append(f"the attempts ended as {ended}")
         if cell.file not in last[1]:
             faults.append(f"{cell.file} has not landed")
+        if lost and (cell.phase, cell.victims) in UNTOUCHED:
+            faults.append(f"an attempt was lost that nobody touched: {ended}")
         if cell.phase in AFTER_WRITING and any(cell.file not in files for _, files in lost):
             faults.append(f"the work of the lost attempt is not on its branch: {ended}")
         return "lost, done by the next" if lost else "went on", faults
@@ -172,6 +194,25 @@ class Theatre(Platform):
         assert found, "there is no server"
         return found
 
+    def spare(self) -> int:
+        """The server that waits for the next attempt, as soon as it can be had."""
+        if not self.has_worked:
+            first = Cell("none", f"before-{len(self.cells)}")
+            self.cells[first.word] = first
+            swarm = self.state_goal(first)
+            self.until(lambda: self.ask("state", swarm=swarm) == "succeeded")
+            self.has_worked = True
+        return int(self.until(lambda: self.ask("spares") and next(self._idle(), 0)))
+
+    def _idle(self) -> Iterator[int]:
+        """Servers in whose folders there is no work."""
+        for pid in processes_of(self.runner, is_server):
+            with suppress(FileNotFoundError):
+                mounts = Path(f"/proc/{pid}/mountinfo").read_text()
+                found = re.search(f"{re.escape(str(self.runner))}/([^/ ]+)", mounts)
+                if found and not (self.runner / found[1] / "work" / ".git").exists():
+                    yield pid
+
     def state_goal(self, cell: Cell) -> str:
         return str(self.ask("state_plan", project=self.project, plan=cell.plan))
 
@@ -181,14 +222,14 @@ class Theatre(Platform):
         hold, mark = self._holds / where, self._holds / f"{where}.held"
         hold.touch()
         try:
-            yield lambda: wait_for(mark.exists, self.looks)
+            yield lambda: self.until(mark.exists)
         finally:
             hold.unlink(missing_ok=True)
             mark.unlink(missing_ok=True)
 
     def freeze(self) -> None:
         """Stops OpenCode's server as soon as it is there."""
-        wait_for(lambda: server_of(self.runner), self.looks)
+        self.until(lambda: server_of(self.runner))
         os.kill(self.server(), signal.SIGSTOP)
 
     def child(self) -> int:
@@ -207,110 +248,3 @@ class Theatre(Platform):
             except sqlite3.OperationalError:  # not there yet
                 continue
         return 0
-
-
-Phase = Callable[[Theatre, Cell], Any]
-PHASES: dict[str, Phase] = {}
-"""By name: a context manager that brings an attempt to the phase, holds it there and lets go; gives the swarm."""
-
-
-def phase(bring: Callable[[Theatre, Cell], Iterator[str]]) -> Phase:
-    PHASES[bring.__name__] = contextmanager(bring)
-    return PHASES[bring.__name__]
-
-
-@phase
-def workspace(at: Theatre, cell: Cell) -> Iterator[str]:
-    """The assignment is accepted, its workspace half made."""
-    with at.held("before-reset") as wait:
-        swarm = at.state_goal(cell)
-        wait()
-        yield swarm
-
-
-@phase
-def starting(at: Theatre, cell: Cell) -> Iterator[str]:
-    """OpenCode's server has begun, and does not answer yet."""
-    swarm = at.state_goal(cell)
-    at.freeze()
-    assert not at.count("session")
-    yield swarm
-
-
-@phase
-def created(at: Theatre, cell: Cell) -> Iterator[str]:
-    """There is a session, and nothing was said in it."""
-    swarm = at.state_goal(cell)
-    wait_for(lambda: server_of(at.runner), at.looks)
-    child = at.child()
-    try:
-        # A moment is enough to go on from there: the attempt's process moves in small steps.
-        while os.kill(child, signal.SIGSTOP) or not at.count("session"):
-            os.kill(child, signal.SIGCONT)
-            time.sleep(0.002)
-        assert not at.count("message")
-        yield swarm
-    finally:
-        with suppress(ProcessLookupError):
-            os.kill(child, signal.SIGCONT)
-
-
-@phase
-def streaming(at: Theatre, cell: Cell) -> Iterator[str]:
-    """The model is amid its answer."""
-    swarm = at.state_goal(cell)
-    wait_for(lambda: cell.is_reached, at.looks)
-    time.sleep(0.5)  # what it said is on its way
-    yield swarm
-
-
-@phase
-def tool(at: Theatre, cell: Cell) -> Iterator[str]:
-    """A command of the agent runs."""
-    swarm = at.state_goal(cell)
-    wait_for(lambda: processes_now_with(cell.endless), at.looks)
-    yield swarm
-
-
-@phase
-def permission(at: Theatre, cell: Cell) -> Iterator[str]:
-    """A person is asked whether the agent may do something."""
-    swarm = at.state_goal(cell)
-    wait_for(lambda: ["tool", "pending"] in at.ask("asked", swarm=swarm), at.looks)
-    yield swarm
-
-
-@phase
-def committed(at: Theatre, cell: Cell) -> Iterator[str]:
-    """The agent is done, its work committed, and not pushed."""
-    with at.held("before-push") as wait:
-        swarm = at.state_goal(cell)
-        wait()
-        yield swarm
-
-
-@phase
-def pushed(at: Theatre, cell: Cell) -> Iterator[str]:
-    """Its work is pushed, and not reported."""
-    with at.held("after-push") as wait:
-        swarm = at.state_goal(cell)
-        wait()
-        yield swarm
-
-
-@phase
-def reported(at: Theatre, cell: Cell) -> Iterator[str]:
-    """Its outcome is accepted, and its server has not ended."""
-    with at.held("before-push") as wait:
-        swarm = at.state_goal(cell)
-        wait()
-        at.freeze()
-    wait_for(lambda: at.ask("nodes", swarm=swarm)["write"] not in ("ready", "running"), at.looks)
-    yield swarm
-
-
-AFTER_WRITING = ("streaming", "tool", "permission", "committed", "pushed", "reported")
-"""Phases in which the agent has changed something."""
-VICTIMS = ("server", "runner", "both")
-WHOLE = [(one, victims) for one in PHASES for victims in VICTIMS if one != "workspace" or victims == "runner"]
-"""Every phase with everybody who is there: while a workspace is made there is no server."""

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.death_stage import WHOLE, Cell, Theatre
+from tests.death_phases import WHOLE
+from tests.death_stage import Cell, Theatre
 from tests.fake_control_plane import serving
 from tests.test_opencode_runtime import program  # noqa: F401
 
 SAMPLE = [("created", "server"), ("tool", "runner")]
 CASES = WHOLE if os.environ.get("WAGGLE_TEST_DEATHS") == "all" else SAMPLE
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
