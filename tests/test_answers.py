@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.template.loader import render_to_string
 from django.test import Client
 
 from agents import executions
@@ -12,7 +13,7 @@ from agents.contracts import AnswerAsked, Assignment, Given, Outcome, ReviewOutc
 from agents.contracts.answers import read
 from agents.contracts.plan import EdgeCondition
 from sessions.models import Event
-from swarms import replan
+from swarms import board, replan
 from swarms.models import Attempt, Node, Project
 from swarms.replay.shown import facts
 from swarms.replay.stories import of_swarm
@@ -156,3 +157,6 @@ def test_a_plan_asks_and_is_changed_where_nothing_ran(project: Project, team: Te
     made = replan.change(swarm, text(plan(look, *PLAN.nodes[1:])), by=hands.by)
     assert made.changes == {"inserted": [], "dropped": [], "rewired": [], "reworded": ["look"]}
     assert made.document["nodes"][0]["answers"][0]["words"] == ["yes", "no", "later"]
+    page = render_to_string("swarms/_planned.html", {"planned": board.planned(made.document)})
+    assert "<code>needs_docs</code> (yes or no or later): Does it need documentation?" in page
+    assert "judge: needs_docs is not yes" in page

@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from agents.contracts import Finding, PlanProposal
+from agents.contracts.answers import read
 from agents.rehearsal.completions import seconds
 from agents.rehearsal.dialects import spoken
 from agents.rehearsal.scenes import Scene, load
@@ -173,6 +174,16 @@ def test_the_first_proposal_has_one_fault_and_the_second_none() -> None:
     assert "guide" in fault
     assert "'reports'" in fault
     assert faults(second, max_nodes=12) == []
+
+
+def test_what_the_plan_asks_is_answered_by_those_whom_it_asks() -> None:
+    asked = {node.key: node.answers for node in PLAN.nodes if node.answers}
+    assert asked
+    for key, answers in asked.items():
+        scenes = [scene for scene in SCENES if scene.name.split("-")[0] == key]
+        given = [call.args for scene in scenes for call in scene.steps[-1].call if call.tool == "final_result"]
+        assert len(given) == len(scenes) > 0
+        assert [read(answers, args.get("answers", {}))[1] for args in given] == [[]] * len(given)
 
 
 def test_the_plan_warns_of_the_overlap_and_asks_before_the_report() -> None:
