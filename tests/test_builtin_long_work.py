@@ -127,6 +127,24 @@ def test_a_provider_whose_window_becomes_smaller_is_asked_with_less_each_time(
     assert len([each for each in plane.requests if is_summary(each["messages"])]) == 2
 
 
+@pytest.mark.parametrize("knows", [True, False], ids=["it is known", "the provider says so"])
+def test_one_result_that_nearly_fills_the_window_is_cut_down(
+    knows: bool, plane: FakeControlPlane, tmp_path: Path
+) -> None:
+    too_long = [] if knows else [[{"status": 400, "code": "context_length_exceeded"}]]
+    playing(plane, COUNT, *too_long, WRITE, DONE)
+
+    outcome, _ = carry_out(plane.assignment(model=small(plane, 2_000 if knows else 64_000)), tmp_path / "run")
+
+    assert isinstance(outcome, WorkOutcome), outcome
+    assert not any(is_summary(each["messages"]) for each in plane.requests)
+    asked = work_of(plane)[2 - knows]
+    (result,) = [str(message["content"]) for message in asked if message["role"] == "tool"]
+    assert "characters left out" in result
+    assert len(result) < 2_000
+    assert "nearly full" in plane.parts("step")[1].text
+
+
 def test_a_talk_that_fits_is_left_alone(plane: FakeControlPlane, tmp_path: Path) -> None:
     playing(plane, COUNT, COUNT, WRITE, DONE)
 

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import pytest
 
-from agents.contracts import Assignment, FailureOutcome, WorkOutcome
+from agents.contracts import Assignment, FailureOutcome, PermissionGiven, WorkOutcome
 from agents.contracts.link import Order
 from agents.runner.leftovers import KEPT, Leftovers
 from agents.runner.mirror import MIRRORS
@@ -222,6 +222,36 @@ def test_a_runner_that_is_asked_to_stop_lets_its_agents_finish(plane: FakeContro
         assert process.wait(20) == 0
     assert isinstance(plane.outcomes[0], WorkOutcome)
     assert plane.let_go[late.execution] == "leaving"
+
+
+def test_work_is_handed_back_pushed_whatever_its_agent_waits_for(plane: FakeControlPlane, tmp_path: Path) -> None:
+    waits = {
+        "its model": [{"pause": 60}],
+        "a person's word": [call("ask_person", question="Which one?")],
+        "a permission": [call("run_command", command="true")],
+    }
+
+    def script(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        begun = any(message["role"] == "assistant" for message in messages)
+        return waits[str(messages[1]["content"])] if begun else [HALF]
+
+    plane.script = script
+    plane.judge = lambda asked: PermissionGiven(verdict="ask" if asked.tool == "shell" else "allow")
+    with running(plane, tmp_path / "runner") as process:
+        given = []
+        for number, what in enumerate(waits):
+            made = plane.assignment(briefing=what)
+            assert made.repository is not None
+            branch = made.repository.model_copy(update={"branch": f"attempts/{number}"})
+            given.append(made.model_copy(update={"repository": branch}))
+            plane.assign(given[-1])
+        until(lambda: len(plane.requests) == 6 and plane.parts("question"), "all wait")
+        until(lambda: any(asked.tool == "shell" for asked in plane.asked), "all wait")
+        process.terminate()
+        assert process.wait(20) == 0
+    assert plane.outcomes == []
+    assert [plane.let_go[one.execution] for one in given] == ["leaving"] * 3
+    assert [plane.git("show", f"attempts/{number}:half.txt") for number in range(3)] == ["half done"] * 3
 
 
 @pytest.mark.parametrize("times", [1, 2], ids=["its time is up", "somebody asks twice"])

@@ -61,8 +61,13 @@ class Compaction:
     """What people said in messages that are gone, oldest first."""
 
     def is_due(self, messages: Sequence[ModelMessage]) -> bool:
-        """Whether the next request would leave too little room, and something can be summed up."""
-        return size(messages) > FULL * self.window and self._last_steps(messages) > 1
+        """Whether the next request would leave too little room, and something can be done about it."""
+        return size(messages) > FULL * self.window and self.helps(messages)
+
+    def helps(self, messages: Sequence[ModelMessage]) -> bool:
+        """Whether a talk can be made short: something can be summed up, or its only step has long results."""
+        start = self._last_steps(messages)
+        return start > 1 or self._fitting(messages[start:]) != messages[start:]
 
     def learn(self, messages: Sequence[ModelMessage]) -> None:
         """The provider found a talk too long: the window is smaller than was said."""
@@ -75,19 +80,18 @@ class Compaction:
     def shortened(
         self, messages: Sequence[ModelMessage], briefing: str, summary: str, plan: str = ""
     ) -> list[ModelMessage]:
-        """The talk with a summary in the place of the rest. `plan`: the agent's own list, as it is now."""
+        """The talk with a summary in the place of the rest, if there is any. `plan`: the agent's own list, as it is
+        now."""
         start = self._last_steps(messages)
+        if start < 2:
+            return [*messages[:start], *self._fitting(messages[start:])]
         self.said += [text for message in messages[1:start] for text in _said(message)]
         text = HEAD.format(briefing=briefing, summary=summary)
         if plan:
             text += f"\n# Your plan\n\n{plan}\n"
         if said := "\n\n".join(self.said)[-SAID_CHARS:]:
             text += f"\n# What you were told meanwhile\n\n{said}\n"
-        room = int(KEPT * self.window * CHARS_A_TOKEN)
-        last = messages[start:]
-        if _chars(last) > room:
-            last = [_clipped(message, room // max(len(last), 1)) for message in last]
-        return [ModelRequest(parts=[UserPromptPart(text)]), *last]
+        return [ModelRequest(parts=[UserPromptPart(text)]), *self._fitting(messages[start:])]
 
     async def summary(self, model: Model, rest: Sequence[ModelMessage]) -> ModelResponse:
         """Lets the model sum up."""
@@ -99,6 +103,11 @@ class Compaction:
             async for _ in answer:
                 pass
             return answer.get()
+
+    def _fitting(self, last: Sequence[ModelMessage]) -> Sequence[ModelMessage]:
+        """The last steps, with their results cut down where they have more than is kept."""
+        room = int(KEPT * self.window * CHARS_A_TOKEN)
+        return last if _chars(last) <= room else [_clipped(message, room // max(len(last), 1)) for message in last]
 
     def _last_steps(self, messages: Sequence[ModelMessage]) -> int:
         """Where the last steps begin that fit: with an answer of the model, so that calls and results stay together.

@@ -35,6 +35,8 @@ log = structlog.get_logger(__name__)
 RECONNECTS = 5
 SHORTENED = "The model's window is nearly full ({} of {} tokens): all but the last steps is summed up."
 
+CUT_DOWN = "The model's window is nearly full ({} of {} tokens): long results of the only step are cut down."
+
 
 class _Full(Exception):
     """The next request would leave too little room in the model's window."""
@@ -84,7 +86,7 @@ class Conversation:
                         if self._is_fresh or not is_too_long(error):
                             raise
                         self.compaction.learn(history)
-                        if len(self.compaction.rest(history)) < 2:
+                        if not self.compaction.helps(history):
                             raise
                         raise _Full(history) from error
                     except ModelConnectionError as error:
@@ -166,12 +168,16 @@ class Conversation:
         """The talk with a summary, by the model, in the place of all but its last steps."""
         transcript = self.transcript
         transcript.begin_answer()
+        rest = self.compaction.rest(messages)
+        if len(rest) < 2:
+            transcript.note("step", text=CUT_DOWN.format(size(messages), self.compaction.window))
+            return self.compaction.shortened(messages, self.briefing, "")
         transcript.note("step", text=SHORTENED.format(size(messages), self.compaction.window))
         transcript.doing("summing up what it did so far")
         breaks = 0
         while True:
             try:
-                answer = await self.compaction.summary(self.model, self.compaction.rest(messages))
+                answer = await self.compaction.summary(self.model, rest)
                 break
             except ModelConnectionError as error:
                 breaks += 1
