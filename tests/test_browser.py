@@ -72,10 +72,14 @@ def stage(committed_team: Team) -> Stage:
 
 @pytest.fixture
 def visit(browser: Browser, web: Web) -> Iterator[Visit]:
-    """Open a page as a member: `visit("/swarms/", who="vera", color_scheme="dark")`, each time in a new browser."""
+    """Open a page as a member: `visit("/swarms/", who="vera", color_scheme="dark")`, each time in a new browser.
+
+    It likes no motion, unless told so: what turns and pulses would paint all the time, without a graphics card.
+    """
     contexts: list[BrowserContext] = []
 
     def go(path: str, who: str = "alice", **options: Any) -> Page:
+        options.setdefault("reduced_motion", "reduce")
         context = browser.new_context(**options)
         contexts.append(context)
         context.add_init_script(WATCH)
@@ -114,7 +118,7 @@ def test_no_page_breaks_the_policy_or_its_width(
     stage: Stage, visit: Visit, scheme: Any, widths: tuple[int, int]
 ) -> None:
     """Loaded in a window of the first width, which then becomes as wide as the other."""
-    page = visit("/", color_scheme=scheme)
+    page = visit("/", color_scheme=scheme, reduced_motion="no-preference")
     # What a page fetches into itself has no width of its own.
     parts = {"swarm-replay-now", "swarm-replay-times", "archive-now", "archive-times"}
     whole = {name: path for name, path in stage.pages.items() if "yaml" not in name and name not in parts}
