@@ -24,9 +24,10 @@ def machines(count: int) -> Iterator[list[Machine]]:
     """So many, and before them this one, as the others reach it; while the block lasts."""
     with ExitStack() as stack:
         try:
-            yield _with_networks(stack, count)
+            made = _with_networks(stack, count)
         except (PermissionError, FileNotFoundError):
-            yield [Machine(f"127.0.0.{number}") for number in range(1, count + 2)]
+            made = [Machine(f"127.0.0.{number}") for number in range(1, count + 2)]
+        yield made
 
 
 def _with_networks(stack: ExitStack, count: int) -> list[Machine]:

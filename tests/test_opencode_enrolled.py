@@ -14,12 +14,15 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
+import yaml
+from django.db import transaction
 
 from agents import executions, hosting, registry, servers
 from agents.contracts import Assignment, FailureOutcome, FailureReason, Host, PlanProposal, WorkOutcome
@@ -191,22 +194,26 @@ def test_two_agents_work_on_one_server_at_the_same_time_by_the_teams_rules(
 # By the whole platform
 
 
-def planned(messages: list[dict[str, Any]], begun: set[str]) -> list[dict[str, Any]]:
-    """Plans two nodes that can be worked on at once; the agents of both look around until both are at work."""
+PLAN = {
+    "summary": "Two files.",
+    "nodes": [
+        {
+            "key": key,
+            "title": key,
+            "role": "developer",
+            "instructions": key,
+            "writes": [f"{key}.txt"],
+            "checks": [{"name": "there", "command": f"test -s {key}.txt"}],
+        }
+        for key in "ab"
+    ],
+}
+"""Two nodes that can be worked on at once."""
+
+
+def written(messages: list[dict[str, Any]], begun: set[str]) -> list[dict[str, Any]]:
+    """The agents of both look around until both are at work."""
     briefing = next(str(message["content"]) for message in messages if message["role"] == "user")
-    if "# Plan a goal" in briefing:
-        nodes = [
-            {
-                "key": key,
-                "title": key,
-                "role": "developer",
-                "instructions": key,
-                "writes": [f"{key}.txt"],
-                "checks": [{"name": "there", "command": f"test -s {key}.txt"}],
-            }
-            for key in "ab"
-        ]
-        return [call("StructuredOutput", summary="Two files.", nodes=nodes, acceptance=nodes[0]["checks"])]
     key = re.search(r"# Node `(\w)`", briefing)
     assert key is not None
     begun.add(key[1])
@@ -261,7 +268,7 @@ def test_a_runner_and_two_servers_on_three_machines_of_their_own_carry_a_swarm_t
             each.folder.mkdir()
             each.start()
             stack.callback(each.stop)
-        model = stack.enter_context(serving(tmp_path / "model", lambda messages: planned(messages, begun)))
+        model = stack.enter_context(serving(tmp_path / "model", lambda messages: written(messages, begun)))
         settings.LOCAL_SERVERS = True
         settings.MODEL_BASE_URL, settings.MODEL_NAME = f"{model.url}/model/v1", "scripted"
         settings.MODEL_REHEARSAL = False
@@ -287,10 +294,13 @@ def test_a_runner_and_two_servers_on_three_machines_of_their_own_carry_a_swarm_t
             each.until_up()
             row = servers.add(each.url, name)
             servers.enrol(row, because="test", password=PASSWORD)
-            servers.place(row, Work(["coordinator", "developer"], capacity=1))
-            assert hosting.drivers(row) == ["hands"], "the server does not read the runner's file"
-        registry.add(Terms("anna", ["coordinator", "developer"], runtime="opencode", server="any"))
-        swarm = goals.state_goal(project, "Two files", by=alice)
+            servers.place(row, Work(["developer"], capacity=1))
+            until(partial(servers.find_drivers, row), "the server reads the runner's file")
+            assert hosting.drivers(row) == ["hands"]
+        registry.add(Terms("anna", ["developer"], runtime="opencode", server="any"))
+        with transaction.atomic():
+            swarm = goals.state_goal(project, "Two files", by=alice)
+            goals.give_plan(swarm, yaml.safe_dump(PLAN), by=alice)
 
         def ended() -> bool:
             hands.turn()
