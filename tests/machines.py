@@ -45,6 +45,7 @@ def _with_networks(stack: ExitStack, count: int) -> list[Machine]:
         _ip("netns", "add", name)
         stack.callback(_ip, "netns", "del", name)
         _ip("link", "add", ours, "type", "veth", "peer", "name", "eth0", "netns", name)
+        stack.callback(_ip, "link", "del", ours)
         _ip("link", "set", ours, "master", bridge, "up")
         _ip("-n", name, "addr", "add", f"{net}.{number}/24", "dev", "eth0")
         for each in ("lo", "eth0"):
