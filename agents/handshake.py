@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
 
 from tenants.outward import NoAnswer, Way
-from tenants.reachable import NotAllowed, Rule, check, meant
+from tenants.reachable import PORTS, NotAllowed, Rule, check, meant, port_of
 
 FIND_SECONDS, ASK_SECONDS, PROBE_SECONDS = 2.0, 5.0, 15.0
 """The longest that a handshake may take: the first, one for which a member waits, one with a server that is known (a
@@ -57,7 +57,10 @@ def checked(url: str) -> str:
     check(root, given_rule())
     if root.count("/") > 2 or len(root) > 300:
         raise NotAllowed("Give the server's own address, without a path: https://gpu1.example:4096")
-    return root
+    parts = urlsplit(root)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    # However it is written, it is one server.
+    return f"{parts.scheme}://{host}" + (f":{port}" if (port := port_of(parts)) != PORTS[parts.scheme] else "")
 
 
 def candidate_urls(addresses: Iterable[str], port: int, *, loopback: bool = False) -> list[str]:

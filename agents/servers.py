@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from agents import executions, handshake, hosting, placing
 from agents.handshake import Health, NoServer
-from agents.models import Server
+from agents.models import Agent, Server
 from agents.states import ENROLLED, ExecutionState, ServerState
 from sessions.events import publish
 from sessions.models import Event
@@ -96,7 +96,7 @@ def add(url: str, name: str = "") -> Server:
     with transaction.atomic():
         if Server.objects.filter(url=root).exists():
             raise ValidationError({"url": "This server is listed already."})
-        if Server.objects.count() >= MOST:
+        if not has_room(ServerState.QUARANTINED):
             raise ValidationError(f"A team has at most {MOST} servers. Remove one that is lost.")
         row = Server.objects.create(
             name=plain(name.strip() or root.partition("//")[2]),
@@ -110,6 +110,21 @@ def add(url: str, name: str = "") -> Server:
         )
         tell(row, "added")
     return row
+
+
+def has_room(*states: str) -> bool:
+    """Whether there is room for one more server. In a full list one that was found and lost, and that nobody uses,
+    makes room; else one in any of these states."""
+    if Server.objects.count() < MOST:
+        return True
+    of_agents = Agent.objects.values("server")
+    unused = Server.objects.filter(is_given=False, roles=[], password="").exclude(url__in=of_agents)
+    for state in (ServerState.LOST, *states):
+        if row := unused.filter(state=state).order_by("last_seen").first():
+            tell(row, "removed")
+            row.delete()
+            return True
+    return False
 
 
 def enrol(server: Server, *, because: str, username: str = "", password: str = "") -> bool:

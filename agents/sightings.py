@@ -13,7 +13,7 @@ from agents import hosting, placing, servers
 from agents.handshake import Health, NoServer
 from agents.hosting import Proof, Untried
 from agents.models import Server
-from agents.servers import MOST, UNASKED, Locked, plain, tell
+from agents.servers import UNASKED, Locked, plain, tell
 from agents.states import ENROLLED, ServerState
 from sessions.transitions import move
 from tenants.context import each_team, in_schema
@@ -104,8 +104,8 @@ def _list(found: Found) -> None:
     # Under another name it is listed all the same: anybody can claim others' addresses.
     if Server.objects.filter(also_at__contains=[found.url], name=plain(found.name)).exists():
         return  # another address of one that is listed
-    if Server.objects.count() >= MOST:
-        logger.warning("server left out: the list is full", most=MOST)
+    if not servers.has_room():
+        logger.warning("server left out: the list is full", most=servers.MOST)
         return
     row = Server.objects.create(
         name=plain(found.name),

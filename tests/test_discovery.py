@@ -28,9 +28,9 @@ from zeroconf import ServiceInfo, Zeroconf
 
 from agents import neighbourhood, servers, sightings
 from agents.discovery import _Watch
-from agents.handshake import Health, NoServer, announced_rule, candidate_urls, shake
+from agents.handshake import Health, NoServer, announced_rule, candidate_urls, checked, shake
 from agents.looking import SHARED_HOST, Look, Met, of_hint
-from agents.models import Server
+from agents.models import Agent, Server
 from agents.neighbourhood import HTTP, WAGGLE, Gone, Hint, Name, Neighbourhood, may_be_agent_server
 from agents.sightings import Found
 from agents.states import ServerState
@@ -311,7 +311,7 @@ def test_a_server_that_one_team_was_given_is_listed_for_no_other(acme: Team, glo
 
 
 def test_names_out_of_the_network_are_cut_to_what_shows_and_a_flood_of_them_ends(team: Team, monkeypatch: Any) -> None:
-    monkeypatch.setattr(sightings, "MOST", 3)
+    monkeypatch.setattr(servers, "MOST", 3)
     nasty = "opencode-1\u202e\n" + "x" * 200
     sightings.record([Found(nasty, f"http://10.0.0.{n}:1", "1") for n in range(9)])
     assert Server.objects.count() == 3
@@ -327,6 +327,45 @@ def test_who_claims_anothers_address_hides_nobody(team: Team) -> None:
         ("opencode-666", "http://10.0.0.5:1"),
         ("opencode-1", "http://10.0.0.9:1"),
     }
+
+
+def test_a_full_list_forgets_finds_that_nobody_uses_and_no_others(team: Team, monkeypatch: Any, local: None) -> None:
+    monkeypatch.setattr(servers, "MOST", 5)
+    kept = {
+        "given": {"is_given": True},
+        "at work": {"roles": ["developer"]},
+        "with a password": {"password": "sealed"},
+        "an agent's": {},
+    }
+    for number, (name, fields) in enumerate(kept.items()):
+        Server.objects.create(name=name, url=f"http://10.0.0.{number}:1", state="lost", last_seen=LONG_AGO, **fields)
+    Agent.objects.create(name="ana", roles=["developer"], runtime="opencode", server="http://10.0.0.3:1")
+    for name in ("first", "second"):
+        sightings.record([Found(name, f"http://{name}:1", "1")])
+    listed = Server.objects.values_list("name", flat=True)
+    assert set(listed.all()) == {*kept, "first"}, "what was just found stays"
+    Server.objects.filter(name="first").update(state="lost", last_seen=LONG_AGO)
+    sightings.record([Found("second", "http://second:1", "1")])
+    assert set(listed.all()) == {*kept, "second"}
+    with server(HEALTHY) as (url, _):
+        servers.add(url, "asked for")
+        assert set(listed.all()) == {*kept, "asked for"}, "a member's own goes before what waits for one"
+    with server(HEALTHY) as (url, _), pytest.raises(ValidationError, match="at most 5 servers"):
+        servers.add(url)
+    told = Event.objects.filter(kind="server.changed", payload__what="removed")
+    assert [event.payload["name"] for event in told.order_by("seq")] == ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("http://LocalHost:04096/", "http://localhost:4096"),
+        ("http://localhost:80", "http://localhost"),
+        ("http://[::1]:4096", "http://[::1]:4096"),
+    ],
+)
+def test_an_address_is_one_however_it_is_written(local: None, given: str, kept: str) -> None:
+    assert checked(given) == kept
 
 
 @contextmanager
