@@ -164,6 +164,7 @@ def keep(caller: Caller, meter: Meter, *, status: int, seconds: float, held: int
             cost_microusd=cost,
             seconds=round(seconds, 3),
             trace=caller.trace,
+            at=timezone.now(),
         )
         with acting(f"agent:{caller.agent}"):
             if not cost and not held:  # nothing is booked, and no lock needed
@@ -185,7 +186,7 @@ def _insert(call: ModelCall) -> Statement:
     fields = call._meta.concrete_fields
     columns = ", ".join(f'"{field.column}"' for field in fields)
     places = ", ".join(["%s"] * len(fields))
-    values = [field.get_db_prep_save(field.pre_save(call, add=True), connection) for field in fields]
+    values = [field.get_db_prep_save(getattr(call, field.attname), connection) for field in fields]
     return f"INSERT INTO {call._meta.db_table} ({columns}) VALUES ({places})", values
 
 

@@ -77,19 +77,11 @@ def publish_all(
     checked = [(kind, kinds.checked(kind, payload)) for kind, payload in facts]
     act, actor, trace = _act.get(), current_actor(), current_trace()
     because_of = cause or (act.first if act else None)
-    payloads = [Jsonb(payload) for _, payload in checked]
+    told = ([kind for kind, _ in checked], [Jsonb(payload) for _, payload in checked])
+    change, values = writing
     with connection.cursor() as cursor:
-        words: list[Any] = [
-            current_team_id(),
-            subject,
-            [kind for kind, _ in checked],
-            payloads,
-            actor,
-            because_of,
-            trace,
-        ]
-        change, values = writing
-        cursor.execute(f"WITH written AS ({change}) {_PUBLISH}" if change else _PUBLISH, [*values, *words])
+        words = [*values, current_team_id(), subject, *told, actor, because_of, trace]
+        cursor.execute(f"WITH written AS ({change}) {_PUBLISH}" if change else _PUBLISH, words)
         ids, last, moment = cursor.fetchone()
     if act and act.is_followed and act.first is None:
         act.first = ids[0]

@@ -33,13 +33,16 @@ def ask(
     attempt: Attempt | None = None,
     merge: Merge | None = None,
 ) -> CheckRun:
-    """Have checks run on a commit. Without any check the run has passed already, and says so."""
+    """Have checks run on a commit. Without any check the run has passed already, and says so: the caller goes on."""
     unique = list({check["command"]: check for check in checks}.values())
     run = CheckRun.objects.create(
         swarm=swarm, purpose=purpose, commit=commit, checks=unique, attempt=attempt, merge=merge
     )
-    turns.queue("checks", run.id, priority=PRIORITY, cost=0.2)
-    hints.dispatch()
+    if unique:
+        turns.queue("checks", run.id, priority=PRIORITY, cost=0.2)
+        hints.dispatch()
+    else:
+        finished(run, CheckOutcome(results=[]))
     return run
 
 

@@ -167,7 +167,9 @@ def _words(action: Action) -> str:
 
 
 def _plan(swarm: Swarm) -> Plan:
-    return swarm.plans.select_related("created_by").order_by("-version")[0]
+    plan = swarm.newest_plan
+    assert plan is not None, "only a swarm with a plan is asked about it"
+    return plan
 
 
 def _begin(swarm: Swarm, action: AdoptPlan) -> None:
@@ -175,7 +177,8 @@ def _begin(swarm: Swarm, action: AdoptPlan) -> None:
     first = planner.adopt(swarm, plan, because=action.why)
     crash_point("plan.adopting")
     # No earlier version can have been adopted: this one begins the swarm.
-    checks.ask(swarm, "before", swarm.base_commit, landing.required(swarm, [plan.document]))
+    if required := landing.required(swarm, [plan.document]):
+        checks.ask(swarm, "before", swarm.base_commit, required)
     move(swarm, SwarmState.RUNNING, because=action.why, started_at=timezone.now())
     progress.release(swarm.pk, consider=first)
 

@@ -111,7 +111,9 @@ def _prepare(swarm: Swarm, *, instead_of: CheckRun | None = None) -> None:
             why = f"{locked.project.target_branch} moved to {head[:10]} after the commit to land was made"
             publish(swarm.topic, "decision.made", by="engine", what="merge onto the target branch again", why=why)
         if result.commit:
-            checks.ask(locked, "landing", result.commit, acceptance(locked))
+            run = checks.ask(locked, "landing", result.commit, acceptance(locked))
+            if run.state == CheckRunState.PASSED:
+                hints.advance(locked.pk)
         else:
             paths = ", ".join(result.conflicts)
             why = f"{locked.project.target_branch} has moved, and the result conflicts with it in {paths}"

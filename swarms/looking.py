@@ -28,7 +28,7 @@ def snapshot(swarm: Swarm) -> Snapshot:
 
 
 def _plan(swarm: Swarm) -> dict[str, Any]:
-    plan = swarm.plans.order_by("-version").first()
+    plan = swarm.newest_plan
     if plan is None:
         return {"plan": "", "plan_approval": "", "plan_because": "", "no_room": ""}
     gate = plan.approvals.filter(kind="plan").order_by("-requested_at").first()

@@ -80,7 +80,10 @@ def _record(seen: Swarm, entry: Merge, result: repos.Merged) -> None:
         node = entry.attempt.node
         if move(entry, MergeState.CHECKING, because="merges cleanly", onto=onto, commit=result.commit):
             wanted = node.checks if node.undoes_id else [*node.checks, *swarm.project.checks]
-            checks.ask(swarm, "merged", result.commit, wanted, attempt=entry.attempt, merge=entry)
+            run = checks.ask(swarm, "merged", result.commit, wanted, attempt=entry.attempt, merge=entry)
+            if run.state == CheckRunState.PASSED:
+                checked(run)
+                hints.advance(swarm.pk)
         return
     _conflicted(swarm, entry, onto, list(result.conflicts))
 

@@ -123,7 +123,7 @@ class CheckRunState(StrEnum):
     VOID = "void"  # nobody needs the answer any more
 
 
-CHECK_RUN_MOVES = table(waiting="running void broken", running="waiting passed failed broken void")
+CHECK_RUN_MOVES = table(waiting="running passed void broken", running="waiting passed failed broken void")
 
 
 class MergeState(StrEnum):

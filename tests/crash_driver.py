@@ -18,13 +18,14 @@ from django.db.models import Count, Q, Sum
 from django.db.models.functions import Now
 
 from agents import budgets, metering
+from agents.contracts import Check
 from agents.models import Budget, Execution, ModelCall, ModelPrice
 from agents.states import LIVE
 from sessions.events import publish
 from sessions.models import Event, Webhook
 from sessions.topics import stream_key
 from sessions.webhooks import endpoints, leases
-from swarms import approvals, goals, operations, projects, rollback, rulebook, toolrules
+from swarms import approvals, goals, projects, rollback, rulebook, toolrules
 from swarms.models import Approval, Attempt, Node, Project, Swarm
 from swarms.states import SWARM_ENDED
 from swarms.verify import registry
@@ -33,7 +34,7 @@ from swarms.workspace import repos
 from swarms.workspace.git import git
 from tenants import programs, runners, signup
 from tenants.context import PUBLIC, in_schema
-from tenants.models import Due, Membership, Outbox, Runner, Team, Ticket, User
+from tenants.models import Due, Membership, Outbox, Team, Ticket, User
 from tenants.roles import Role
 from tests import invariants
 from tests.crash_model import PLAN, TEAM, plan_with
@@ -70,9 +71,10 @@ def state_of_team(wanted: str) -> Answer:
 
 
 def project(slug: str, source: str, asks: bool = False) -> Answer:
-    """A project whose repository somebody else must copy; people are asked about plans if `asks`."""
+    """A project with a check, whose repository somebody else must copy; people are asked about plans if `asks`."""
+    checks = [Check(name="nothing", command="true")]
     made = projects.add_project(
-        name=slug, slug=slug, source=source, approve_plan=asks, approve_landing=False, by=_owner()
+        name=slug, slug=slug, source=source, checks=checks, approve_plan=asks, approve_landing=False, by=_owner()
     )
     return str(made.pk)
 
@@ -182,20 +184,6 @@ def lose_ticket(swarm: str) -> Answer:
 def state(swarm: str) -> Answer:
     """Where a swarm is."""
     return Swarm.objects.get(pk=swarm).state
-
-
-def cancel_all() -> Answer:
-    """Whatever goes on in the team is to stop; whether it has."""
-    live = list(Swarm.objects.exclude(state__in=SWARM_ENDED))
-    for swarm in live:
-        if swarm.state != "cancelling":
-            operations.cancel(swarm, by=None)
-    return not live and not Execution.objects.filter(state__in=LIVE).exists()
-
-
-def spares() -> Answer:
-    """How many servers wait on the team's runners."""
-    return Runner.objects.aggregate(n=Sum("spares"))["n"] or 0
 
 
 def nodes(swarm: str) -> Answer:
@@ -346,8 +334,6 @@ VERBS: dict[str, Callable[..., Answer]] = {
         roll_back,
         lose_ticket,
         state,
-        cancel_all,
-        spares,
         nodes,
         asked,
         works,

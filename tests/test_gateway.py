@@ -505,16 +505,19 @@ def test_half_a_letter_in_a_prompt_is_no_obstacle(web: Web, provider: Provider, 
     assert provider.asked[0][2]["messages"][0]["content"] == "cut ? here"
 
 
+OddAnswer = tuple[dict[str, str], bytes, int]
+
+
 class Odd:
     """Answers that no provider should give: headers, the body, and what the agent gets of it."""
 
     UNPACKABLE = ({"content-encoding": "gzip"}, b"no gzip", 502)
-    ENDLESS = ({}, b" " * (MOST_WHOLE + 1), 502)
+    ENDLESS: OddAnswer = ({}, b" " * (MOST_WHOLE + 1), 502)
     LINE_WITHOUT_END = ({"content-type": "text/event-stream"}, b"data: " + b"x" * MOST_LINE, 200)
-    DEEP = ({}, b"[" * 100_000, 200)
+    DEEP: OddAnswer = ({}, b"[" * 100_000, 200)
     DEEP_LINE = ({"content-type": "text/event-stream"}, b"data: " + b"[" * 100_000 + b"\n\n", 200)
     OTHER_LETTERS = ({"x-request-id": "r-\u2026"}, b"{}", 200)
-    NAMELESS = ({}, b'{"model": "large\\u0000\\ud83d", "usage": {"prompt_tokens": 3}}', 200)
+    NAMELESS: OddAnswer = ({}, b'{"model": "large\\u0000\\ud83d", "usage": {"prompt_tokens": 3}}', 200)
 
 
 @pytest.mark.parametrize("odd", [name for name in vars(Odd) if name.isupper()])

@@ -196,6 +196,15 @@ def test_a_rejected_landing_is_asked_for_again_when_the_swarm_is_tried_again(
     assert list(states) == ["rejected", "approved"]
 
 
+def test_where_there_are_no_checks_no_runner_is_asked_to_run_them(project: Project, crew: Crew) -> None:
+    swarm = begin(project, crew, plan(work("a")))
+    assert swarm.state == "succeeded", swarm.because
+    assert not Execution.objects.filter(kind="check").exists()
+    runs = CheckRun.objects.values_list("purpose", "state", "because")
+    wanted = ("exact", "integration", "landing", "merged")
+    assert sorted(runs) == [(purpose, "passed", "there are no checks") for purpose in wanted]
+
+
 def test_what_cannot_be_tried_again_says_why(project: Project, crew: Crew, alice: User) -> None:
     swarm = begin(project, crew, plan(work("a")))
     assert swarm.state == "succeeded"

@@ -247,7 +247,7 @@ def test_people_are_heard_and_an_interrupt_stops_what_the_agent_does(stage: Stag
 @driven()
 def test_named_answers_are_of_its_result_and_asked_for_again(stage: Stage) -> None:
     asked = (AnswerAsked(name="copy", kind="word", words=("yes", "later"), asks="Is it kept twice?"),)
-    answers = ({}, {"copy": "maybe"}, {"copy": "later"})
+    answers: tuple[dict[str, str], ...] = ({}, {"copy": "maybe"}, {"copy": "later"})
     stage.begin(Write("a.txt", "a"), *(Finish("Written.", given) for given in answers), answers=asked)
 
     outcome = stage.end()

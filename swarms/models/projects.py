@@ -2,16 +2,20 @@
 
 import re
 from datetime import datetime
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 from uuid import UUID
 
 from django.db import models
 from django.db.models import Q
+from django.utils.functional import cached_property
 
 from swarms.states import PROJECT_MOVES, SWARM_ENDED, SWARM_MOVES, SWARM_UNDOES, ProjectState, SwarmState
 from tenants.ids import uuid7
 from tenants.models import User
 from tenants.states import Moves
+
+if TYPE_CHECKING:
+    from swarms.models.plans import Plan
 
 
 class Project(models.Model):
@@ -152,6 +156,12 @@ class Swarm(models.Model):
     def branch(self) -> str:
         """The integration branch."""
         return f"swarm/{self.id}"
+
+    @cached_property
+    def newest_plan(self) -> "Plan | None":
+        """The last version of its plan, read once: for who holds the swarm locked."""
+        found: Plan | None = self.plans.select_related("created_by").order_by("-version").first()
+        return found
 
     @property
     def is_ended(self) -> bool:
