@@ -25,7 +25,7 @@ from sessions.events import publish
 from sessions.models import Event, Webhook
 from sessions.topics import stream_key
 from sessions.webhooks import endpoints, leases
-from swarms import approvals, goals, projects, rollback, rulebook, toolrules
+from swarms import approvals, goals, operations, projects, rollback, rulebook, toolrules
 from swarms.models import Approval, Attempt, Node, Project, Swarm
 from swarms.states import SWARM_ENDED
 from swarms.verify import registry
@@ -34,7 +34,7 @@ from swarms.workspace import repos
 from swarms.workspace.git import git
 from tenants import programs, runners, signup
 from tenants.context import PUBLIC, in_schema
-from tenants.models import Due, Membership, Outbox, Team, Ticket, User
+from tenants.models import Due, Membership, Outbox, Runner, Team, Ticket, User
 from tenants.roles import Role
 from tests import invariants
 from tests.crash_model import PLAN, TEAM, plan_with
@@ -186,6 +186,20 @@ def state(swarm: str) -> Answer:
     return Swarm.objects.get(pk=swarm).state
 
 
+def cancel_all() -> Answer:
+    """Whatever goes on in the team is to stop; whether it has."""
+    live = list(Swarm.objects.exclude(state__in=SWARM_ENDED))
+    for swarm in live:
+        if swarm.state != "cancelling":
+            operations.cancel(swarm, by=None)
+    return not live and not Execution.objects.filter(state__in=LIVE).exists()
+
+
+def spares() -> Answer:
+    """How many servers wait on the team's runners."""
+    return Runner.objects.aggregate(n=Sum("spares"))["n"] or 0
+
+
 def nodes(swarm: str) -> Answer:
     """Where its nodes are, by key."""
     return dict(Node.objects.filter(swarm=swarm).values_list("key", "state"))
@@ -334,6 +348,8 @@ VERBS: dict[str, Callable[..., Answer]] = {
         roll_back,
         lose_ticket,
         state,
+        cancel_all,
+        spares,
         nodes,
         asked,
         works,
