@@ -80,7 +80,7 @@ def _project(owner: User) -> Project:
         source="/nowhere",
         head=COMMIT,
         approve_plan=False,
-        approve_landing=False,
+        approve_landing=True,  # there is nothing to land: each swarm ends by waiting for a person
         max_nodes=100_000,
         created_by=owner,
     )
@@ -108,7 +108,7 @@ def relayed(of: Team) -> bool:
 
 
 def end(of: Team, swarm: UUID) -> None:
-    """Cancel what is left of a swarm that was measured: its checks would wait for a runner."""
+    """Cancel what is left of a swarm that was measured: its landing would wait for a person."""
     with in_schema(of.schema_name):
         operations.cancel(Swarm.objects.get(pk=swarm), by=None)
 

@@ -56,7 +56,7 @@ def _run(at: Stage, size: Size, report: Report, wanted: list[str]) -> None:
     try:
         team, agents, rivals = (swarm.team(slug) for slug in TEAMS)
         with in_schema(PUBLIC):
-            # What runners would check of milestones is of no interest here.
+            # Runners are for the agents: rivals' races must not take their places.
             TeamShare.objects.filter(team__in=[team, rivals]).update(cap=0)
         samples = Samples(of, agents)
         everybody = (MODEL, TICKER, *WORKERS, MUTE, *WEBS, *RUNNERS)

@@ -86,7 +86,7 @@ def _effects(chaos: Chaos) -> None:
     if retried := chaos.samples.retried.total():
         report.recovered["swarms of agents that a person tried again, for a node was poison"] += retried
     with in_schema(chaos.team.schema_name):
-        unfinished = Swarm.objects.filter(pk__in=chaos.swarms).exclude(state__in=("integrating", "succeeded"))
+        unfinished = Swarm.objects.filter(pk__in=chaos.swarms).exclude(state__in=("landing", "succeeded"))
         report.at_most("swarms of milestones that did not get through", unfinished.count(), 0)
 
 
