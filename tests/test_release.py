@@ -113,7 +113,7 @@ def test_milestones_run_in_the_worker_through_the_same_rows(team: Team) -> None:
     assert control.serve() == 4
     assert set(swarm.nodes.values_list("state", flat=True)) == {"succeeded"}
     swarm.refresh_from_db()
-    assert swarm.state == "integrating"
+    assert swarm.state == "landing"
     assert list(Attempt.objects.values_list("number", "state", "execution")) == [(1, "succeeded", None)] * 4
     began = {node.key: node.started_at for node in swarm.nodes.all()}
     ended = {node.key: node.ended_at for node in swarm.nodes.all()}

@@ -237,6 +237,6 @@ def test_nobody_waits_for_what_is_kept_and_conditions_on_it_are_told() -> None:
         "e": ((), "all_success", ()),
     }
     assert found.notes == {
-        "b": "had failed: red; waited for a to say verdict approve",
+        "b": "had failed: red; waited until a says that verdict is approve",
         "d": "was skipped: red",
     }
