@@ -18,6 +18,8 @@ export UV_PYTHON_DOWNLOADS := never
 # Trust the certificates that this machine trusts, as pip does: a company's proxy may have its own.
 export UV_SYSTEM_CERTS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Processes of the platform start in a third of the time where the bytecode of the first is kept.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## Explain the targets
 	@echo 'Waggle: a control plane for swarms of AI coding agents'

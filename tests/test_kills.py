@@ -1,6 +1,7 @@
 """One platform of real processes, and every one of them killed while a swarm is at work.
 
-Lease 4 s, heartbeat 1 s, tick 0.2 s. (tests/test_demo.py kills worker, runner and web with the usual settings.)
+Lease 4 s, heartbeat 1 s, tick 0.2 s. In every run the short form of chaos kills them all, on swarms of agents too, and
+asks more of what is left (tests/test_chaos.py); here a whole platform is started as `manage.py up` starts it.
 """
 
 import json
@@ -23,6 +24,7 @@ from config.services.layout import Layout, embedded_urls, read_json
 from config.services.marks import Mark, with_variable
 from config.services.ports import free_port
 from config.services.programs import PLATFORM_MARK
+from tests.long import long
 
 SECONDS = 240
 SHORT = {"WAGGLE_LEASE_SECONDS": "4", "WAGGLE_HEARTBEAT_SECONDS": "1", "WAGGLE_TICK_SECONDS": "0.2"}
@@ -168,6 +170,7 @@ def proved(demo: Program, rig: Rig) -> None:
     assert set(found["successes"]) == {1}
 
 
+@long
 @pytest.mark.timeout(2 * SECONDS)
 def test_a_swarm_lands_while_worker_ticker_and_runner_are_killed_and_all_messages_are_lost(rig: Rig) -> None:
     demo = rig.demo()
@@ -182,6 +185,7 @@ def test_a_swarm_lands_while_worker_ticker_and_runner_are_killed_and_all_message
     proved(demo, rig)
 
 
+@long
 @pytest.mark.timeout(2 * SECONDS)
 def test_a_swarm_lands_while_valkey_postgres_and_web_are_ended(rig: Rig) -> None:
     demo = rig.demo()

@@ -1,11 +1,10 @@
 """kill -9 of OpenCode's server, of the runner, and of both, in every phase of an attempt, on the real program.
 
 Each time the attempt goes on in the same session, or is lost with its work on its branch and done by the next one; the
-swarm lands, and nothing is wrong. A few cases in every run; all of them with `WAGGLE_TEST_DEATHS=all`, see
+swarm lands, and nothing is wrong. A few cases in every run; all of them with `WAGGLE_TEST_LONG=1`, see
 docs/opencode.md.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +13,11 @@ import pytest
 from tests.death_phases import WHOLE
 from tests.death_stage import Cell, Theatre
 from tests.fake_control_plane import serving
+from tests.long import IS_WANTED
 from tests.test_opencode_runtime import program  # noqa: F401
 
 SAMPLE = [("created", "server"), ("tool", "runner")]
-CASES = WHOLE if os.environ.get("WAGGLE_TEST_DEATHS") == "all" else SAMPLE
+CASES = WHOLE if IS_WANTED else SAMPLE
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -41,6 +41,7 @@ from tests.arena import PLAN, Arena, expire
 from tests.conftest import _empty, user_of
 from tests.hands import Hands
 from tests.invariants import violations
+from tests.long import long
 
 Fails = list[str]
 
@@ -109,7 +110,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> Fails:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=long), pytest.param(3, marks=long)])
 def test_swarms_end_whoever_is_killed_late_doubled_paused_or_cancelled(
     seed: int, acme_committed: Team, globex_committed: Team, broker: StubBroker, logged: Fails, tmp_path: Path
 ) -> None:
