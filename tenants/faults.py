@@ -81,6 +81,11 @@ except UnknownPoint as wrong:
 _passings = count(1)
 
 
+def is_armed() -> bool:
+    """Whether this process was told to end somewhere."""
+    return bool(_name)
+
+
 def crash_point(name: str) -> None:
     """The process ends here if it was told so by WAGGLE_CRASH_AT; else nothing happens."""
     if name == _name and next(_passings) == _number:
