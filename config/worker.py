@@ -1,6 +1,7 @@
 """What Dramatiq workers load: `python -m dramatiq config.worker`."""
 
 import os
+from contextvars import copy_context
 
 import django
 
@@ -25,7 +26,7 @@ class Warm(dramatiq.Middleware):
 
     def after_process_boot(self, broker: dramatiq.Broker) -> None:
         """See dramatiq.Middleware."""
-        warm()
+        copy_context().run(warm)  # its trace is nobody's
         connections.close_all()  # to the pool
 
 
