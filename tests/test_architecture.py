@@ -227,9 +227,11 @@ UNSAFE = re.compile(r"\|\s*safe\b|\{%\s*autoescape\s+off")
 
 def forbidden_in(template: str) -> list[str]:
     """What in a template our Content-Security-Policy forbids, or would let through unescaped."""
-    text = re.sub(r"\{#.*?#\}|\{% comment %\}.*?\{% endcomment %\}", "", template, flags=re.DOTALL)
+    text = re.sub(r"\{% comment %\}.*?\{% endcomment %\}", "", template, flags=re.DOTALL)
+    text = re.sub(r"\{#.*?#\}", "", text)
     found = ["text marked safe"] if UNSAFE.search(text) else []
-    html = re.sub(r"\{%.*?%\}|\{\{.*?\}\}", "", text, flags=re.DOTALL)
+    html = re.sub(r"\{%.*?%\}|\{\{.*?\}\}", "", text)
+    found += ["a tag or comment over several lines, which readers would see"] if re.search(r"\{[#%{]", html) else []
     return found + [what for what, pattern in INLINE.items() if pattern.search(html)]
 
 
@@ -252,6 +254,8 @@ def test_a_template_has_nothing_that_the_content_security_policy_forbids(path: P
         "{{ text|safe }}",
         '<img src="//cdn.example/x.png">',
         "<style>p{}</style>",
+        "{# one line\n and another #}",
+        "{% if one\n and another %}{% endif %}",
     ],
 )
 def test_the_rules_for_templates_find_what_they_are_for(text: str) -> None:
