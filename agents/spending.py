@@ -34,7 +34,8 @@ def hold(caller: Caller, body: bytes) -> tuple[int, tuple[Way, ...]]:
     if not caller.is_budgeted or caller.rehearsal:
         return 0, caller.ways
     with in_schema(caller.schema):
-        ways = tuple(_priced(way, body) for way in caller.ways)
+        usage = most_tokens(body)
+        ways = tuple(_priced(way, usage) for way in caller.ways)
         costs = sorted({way.most_microusd for way in ways if not way.fault}, reverse=True)
         short: str | None = None
         for most in costs:
@@ -53,11 +54,11 @@ def hold(caller: Caller, body: bytes) -> tuple[int, tuple[Way, ...]]:
     )
 
 
-def _priced(way: Way, body: bytes) -> Way:
+def _priced(way: Way, usage: Usage) -> Way:
     route, name = way.route, way.route.model
     if way.fault:
         return way
-    most = cost(name, most_tokens(body), asked=name, base_url=route.base_url, provider=route.id)
+    most = cost(name, usage, asked=name, base_url=route.base_url, provider=route.id)
     if most is not None:
         return replace(way, most_microusd=most)
     return replace(
