@@ -123,6 +123,16 @@ class SmallAgent:
         except RequestError as error:
             return f"refused: {error}"
 
+    async def asked_write(self, session: str, call: str, path: str, text: str, shown: str = "") -> str:
+        """Asks before it writes through the client; `shown`: what it says that it will write."""
+        diff = FileEditToolCallContent(type="diff", path=str(Path(self.cwd, path)), new_text=shown or text)
+        asked = ToolCallUpdate(tool_call_id=call, title=f"Write {path}", kind="edit", content=[diff])
+        await self.tell(session, acp.start_tool_call(call, f"Write {path}", kind="edit", status="pending"))
+        answer = await self.client.request_permission(session_id=session, tool_call=asked, options=OPTIONS)
+        if not isinstance(answer.outcome, AllowedOutcome) or answer.outcome.option_id == "3":
+            return "A person refused."
+        return await self.client_write(session, call, str(Path(self.cwd, path)), text)
+
     async def plan(self, session: str, call: str, entries: list[dict[str, Any]]) -> str:
         await self.tell(session, acp.update_plan([PlanEntry(**entry) for entry in entries]))
         return "done"

@@ -140,6 +140,44 @@ def test_the_rules_decide_and_their_words_reach_the_agent(plane: FakeControlPlan
     assert "Not that one." in said_to_model(plane.requests[-1])
 
 
+def test_what_it_has_us_write_and_read_is_put_to_the_rules_and_once(plane: FakeControlPlane, tmp_path: Path) -> None:
+    asked: list[tuple[str, Any, Any]] = []
+
+    def judge(question: PermissionAsked) -> PermissionGiven:
+        asked.append((question.tool, question.arguments["path"], question.arguments.get("content")))
+        is_fine = "deploy" not in question.arguments["path"] and question.arguments.get("content") != "other"
+        return PermissionGiven(verdict="allow") if is_fine else PermissionGiven(verdict="deny", why="Not that file.")
+
+    plane.judge = judge
+    plane.script = steps(
+        [call("client_write", path="/workspace/a.txt", text="a")],
+        [call("client_write", path="/workspace/deploy/key.txt", text="a")],
+        [call("asked_write", path="b.txt", text="b")],
+        [call("asked_write", path="b.txt", text="other", shown="c")],
+        [call("asked_write", path="deploy/b.txt", text="b")],
+        DONE,
+        DONE,
+    )
+
+    outcome, _ = carry_out(work(plane, unasked=()), tmp_path / "run")
+
+    assert isinstance(outcome, WorkOutcome), outcome
+    assert outcome.files == ("a.txt", "b.txt")
+    assert plane.git("show", "attempts/1:b.txt") == "b"
+    assert asked == [
+        ("edit", "a.txt", "a"), ("read", "a.txt", None),
+        ("edit", "deploy/key.txt", "a"),
+        ("edit", "b.txt", None), ("read", "b.txt", None),
+        ("edit", "b.txt", None), ("edit", "b.txt", "other"),
+        ("edit", "deploy/b.txt", None),
+    ]  # fmt: skip
+    answers = [message["content"] for message in plane.requests[-1]["messages"] if message["role"] == "tool"]
+    assert [answer.partition(".")[0] for answer in answers] == [
+        "a", "refused: 'deploy/key", "b", "refused: 'b", "A person refused",
+    ]  # fmt: skip
+    assert "Not that file." in answers[1]
+
+
 def test_a_message_waits_for_the_end_of_the_turn_and_an_interrupt_stops_it(
     plane: FakeControlPlane, tmp_path: Path
 ) -> None:

@@ -171,6 +171,7 @@ class Conversation:
     async def _turn(self, speaking: Speaking) -> PromptResponse | None:
         """The agent works on the prompt; None when it was stopped, and there is another prompt. Raises Failed, Lost."""
         self._mirror.begin_turn()
+        speaking.desk.begin_turn()
         self._transcript.doing("thinking")
         self._was_sent = True
         blocks: Blocks = [text_block(text) for text in self._prompt]

@@ -1,7 +1,8 @@
 """What an agent may ask of us over the protocol: permissions, and files of its workspace. Not terminals: it runs its
-commands itself, in the sandbox with it."""
+commands itself, in the sandbox with it. Whatever it asks is put to the team's rules first."""
 
 import asyncio
+import hashlib
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from acp.schema import (
     AllowedOutcome,
     CreateTerminalResponse,
     DeniedOutcome,
+    FileEditToolCallContent,
     PermissionOption,
     ReadTextFileResponse,
     RequestPermissionResponse,
@@ -52,6 +54,8 @@ class Desk:
         self._mirror = mirror
         self._refusal = refusal
         self._asking: set[asyncio.Task[str]] = set()
+        self._permitted: list[tuple[str, bytes]] = []
+        """Files and what may be written to each, once, in this turn: the agent was permitted just that."""
         self.session = ""
         """Updates of this session are recorded, and of no other; while one is loaded, which tells all that was said
         before once more, of none."""
@@ -71,22 +75,43 @@ class Desk:
     ) -> RequestPermissionResponse:
         """The agent wants to do something that it may not do by itself."""
         offered = {option.kind: option.option_id for option in options}
-        asked = asked_of(tool_call, self._mirror.tool_of(tool_call), str(self._directory))
-        task = asyncio.ensure_future(self._refusal(*asked))
-        self._asking.add(task)
+        root = str(self._directory)
+        tool, arguments = asked_of(tool_call, self._mirror.tool_of(tool_call), root)
         try:
-            why = await task
+            why = await self._why_not(tool, arguments)
         except asyncio.CancelledError:
             return RequestPermissionResponse(outcome=DeniedOutcome(outcome="cancelled"))
-        finally:
-            self._asking.discard(task)
         if why:
             self.refused.append(why)
+        elif tool == "edit":
+            self._permitted += [_change(in_workspace(edit.path, root), edit.new_text) for edit in edits_of(tool_call)]
         kinds = ("reject_once", "reject_always") if why else ("allow_once", "allow_always")
         chosen = next((offered[kind] for kind in kinds if kind in offered), None)
         if chosen is None:
             return RequestPermissionResponse(outcome=DeniedOutcome(outcome="cancelled"))
         return RequestPermissionResponse(outcome=AllowedOutcome(outcome="selected", option_id=chosen))
+
+    async def _why_not(self, tool: str, arguments: dict[str, Any]) -> str:
+        """What the rules say, or a person does. Raises CancelledError when the turn is stopped meanwhile."""
+        task = asyncio.ensure_future(self._refusal(tool, arguments))
+        self._asking.add(task)
+        try:
+            return await task
+        finally:
+            self._asking.discard(task)
+
+    async def _permit(self, tool: str, path: str, **arguments: Any) -> None:
+        """Goes on when a file may be used in this way. Raises RequestError."""
+        try:
+            why = await self._why_not(tool, {"path": path, **arguments})
+        except asyncio.CancelledError as error:
+            raise _no(path, "is left alone: the turn was stopped") from error
+        if why:
+            raise _no(path, f"is left alone. {why}")
+
+    def begin_turn(self) -> None:
+        """The agent was told something: what it was permitted before, and did not do, it asks for again."""
+        self._permitted.clear()
 
     def stop_asking(self) -> None:
         """Nobody waits for permissions any more: the turn is stopped."""
@@ -97,7 +122,9 @@ class Desk:
         self, session_id: str, path: str, line: int | None = None, limit: int | None = None, **_: Any
     ) -> ReadTextFileResponse:
         """A file of the workspace, or lines of it."""
-        with self._opened(path, os.O_RDONLY) as file:
+        inner = self._inner(path)
+        await self._permit("read", str(inner))
+        with self._opened(inner, os.O_RDONLY) as file:
             data = file.read(MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:
             raise _no(path, f"has more than {MAX_FILE_BYTES} bytes")
@@ -112,7 +139,12 @@ class Desk:
         data = content.encode("utf-8", "replace")
         if len(data) > MAX_FILE_BYTES:
             raise _no(path, f"would have {len(data)} bytes, more than {MAX_FILE_BYTES}")
-        with self._opened(path, os.O_WRONLY | os.O_CREAT) as file:
+        inner = self._inner(path)
+        if (change := _change(str(inner), content)) in self._permitted:
+            self._permitted.remove(change)
+        else:
+            await self._permit("edit", str(inner), content=content)
+        with self._opened(inner, os.O_WRONLY | os.O_CREAT) as file:
             file.truncate()
             file.write(data)
         return WriteTextFileResponse()
@@ -128,17 +160,21 @@ class Desk:
     async def ext_notification(self, method: str, params: dict[str, Any]) -> None:
         """There are no extensions; what is told by one is nobody's loss."""
 
-    @contextmanager
-    def _opened(self, path: str, flags: int) -> Iterator[IO[bytes]]:
-        """A regular file of the workspace, reached without one symbolic link, so that what the agent does to folders
-        meanwhile leads nowhere else. Raises RequestError."""
+    def _inner(self, path: str) -> PurePosixPath:
+        """A file as it is called in the workspace. Raises RequestError."""
         named = PurePosixPath(path)
         inner = named.relative_to(self._directory) if named.is_relative_to(self._directory) else named
-        if inner.is_absolute() or ".." in inner.parts or not inner.parts:
+        if inner.is_absolute() or ".." in inner.parts or not inner.parts or "\0" in path:
             raise _no(path, "is not a file of the workspace")
         if ".git" in inner.parts:
             raise _no(path, "belongs to the platform")
-        makes = bool(flags & os.O_CREAT)
+        return inner
+
+    @contextmanager
+    def _opened(self, inner: PurePosixPath, flags: int) -> Iterator[IO[bytes]]:
+        """A regular file of the workspace, reached without one symbolic link, so that what the agent does to folders
+        meanwhile leads nowhere else. Raises RequestError."""
+        path, makes = str(inner), bool(flags & os.O_CREAT)
         folder = os.open(self._work, os.O_PATH | os.O_DIRECTORY)
         try:
             for part in inner.parts[:-1]:
@@ -174,13 +210,27 @@ def _no(path: str, why: str) -> RequestError:
     return RequestError(-32602, f"{path!r} {why}.", {"path": path})
 
 
+def _change(path: str, text: str) -> tuple[str, bytes]:
+    return path, hashlib.sha256(text.encode("utf-8", "replace")).digest()
+
+
+def edits_of(call: ToolCallUpdate) -> list[FileEditToolCallContent]:
+    """The changes of files that a call shows."""
+    return [one for one in call.content or () if isinstance(one, FileEditToolCallContent)]
+
+
 def asked_of(call: ToolCallUpdate, name: str, root: str) -> tuple[str, dict[str, Any]]:
-    """A call as rules know it: the tool, and its arguments. `name`: what the agent calls the tool."""
+    """A call as rules know it: the tool, and its arguments. `name`: what the agent calls the tool.
+
+    Files whose change it shows count among its paths: what it is permitted, it may have us write.
+    """
     given = dict(call.raw_input) if isinstance(call.raw_input, dict) else {}
     paths = [str(given.pop(key)) for key in PATHS if isinstance(given.get(key), str)]
-    paths = paths or [place.path for place in call.locations or ()]
+    shown = [edit.path for edit in edits_of(call)]
+    paths = (paths or ([] if shown else [place.path for place in call.locations or ()])) + shown
+    paths = list(dict.fromkeys(in_workspace(path, root) for path in paths))
     if paths:
-        given["path"] = in_workspace(paths[0], root) if len(paths) == 1 else [in_workspace(one, root) for one in paths]
+        given["path"] = paths[0] if len(paths) == 1 else paths
     if not given:
         given["title"] = call.title or ""  # all that it tells
     return TOOLS.get(call.kind or "", name), given
