@@ -19,7 +19,7 @@ from tests.crash_processes import wait_for
 from tests.crash_stage import Platform
 from tests.death_phases import AFTER_WRITING, PHASES, UNTOUCHED, WARM, is_server
 from tests.fake_control_plane import FakeControlPlane, call
-from tests.test_runtime_conformance import parent_of
+from tests.test_sandbox import parent_of
 
 GIT = """#!/bin/sh
 # git, which waits where a file says so.

@@ -19,7 +19,7 @@ from agents.contracts.link import Order
 from agents.runner.reports import Faults, Reports, Stale
 from agents.runner.settings import SettingsError, read
 from tests.fake_control_plane import RUNNER_TOKEN, FakeControlPlane, call, serving, steps, until
-from tests.test_sandbox import processes_with
+from tests.test_sandbox import command_lines, parent_of, processes_with
 
 ROOT = Path(__file__).resolve().parent.parent
 DONE = [call("final_result", summary="Done.")]
@@ -95,8 +95,7 @@ def begin_sleeping(plane: FakeControlPlane, **changes: Any) -> tuple[Any, str]:
 
 
 def processes_now_with(marker: str) -> bool:
-    found = subprocess.run(["ps", "-eww", "-o", "args"], capture_output=True, text=True, check=True).stdout
-    return any(marker in line for line in found.splitlines())
+    return any(marker in line for _, line in command_lines())
 
 
 def test_a_runner_greets_with_its_name_capacity_and_sandbox(fleet: FakeControlPlane) -> None:
@@ -140,7 +139,7 @@ def test_several_assignments_run_at_the_same_time(fleet: FakeControlPlane) -> No
 def test_a_child_is_forked_with_everything_imported(fleet: FakeControlPlane) -> None:
     """The model client's native JSON parser is loaded in the process that children are forked from."""
     _, marker = begin_sleeping(fleet)
-    parent = int(Path(f"/proc/{child_of(marker)}/stat").read_text().rpartition(")")[2].split()[1])
+    parent = parent_of(child_of(marker))
 
     assert "jiter" in Path(f"/proc/{parent}/maps").read_text()
 
@@ -237,14 +236,13 @@ def child_of(marker: str) -> int:
     rows: dict[int, str] = {}
 
     def is_seen() -> int:  # amid an exec a process shows no words
-        look = subprocess.run(["ps", "-eww", "-o", "pid,ppid,args"], capture_output=True, text=True, check=True)
-        rows.update({int(line.split()[0]): line for line in look.stdout.splitlines()[1:]})
+        rows.update((pid, line) for pid, line in command_lines() if line)
         return next((pid for pid, line in rows.items() if marker in line), 0)
 
     until(is_seen, "the command shows")
     pid = is_seen()
     while "multiprocessing.forkserver" not in rows[pid]:
-        pid = int(rows[pid].split()[1])
+        pid = parent_of(pid)
     return pid
 
 
@@ -272,6 +270,7 @@ def test_a_runner_that_starts_again_clears_what_it_left_and_works(plane: FakeCon
         assert not left.exists()
         assert plane.hellos[0].boot != plane.hellos[1].boot
         assert plane.hellos[1].holding == ()
+        assert [one.after for one in plane.hellos] == [None, plane.hellos[0].boot]
         plane.script = steps([call("write_file", path="a.txt", content="b")], DONE)
         plane.assign(plane.assignment())
         until(lambda: plane.outcomes, "the next assignment is done")

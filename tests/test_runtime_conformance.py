@@ -44,7 +44,7 @@ from tests.conformance_acp import Acp
 from tests.fake_control_plane import FakeControlPlane, serving, until
 from tests.test_builtin_runtime import carry_out
 from tests.test_runner import ROOT, child_of, processes_now_with, running
-from tests.test_sandbox import processes_with
+from tests.test_sandbox import parent_of, processes_with
 
 DRIVERS: tuple[Driver, ...] = (Builtin(), OpenCode(), Acp(), Command())
 DONE = Finish("It greets politely now.")
@@ -343,10 +343,6 @@ def megabytes(pid: int, field: str) -> float:
     """A line of a process's status that tells of memory."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 1024
-
-
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def alive(pid: int) -> bool:

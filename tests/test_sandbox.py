@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -304,19 +304,27 @@ def test_mounts_below_a_path_are_made_read_only_too() -> None:
     assert mounts_of("/usr", mountinfo) == [("", ["nosuid", "relatime"]), ("/local x", ["nodev"])]
 
 
+def command_lines() -> Iterator[tuple[int, str]]:
+    """Pids and command lines of all processes but this one. Read here: tests ask again and again until one shows."""
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit() and entry.name != str(os.getpid()):
+            try:
+                line = Path(entry.path, "cmdline").read_bytes()
+            except OSError:
+                continue
+            yield int(entry.name), line.replace(b"\0", b" ").decode("utf-8", "replace")
+
+
+def parent_of(pid: int) -> int:
+    """Who started it, or took it over."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def processes_with(marker: str) -> list[str]:
     """Command lines of living processes that hold a marker; waits a moment for the dying."""
     deadline = time.monotonic() + 5
     while True:
-        found = []
-        for folder in Path("/proc").iterdir():
-            if folder.name.isdigit() and folder.name != str(os.getpid()):
-                try:
-                    line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-                except OSError:
-                    continue
-                if marker in line:
-                    found.append(line)
+        found = [line for _, line in command_lines() if marker in line]
         if not found or time.monotonic() > deadline:
             return found
         time.sleep(0.05)
