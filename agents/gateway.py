@@ -10,30 +10,23 @@ import re
 import time
 from dataclasses import replace
 from http import HTTPStatus
-from uuid import UUID
 
 import structlog
 from channels.db import database_sync_to_async
 from django.conf import settings
 from django.db import Error as DatabaseError
-from django.db import ProgrammingError, connection
-from psycopg.errors import UndefinedTable
 
 from agents import spending
+from agents.callers import caller_of
 from agents.metering import CLIENT_GONE, NOT_REACHED, Caller, Meter, keep
-from agents.models import Execution
 from agents.provider import Call, Course, Receive, Refused, Scope, Send, ask, openai_error
-from agents.routes import ways_of
-from agents.states import LIVE
 from tenants import tokens
-from tenants.context import PUBLIC, in_schema
 from tenants.faults import crash_point
-from tenants.states import TeamState
 
 logger = structlog.get_logger(__name__)
 
 BODY_LIMIT = 20 * 1024 * 1024
-_PATH = re.compile(r"^/t/(?P<team>[^/]+)/model/v1/(?P<call>chat/completions|models)$")
+_PATH = re.compile(r"^/t/(?P<team>[^/\0]+)/model/v1/(?P<call>chat/completions|models)$")
 _METHODS = {"chat/completions": "POST", "models": "GET"}
 
 
@@ -49,7 +42,7 @@ async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
             raise Refused(404, "not_found", "The gateway knows chat/completions and models only.")
         if scope["method"] != _METHODS[path["call"]]:
             raise Refused(405, "method_not_allowed", f"Use {_METHODS[path['call']]}.")
-        caller = await _admit(path["team"], _secret(scope))
+        caller = await caller_of(path["team"], tokens.bearer(_header(scope, b"authorization")))
         _look_for_a_way(caller)
         body = await _read(receive) if scope["method"] == "POST" else b""
         call = Call(
@@ -89,85 +82,8 @@ def prepared(body: bytes, model: str) -> bytes:
     return json.dumps(asked, ensure_ascii=False).encode("utf-8", "replace")
 
 
-def admit(slug: str, secret: str) -> Caller:
-    """The live execution that the attempt token belongs to. Raises Refused."""
-    with in_schema(PUBLIC):
-        return _admit_here(slug, secret)
-
-
-# Whose a token is never changes, and is looked up once; whether it still counts is asked at every call of every agent,
-# together with all else, and by no way through the ORM's compiler.
-_TOKEN = (
-    "SELECT t.schema_name, k.subject FROM tenants_token k JOIN tenants_team t ON t.id = k.team_id WHERE k.hash = %s"
-)
-_CALLER = """
-SELECT e.id, e.session_id, e.swarm, e.agent, e.trace, e.placed,
-  EXISTS (SELECT FROM {{schema}}.agents_budget b WHERE e.budgets ? b.subject)
-FROM tenants_token k JOIN tenants_team t ON t.id = k.team_id JOIN tenants_domain d ON d.tenant_id = t.id,
-  {{schema}}.agents_execution e
-WHERE k.hash = %s AND k.kind = 'attempt' AND k.revoked_at IS NULL
-  AND (k.expires_at IS NULL OR k.expires_at > statement_timestamp()) AND d.slug = %s AND t.state = %s
-  AND e.id = %s AND e.state IN ({live}) AND e.cancel_at IS NULL
-""".format(live=", ".join(f"'{state}'" for state in sorted(LIVE)))
-_known: dict[str, tuple[str, UUID]] = {}
-"""Schema and execution of tokens, by their digests."""
-_MOST_KNOWN = 10_000
-
-
-def _admit_here(slug: str, secret: str) -> Caller:
-    digest = tokens.digest(secret)
-    with connection.cursor() as cursor:
-        if (known := _known.get(digest)) is None:
-            cursor.execute(_TOKEN, [digest])
-            schema, subject = cursor.fetchone() or ("", "")
-            noun, _, execution = subject.partition(":")
-            if noun != "execution":
-                raise _unauthorized()
-            if len(_known) >= _MOST_KNOWN:
-                _known.clear()
-            known = _known[digest] = schema, UUID(execution)
-        schema, execution_id = known
-        statement = _CALLER.format(schema=connection.ops.quote_name(schema))
-        try:
-            cursor.execute(statement, [digest, slug, TeamState.READY, execution_id])
-        except ProgrammingError as error:
-            if not isinstance(error.__cause__, UndefinedTable):
-                raise
-            _known.pop(digest)  # the team was deleted, with its schema
-            raise _unauthorized() from error
-        row = cursor.fetchone()
-    if row is None:
-        raise _unauthorized()
-    found = Execution(id=row[0], session_id=row[1], swarm=row[2], agent=row[3], trace=row[4])
-    found.placed = json.loads(row[5])
-    rehearsal = found.is_rehearsal
-    with in_schema(schema):
-        ways = ways_of(found.model, rehearsal=rehearsal)
-    return Caller(
-        schema=schema,
-        execution=found.pk,
-        session=found.session_id,
-        swarm=found.swarm,
-        agent=found.agent,
-        trace=found.trace,
-        is_budgeted=row[6],
-        ways=ways,
-        way=ways[0] if ways else None,
-        rehearsal=rehearsal,
-    )
-
-
-_admit = database_sync_to_async(admit, thread_sensitive=False)
 _hold = database_sync_to_async(spending.hold, thread_sensitive=False)
 _keep = database_sync_to_async(keep, thread_sensitive=False)
-
-
-def _unauthorized() -> Refused:
-    return Refused(401, "invalid_api_key", "Send the live attempt token of a running execution of this team.")
-
-
-def _secret(scope: Scope) -> str:
-    return tokens.bearer(_header(scope, b"authorization"))
 
 
 def _header(scope: Scope, name: bytes) -> str:

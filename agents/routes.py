@@ -6,6 +6,7 @@ platform's provider, if there is one; it stands in for nobody, since a team's pr
 execution that began with the rehearsal stays with it: its commands may run where those of a real model may not.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -80,7 +81,8 @@ def model_for(own: str) -> str:
 
 def routes_for(model: str, *, rehearsal: bool) -> list[Route]:
     """Where calls of this model may go, in that order, for an execution that began with the rehearsal or not."""
-    return [way.route for way in _ways(model, rehearsal=rehearsal)]
+    providers = [] if rehearsal else active()
+    return [way.route for way in _ways(model, providers, rehearsal=rehearsal)]
 
 
 def route_for(model: str, *, rehearsal: bool) -> Route | None:
@@ -88,13 +90,13 @@ def route_for(model: str, *, rehearsal: bool) -> Route | None:
     return next(iter(routes_for(model, rehearsal=rehearsal)), None)
 
 
-def ways_of(model: str, *, rehearsal: bool) -> tuple[Way, ...]:
-    """The same with keys."""
-    return tuple(_ways(model, rehearsal=rehearsal, keyed=True))
+def ways_of(model: str, providers: Sequence[Provider], *, rehearsal: bool) -> tuple[Way, ...]:
+    """The same with keys, of the current team's active providers in their order. Asks the database nothing."""
+    return tuple(_ways(model, providers, rehearsal=rehearsal, keyed=True))
 
 
-def _ways(model: str, *, rehearsal: bool, keyed: bool = False) -> list[Way]:
-    rows = [] if rehearsal else [row for row in active() if model in row.serves]
+def _ways(model: str, providers: Sequence[Provider], *, rehearsal: bool, keyed: bool = False) -> list[Way]:
+    rows = [] if rehearsal else [row for row in providers if model in row.serves]
     if rows:
         return [_way(row, model, keyed=keyed) for row in rows]
     if not settings.MODEL_BASE_URL or not model or bool(settings.MODEL_REHEARSAL) != rehearsal:

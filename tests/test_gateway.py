@@ -1,5 +1,6 @@
 """The model gateway in the real web process, with a scripted provider behind it."""
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -15,12 +16,12 @@ import openai
 import pytest
 import redis
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents import gateway, prices
+from agents import callers, gateway, prices
 from agents.contracts import Usage
 from agents.metering import CLIENT_GONE, NOT_REACHED, Meter
 from agents.models import Execution, ModelCall
@@ -29,6 +30,7 @@ from agents.provider import MOST_LINE, MOST_WHOLE
 from sessions.models import Event, Session
 from tenants import tokens
 from tenants.context import in_schema
+from tenants.database import awaited
 from tenants.ids import uuid7
 from tenants.models import Runner, Team
 from tests.web import Web, free_port, serve, until
@@ -560,8 +562,15 @@ def test_calls_of_a_team_are_in_its_schema(team: Team) -> None:
 @pytest.mark.django_db
 def test_a_token_of_a_team_that_was_deleted_meanwhile_is_refused() -> None:
     digest = tokens.digest("wg_known")
-    gateway._known[digest] = ("t_gone", uuid7())
-    with pytest.raises(Refused) as refused, transaction.atomic():
-        gateway.admit("gone", "wg_known")
+    callers._known[digest] = ("t_gone", uuid7())
+
+    async def call() -> None:
+        try:
+            await callers.caller_of("gone", "wg_known")
+        finally:
+            await awaited._pool_of_this_loop().close()
+
+    with pytest.raises(Refused) as refused:
+        asyncio.run(call())
     assert refused.value.status == 401
-    assert digest not in gateway._known
+    assert digest not in callers._known

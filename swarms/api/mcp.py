@@ -16,7 +16,8 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp_types import CallToolRequestParams, CallToolResult, ListToolsResult, PaginatedRequestParams, TextContent, Tool
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from agents import gateway, ingest
+from agents import ingest
+from agents.callers import caller_of
 from agents.contracts import Doing
 from agents.metering import Caller
 from agents.models import Execution
@@ -27,7 +28,7 @@ from tenants import tokens
 from tenants.context import in_schema
 
 logger = structlog.get_logger(__name__)
-PATH = re.compile(r"^/t/(?P<team>[^/]+)/mcp$")
+PATH = re.compile(r"^/t/(?P<team>[^/\0]+)/mcp$")
 BODY_LIMIT = 256 * 1024
 """Bytes of a request."""
 
@@ -71,7 +72,7 @@ async def mcp(scope: Any, receive: Any, send: Any) -> None:
     path = PATH.match(scope["path"])
     secret = tokens.bearer(dict(scope["headers"]).get(b"authorization", b"").decode("latin-1"))
     try:
-        caller = await _admit(path["team"] if path else "", secret)
+        caller = await caller_of(path["team"] if path else "", secret)
     except Refused as refusal:
         await _refuse(send, refusal.status, str(refusal))
         return
@@ -84,9 +85,6 @@ async def mcp(scope: Any, receive: Any, send: Any) -> None:
     )
     async with manager.run():
         await manager.handle_request(scope, receive, send)
-
-
-_admit = database_sync_to_async(gateway.admit, thread_sensitive=False)
 
 
 async def _refuse(send: Any, status: int, why: str) -> None:
