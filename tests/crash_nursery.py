@@ -4,6 +4,7 @@ Reads a line of JSON for each: {"command": …, "crash_at": …, "log": …} is 
 on as that command; {"pid": …} with the exit code of one that has ended, or null.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -40,6 +41,7 @@ def _ended(pid: int) -> int | None:
 
 def main() -> None:
     """Answer until there is nothing more to read."""
+    gc.freeze()  # a child that looked through all of it would copy it
     for line in sys.stdin:
         asked: dict[str, Any] = json.loads(line)
         if "pid" in asked:

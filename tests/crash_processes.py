@@ -19,10 +19,11 @@ SECONDS = 90.0
 
 def wait_for(what: Callable[[], Any], otherwise: Callable[[], object], seconds: float = SECONDS) -> Any:
     """The first true value of `what`."""
-    deadline = time.monotonic() + seconds
+    deadline, pause = time.monotonic() + seconds, 0.01
     while not (value := what()):
         assert time.monotonic() < deadline, f"waited in vain: {otherwise()}"
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(pause * 1.1, 0.1)  # asking again and again takes from those who are waited for
     return value
 
 
