@@ -1,6 +1,7 @@
 """Imported by the process from which children are forked: all that a first run would import by itself, later."""
 
 import gc
+import os
 
 # What is loaded here lives as long as the process, so nobody looks through it for rubbish: neither now, which takes a
 # fifth of the time, nor in each child, which would copy the memory that it shares.
@@ -12,5 +13,11 @@ import openai.lib.streaming.chat  # noqa: E402
 import openai.resources.chat  # noqa: E402, F401
 
 import agents.runner.child  # noqa: E402, F401
+from agents.runtimes import RUNTIMES  # noqa: E402
+
+# What its library takes to load, a third of all this, is for who has an agent of its protocol.
+NEEDED = [name for name in RUNTIMES if name != "acp" or os.environ.get("WAGGLE_RUNNER_ACP")]
+for name in NEEDED:
+    RUNTIMES[name]
 
 gc.freeze()

@@ -3,7 +3,7 @@
 Adding one is one file here and one line in agents.contracts.RUNTIMES; docs/runtimes.md says what it must do.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from importlib import import_module
 from pathlib import Path
@@ -38,10 +38,20 @@ class Readying(Runtime, Protocol):
         left."""
 
 
-# All are imported at once: children are forked with them.
-RUNTIMES: dict[str, Runtime] = {
-    name: cast(Runtime, import_module(module)) for name, module in contracts.RUNTIMES.items()
-}
+class _Runtimes(Mapping[str, Runtime]):
+    """By name. Each is imported when it is asked for; those that children are forked with: agents.runner.warm."""
+
+    def __getitem__(self, name: str) -> Runtime:
+        return cast(Runtime, import_module(contracts.RUNTIMES[name]))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(contracts.RUNTIMES)
+
+    def __len__(self) -> int:
+        return len(contracts.RUNTIMES)
+
+
+RUNTIMES = _Runtimes()
 
 
 def runtime_of(assignment: Assignment) -> Work:
