@@ -31,7 +31,7 @@ class Size:
 FULL = Size()
 SHORT = Size(
     deaths=1,
-    kills=10,
+    kills=4,
     hints=1,
     wipes=1,
     samples=1,

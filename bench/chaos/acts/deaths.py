@@ -15,7 +15,7 @@ from tenants.context import in_schema
 from tenants.models import Team
 
 TICKERS = 10
-"""The clock is killed after so many workers."""
+"""The clock is killed after so many workers, and after the last one."""
 _TRIED_AGAIN = """
 SELECT count(*) FROM swarms_attempt lost JOIN swarms_attempt next
   ON next.node_id = lost.node_id AND next.number > lost.number WHERE lost.id = ANY(%s)
@@ -33,9 +33,9 @@ def claimed_and_dead(chaos: Chaos) -> None:
 
 def kills(chaos: Chaos) -> None:
     """Workers die while they hold claimed nodes, again and again, and now and then the clock: each is done once."""
-    for number in range(chaos.size.kills):
+    for number in range(1, chaos.size.kills + 1):
         _kill_worker(chaos, "kill -9 of a worker, one after the other")
-        if number % TICKERS == TICKERS - 1:
+        if number % TICKERS == 0 or number == chaos.size.kills:
             chaos.report.inject("kill -9 of the clock", hits=victims.ticker(chaos.of))
             chaos.of.kill(TICKER)
             chaos.of.start(TICKER)
