@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.conformance import server_of
 from tests.test_runner import processes_now_with
-from tests.test_runtime_conformance import parent_of
+from tests.test_sandbox import parent_of
 
 if TYPE_CHECKING:
     from tests.death_stage import Cell, Theatre

@@ -432,7 +432,8 @@ def until(condition: Callable[[], object], what: str, seconds: float = 60) -> No
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"did not happen: {what}"
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(pause * 1.1, 0.06)  # asking again and again takes from those who are waited for
 
 
 def check(command: str, timeout: int = 20) -> Check:

@@ -25,6 +25,7 @@ from tests.test_steered_agents import carry_out, seen
 POLITE = "def greet(name):\n    return f'Good day, {name}.'\n"
 WRITES = [call("write", filePath="a.txt", content="a")]
 DONE = [call("StructuredOutput", summary="It greets politely now.")]
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="session")

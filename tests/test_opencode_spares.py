@@ -40,6 +40,7 @@ LOOK = (
 """What a command can see of its sandbox."""
 CHANGE = "cd /opt/waggle/told && ls && echo x > opencode.json || echo y > more"
 TOLD = "mount /opt/waggle/told ro"
+pytestmark = pytest.mark.timeout(300)
 
 
 def bash(command: str) -> list[dict[str, Any]]:

@@ -170,15 +170,16 @@ def test_what_an_agent_does_is_told_while_it_works_and_its_changes_are_pushed(st
 
 
 @driven()
-def test_huge_and_binary_output_costs_neither_memory_nor_room(stage: Stage) -> None:
+def test_endless_and_binary_output_costs_little_and_who_is_cancelled_is_gone_within_five_seconds(stage: Stage) -> None:
     mark = marker()
-    stage.begin(
+    assignment = stage.begin(
         Run("head -c 300000 /dev/urandom; printf 'a\\0b'"),
         Run("yes 0123456789abcdef | head -c 50000000"),
         sleeping(mark),
     )
     stage.begun(mark)
 
+    # Neither memory nor room.
     until(lambda: "0123456789abcdef" in stage.shown(), "the output is in the transcript")
     child = child_of(mark)
     before, peak = megabytes(parent_of(child), "VmRSS"), megabytes(child, "VmHWM")
@@ -186,19 +187,12 @@ def test_huge_and_binary_output_costs_neither_memory_nor_room(stage: Stage) -> N
     told = sum(len(record.model_dump_json()) for record in stage.plane.records)
     assert told < TRANSCRIPT_BYTES
 
-
-@driven()
-def test_a_cancelled_agent_is_gone_within_five_seconds_with_all_that_it_started(stage: Stage) -> None:
-    mark = marker()
-    assignment = stage.begin(sleeping(mark))
-    stage.begun(mark)
+    # With all that it started.
     agent = stage.driver.agent(stage.folder(assignment), mark)
     assert alive(agent)
-
     began = time.monotonic()
     stage.plane.orders[assignment.execution] = Order(verdict="cancel")
     outcome = stage.end()
-
     assert time.monotonic() - began < CANCEL_SECONDS
     assert isinstance(outcome, FailureOutcome)
     assert outcome.reason == FailureReason.CANCELLED
@@ -257,43 +251,39 @@ def test_named_answers_are_of_its_result_and_asked_for_again(stage: Stage) -> No
     assert len(stage.plane.outcomes) == 1, "what is wrong is seen before it is reported"
 
 
-@driven(by=lambda can: can.asks)
-def test_an_agent_asks_and_hears_the_answer(stage: Stage) -> None:
-    assignment = stage.begin(Ask("Which name?", ("a", "b")), Write("a.txt", "a"), DONE)
-    until(lambda: stage.plane.parts("question"), "it asks", 90)
-    (asked,) = stage.plane.parts("question")
-    assert (asked.text, asked.input, asked.state) == ("Which name?", {"options": ["a", "b"]}, "open")
-    stage.say(assignment, steer("answer", "Take the third.", question=asked.id))
-
-    outcome = stage.end()
-
-    assert isinstance(outcome, WorkOutcome), outcome
-    assert "Take the third." in stage.driver.heard(stage.plane)
-
-
-@driven(by=lambda can: can.seeks_permission)
-def test_an_agent_waits_for_a_permission_and_is_told_of_a_no(stage: Stage) -> None:
+@driven(by=lambda can: can.asks or can.seeks_permission)
+def test_an_agent_asks_and_hears_the_answer_waits_for_a_permission_and_is_told_of_a_no(stage: Stage) -> None:
     answers = {"touch yes.txt": PermissionGiven(verdict="ask"), "touch no.txt": PermissionGiven(verdict="ask")}
 
     def judge(asked: PermissionAsked) -> PermissionGiven:
         return answers.get(str(asked.arguments.get("command")), PermissionGiven(verdict="allow"))
 
     stage.plane.judge = judge
-    assignment = stage.begin(Run("touch yes.txt"), Run("touch no.txt"), DONE)
-    work = stage.folder(assignment) / "work"
-    until(lambda: stage.asked("touch yes.txt"), "it asks", 90)
-    time.sleep(0.5)
-    assert not (work / "yes.txt").exists(), "it did not wait"
-    answers["touch yes.txt"] = PermissionGiven(verdict="allow")
-    until(lambda: stage.asked("touch no.txt"), "it did the one, and asks for the other")
-    assert (work / "yes.txt").exists()
-    answers["touch no.txt"] = PermissionGiven(verdict="deny", why="Not that one.")
+    asks = [Ask("Which name?", ("a", "b"))] * stage.can.asks
+    seeks = [Run("touch yes.txt"), Run("touch no.txt")] * stage.can.seeks_permission
+    assignment = stage.begin(*asks, Write("a.txt", "a"), *seeks, DONE)
+    if asks:
+        until(lambda: stage.plane.parts("question"), "it asks", 90)
+        (question,) = stage.plane.parts("question")
+        assert (question.text, question.input, question.state) == ("Which name?", {"options": ["a", "b"]}, "open")
+        stage.say(assignment, steer("answer", "Take the third.", question=question.id))
+    if seeks:
+        work = stage.folder(assignment) / "work"
+        until(lambda: stage.asked("touch yes.txt"), "it asks if it may", 90)
+        time.sleep(0.5)
+        assert not (work / "yes.txt").exists(), "it did not wait"
+        answers["touch yes.txt"] = PermissionGiven(verdict="allow")
+        until(lambda: stage.asked("touch no.txt"), "it did the one, and asks for the other")
+        assert (work / "yes.txt").exists()
+        answers["touch no.txt"] = PermissionGiven(verdict="deny", why="Not that one.")
 
     outcome = stage.end()
 
     assert isinstance(outcome, WorkOutcome), outcome
-    assert outcome.files == ("yes.txt",)
-    assert "Not that one." in stage.driver.heard(stage.plane)
+    assert outcome.files == ("a.txt", *["yes.txt"] * len(seeks[:1]))
+    heard = stage.driver.heard(stage.plane)
+    assert ("Take the third." in heard) == stage.can.asks
+    assert ("Not that one." in heard) == stage.can.seeks_permission
 
 
 @driven()
