@@ -429,7 +429,7 @@ def serving(folder: Path, script: Script | None = None) -> Iterator[FakeControlP
 
 def until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
     """Waits for something to become true; fails with its name."""
-    deadline = time.monotonic() + seconds
+    deadline, pause = time.monotonic() + seconds, 0.01
     while not condition():
         assert time.monotonic() < deadline, f"did not happen: {what}"
         time.sleep(pause)
