@@ -31,8 +31,8 @@ CANARIES = {"berries": "kumquat", "palms": "rambutan", "myrtles": "jabuticaba"}
 
 
 def plan_with(word: str) -> dict[str, Any]:
-    """One node, with a check that says the word."""
-    check = {"name": f"{word} check", "command": f"echo {word}"}
+    """One node, with a check that says the word, and is to be seen for a while."""
+    check = {"name": f"{word} check", "command": f"echo {word}; sleep 0.5"}
     node = next(node for node in PLAN["nodes"] if node["key"] == "write")
     words = {"title": f"Write {word}", "instructions": f"Add {word} to {FILE}.", "depends_on": [], "checks": [check]}
     return {"summary": f"All about {word}.", "nodes": [node | words]}

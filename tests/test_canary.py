@@ -166,7 +166,7 @@ def cookies_of(answer: httpx.Response) -> list[str]:
 
 def look_at_processes(over: threading.Event, about: dict[str, bytes]) -> None:
     """Command lines and environments of all processes, again and again; each kept once."""
-    while not over.wait(0.2):
+    while not over.wait(0.1):
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 try:
