@@ -14,15 +14,16 @@ class SwarmsConfig(AppConfig):
         from agents import ports
         from sessions import renderers, topics
         from sessions.webhooks import choice
-        from swarms import hints
+        from swarms import checks, hints
         from swarms.models import Project, Swarm
-        from swarms.settlement import Settlement
+        from swarms.settlement import FOLLOWS, Settlement
         from swarms.showing import SwarmPages
         from swarms.verify import metrics
         from tenants.hints import room_on_a_runner
         from tenants.page import badges
 
         ports.bind(Settlement())
+        checks.bind(FOLLOWS)
         room_on_a_runner.connect(lambda **kwargs: hints.dispatch(), weak=False, dispatch_uid="swarms.dispatch")
         badges["approvals"] = waiting
         badges["settings"] = troubles

@@ -182,9 +182,7 @@ def worked(attempt: Attempt, outcome: WorkOutcome, changed: list[str]) -> None:
         _succeed(attempt, because="undone, its agent reports", commit=attempt.base_commit)
     else:
         wanted = node.checks if node.undoes_id else node.checks or swarm.project.checks
-        run = checks.ask(swarm, "exact", outcome.commit, wanted, attempt=attempt)
-        if run.state == CheckRunState.PASSED:
-            verified(run)
+        checks.ask(swarm, "exact", outcome.commit, wanted, attempt=attempt)
 
 
 def reviewed(attempt: Attempt, outcome: ReviewOutcome) -> None:
@@ -205,11 +203,14 @@ def detailed(attempt: Attempt, because: str) -> None:
     _succeed(attempt, because=because, commit=attempt.base_commit)
 
 
-def verified(run: CheckRun) -> None:
-    """The checks passed on the exact commit: into the merge queue."""
+def checked(run: CheckRun) -> None:
+    """The checks on an attempt's commit are settled: into the merge queue, or it has failed."""
     attempt = run.attempt
     assert attempt is not None
-    if move(attempt.node, NodeState.MERGING, because=run.because):
+    if run.state != CheckRunState.PASSED:
+        evidence = checks.evidence(run.results, "on your commit")
+        fail(attempt, reason=checks.reason(run), because=run.because, evidence=evidence)
+    elif move(attempt.node, NodeState.MERGING, because=run.because):
         Merge.objects.create(swarm=run.swarm, attempt=attempt)
         hints.merge(run.swarm_id)
 

@@ -1,6 +1,6 @@
 """Proof, not claims: the control plane runs checks on exact commits, on trusted runners, in fresh clones."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from swarms import hints
 from swarms.models import Attempt, CheckRun, Merge, Swarm
 from swarms.states import CheckRunState
 from tenants import turns
+from tenants.faults import crash_point
 from tenants.models import Runner
 
 MAX_TRIES = 5
@@ -22,6 +23,14 @@ MAX_TRIES = 5
 CLONE_SECONDS = 600
 PRIORITY = 500
 """Checks go before new work: something waits for them."""
+
+Follow = Callable[[CheckRun], None]
+_follows: dict[str, Follow] = {}
+
+
+def bind(follows: Mapping[str, Follow]) -> None:
+    """What becomes of those for whom settled checks were run, by purpose. (See swarms.settlement.)"""
+    _follows.update(follows)
 
 
 def ask(
@@ -33,7 +42,10 @@ def ask(
     attempt: Attempt | None = None,
     merge: Merge | None = None,
 ) -> CheckRun:
-    """Have checks run on a commit. Without any check the run has passed already, and says so: the caller goes on."""
+    """Have checks run on a commit. Without any check they have passed already, and who waits for them goes on at once.
+
+    With the swarm locked.
+    """
     unique = list({check["command"]: check for check in checks}.values())
     run = CheckRun.objects.create(
         swarm=swarm, purpose=purpose, commit=commit, checks=unique, attempt=attempt, merge=merge
@@ -74,15 +86,15 @@ def begin(run_id: UUID, runner: Runner) -> Execution | None:
     )
 
 
-def finished(run: CheckRun, outcome: CheckOutcome) -> bool:
-    """Keep the results. Returns whether this call settled the run."""
+def finished(run: CheckRun, outcome: CheckOutcome) -> None:
+    """Keep the results, unless the run is settled already; who waits for them goes on. With the swarm locked."""
     results = [result.model_dump(mode="json") for result in outcome.results]
     failed = [result.name for result in outcome.results if not result.ok]
     to = CheckRunState.FAILED if failed else CheckRunState.PASSED
     passed = f"{len(results)} passed" if results else "there are no checks"
     because = f"failed: {', '.join(failed)}" if failed else passed
     if not move(run, to, because=because, results=results, ended_at=timezone.now()):
-        return False
+        return
     publish(
         run.event_subject,
         "checks.finished",
@@ -93,17 +105,26 @@ def finished(run: CheckRun, outcome: CheckOutcome) -> bool:
         node=run.attempt.node.key if run.attempt else "",
         failed=failed,
     )
-    return True
+    _follow(run)
 
 
-def lost(run: CheckRun, because: str) -> bool:
-    """Its runner brought no result: again, or the run is broken. Returns whether it is broken."""
+def lost(run: CheckRun, because: str) -> None:
+    """Its runner brought no result: again, or the run is broken, and who waits for it goes on.
+
+    With the swarm locked.
+    """
     if run.tries < MAX_TRIES:
         if move(run, CheckRunState.WAITING, because=because):
             turns.queue("checks", run.id, priority=PRIORITY, cost=0.2)
             hints.dispatch()
-        return False
-    return move(run, CheckRunState.BROKEN, because=because, ended_at=timezone.now())
+    elif move(run, CheckRunState.BROKEN, because=because, ended_at=timezone.now()):
+        _follow(run)
+
+
+def _follow(run: CheckRun) -> None:
+    crash_point("checks.settling")
+    if verb := _follows.get(run.purpose):
+        verb(run)
 
 
 def void(swarm: Swarm, because: str, *, attempt: Attempt | None = None) -> None:
@@ -115,6 +136,11 @@ def void(swarm: Swarm, because: str, *, attempt: Attempt | None = None) -> None:
         if move(run, CheckRunState.VOID, because=because, ended_at=timezone.now()):
             turns.unqueue("checks", run.id)
             executions.request_cancel(Execution.objects.filter(subject=f"checks:{run.id}", ended_at=None))
+
+
+def reason(run: CheckRun) -> str:
+    """Why the work did not succeed that these checks were run for."""
+    return "check_failed" if run.state == CheckRunState.FAILED else "checks_broken"
 
 
 def evidence(results: Iterable[dict[str, Any]], where: str) -> str:

@@ -210,13 +210,20 @@ def _integrating(swarm: Snapshot) -> list[Action]:
         case CheckRunState.PASSED:
             return [MoveSwarm("the whole result passes its checks", SwarmState.LANDING)]
         case CheckRunState.FAILED | CheckRunState.BROKEN:
-            return [MoveSwarm(f"the checks on the whole result {swarm.integration_check}", SwarmState.FAILING)]
+            return [MoveSwarm(_checks("the whole result", swarm.integration_check), SwarmState.FAILING)]
     return []
+
+
+def _checks(on_what: str, state: str) -> str:
+    """Why a swarm does not go on whose own checks did not pass; it begins with a reason of swarms.reasons."""
+    if state == CheckRunState.FAILED:
+        return f"check_failed: the checks on {on_what} failed"
+    return f"checks_broken: the checks on {on_what} could not be run"
 
 
 def _landing(swarm: Snapshot, *, fails_to: str = SwarmState.FAILING) -> list[Action]:
     if swarm.landing_check in (CheckRunState.FAILED, CheckRunState.BROKEN):
-        return [MoveSwarm(f"the checks on the commit to land {swarm.landing_check}", fails_to)]
+        return [MoveSwarm(_checks("the commit to land", swarm.landing_check), fails_to)]
     if not swarm.landing_needs_approval or swarm.landing_approval == ApprovalState.APPROVED:
         why = "it was approved" if swarm.landing_needs_approval else "nobody has to approve landings of this project"
         return [Land(why)] if swarm.landing_check in ("", CheckRunState.VOID, CheckRunState.PASSED) else []
@@ -224,7 +231,7 @@ def _landing(swarm: Snapshot, *, fails_to: str = SwarmState.FAILING) -> list[Act
         case "" | ApprovalState.VOID:
             return [AskForLanding("the project's policy asks a person")]
         case ApprovalState.REJECTED | ApprovalState.EXPIRED:
-            return [MoveSwarm(f"the landing was {swarm.landing_approval}", fails_to)]
+            return [MoveSwarm(f"rejected: the landing was {swarm.landing_approval}", fails_to)]
     return []
 
 
@@ -265,6 +272,6 @@ def _rolling_back(swarm: Snapshot) -> list[Action]:
         case CheckRunState.PASSED:
             return _landing(swarm, fails_to=SwarmState.FAILED)
         case CheckRunState.FAILED | CheckRunState.BROKEN:
-            why = f"the checks on what is left after the rollback {swarm.integration_check}"
+            why = _checks("what is left after the rollback", swarm.integration_check)
             return [MoveSwarm(why, SwarmState.FAILED)]
     return []

@@ -111,9 +111,7 @@ def _prepare(swarm: Swarm, *, instead_of: CheckRun | None = None) -> None:
             why = f"{locked.project.target_branch} moved to {head[:10]} after the commit to land was made"
             publish(swarm.topic, "decision.made", by="engine", what="merge onto the target branch again", why=why)
         if result.commit:
-            run = checks.ask(locked, "landing", result.commit, acceptance(locked))
-            if run.state == CheckRunState.PASSED:
-                hints.advance(locked.pk)
+            checks.ask(locked, "landing", result.commit, acceptance(locked))
         else:
             paths = ", ".join(result.conflicts)
             why = f"{locked.project.target_branch} has moved, and the result conflicts with it in {paths}"
@@ -122,6 +120,11 @@ def _prepare(swarm: Swarm, *, instead_of: CheckRun | None = None) -> None:
             else:
                 move(locked, SwarmState.FAILING, because=why)
             hints.advance(locked.pk)
+
+
+def checked(run: CheckRun) -> None:
+    """The checks on the commit to land are in: it lands, or does not."""
+    hints.advance(run.swarm_id)
 
 
 @transaction.atomic

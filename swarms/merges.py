@@ -80,10 +80,7 @@ def _record(seen: Swarm, entry: Merge, result: repos.Merged) -> None:
         node = entry.attempt.node
         if move(entry, MergeState.CHECKING, because="merges cleanly", onto=onto, commit=result.commit):
             wanted = node.checks if node.undoes_id else [*node.checks, *swarm.project.checks]
-            run = checks.ask(swarm, "merged", result.commit, wanted, attempt=entry.attempt, merge=entry)
-            if run.state == CheckRunState.PASSED:
-                checked(run)
-                hints.advance(swarm.pk)
+            checks.ask(swarm, "merged", result.commit, wanted, attempt=entry.attempt, merge=entry)
         return
     _conflicted(swarm, entry, onto, list(result.conflicts))
 
@@ -149,8 +146,9 @@ def checked(run: CheckRun) -> None:
     elif move(entry, MergeState.REFUSED, because=run.because, ended_at=timezone.now()):
         attempts.fail(
             entry.attempt,
-            reason="check_failed",
+            reason=checks.reason(run),
             because=f"on the merged tree {run.because}",
             evidence=checks.evidence(run.results, "on the merged tree"),
         )
     hints.merge(swarm.pk)
+    hints.advance(swarm.pk)

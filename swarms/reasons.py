@@ -88,9 +88,15 @@ RULES: dict[str, Rule] = {
         Told.OPERATOR,
     ),
     "check_failed": _work(
-        "A check failed on its commit, or on the merged tree.",
+        "A check failed: on its commit, on the merged tree or on the whole result.",
         Retry.NOW,
         "Read the check's output. If the check itself is wrong, correct it in the project or the plan, then retry.",
+    ),
+    "checks_broken": _outside(
+        "Its checks could not be run, which says nothing about its work: one runner after the other was lost.",
+        Retry.NEVER,
+        "Look at the runners' logs and memory: a check may use it up. Then retry it.",
+        Told.OPERATOR,
     ),
     "merge_conflict": _work(
         "Its work conflicts with work that was merged before.",
@@ -161,7 +167,7 @@ RULES: dict[str, Rule] = {
         Told.OPERATOR,
     ),
     "rejected": _outside(
-        "A person was asked and did not say yes.", Retry.NEVER, "Change the plan, or retry the node to be asked again."
+        "A person was asked and did not say yes.", Retry.NEVER, "Change the plan, or retry it to be asked again."
     ),
     "deadline": _outside(
         "The swarm's deadline passed before it was done.",

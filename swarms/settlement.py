@@ -23,13 +23,13 @@ from swarms import (
     checks,
     dispatch,
     hints,
+    landing,
     merges,
     nested,
     planner,
 )
 from swarms.models import Attempt, CheckRun, Swarm
 from swarms.states import SWARM_PAUSED, AttemptState, CheckRunState, NodeState
-from tenants.faults import crash_point
 
 WANTED: dict[str, type] = {
     "plan": PlanOutcome,
@@ -37,6 +37,8 @@ WANTED: dict[str, type] = {
     "review": ReviewOutcome,
     "check": CheckOutcome,
 }
+FOLLOWS = {"exact": attempts.checked, "merged": merges.checked, "landing": landing.checked}
+"""Who goes on when checks of a purpose are settled, beside the swarm itself."""
 
 
 class Settlement:
@@ -139,40 +141,22 @@ class Settlement:
                 planner.gave_up(_id(execution), reason, because)
             case "check":
                 run = _run(execution)
-                if run.state == CheckRunState.RUNNING and checks.lost(run, f"{reason}: {because}"):
-                    self._follow(run)
+                if run.state == CheckRunState.RUNNING:
+                    checks.lost(run, f"{reason}: {because}")
             case _:
                 attempts.fail(_attempt(execution), reason=reason, because=because, evidence=detail)
         if reason == allowances.REASON:
             allowances.ran_out(execution)
 
     def _checked(self, run: CheckRun, outcome: CheckOutcome) -> None:
-        if run.state == CheckRunState.RUNNING and checks.finished(run, outcome):
-            crash_point("checks.settling")
-            self._follow(run)
-
-    def _follow(self, run: CheckRun) -> None:
-        """A check run is settled: whoever waited for it goes on."""
-        match run.purpose:
-            case "exact" if run.state == CheckRunState.PASSED:
-                attempts.verified(run)
-            case "exact":
-                assert run.attempt is not None
-                attempts.fail(
-                    run.attempt,
-                    reason="check_failed",
-                    because=run.because,
-                    evidence=checks.evidence(run.results, "on your commit"),
-                )
-            case "merged":
-                merges.checked(run)
+        if run.state == CheckRunState.RUNNING:
+            checks.finished(run, outcome)
 
 
 def lose_checks(run_id: UUID, because: str) -> None:
     """No runner has these checks any more: run them again, or they are broken. With the swarm locked."""
     run = _checks(run_id)
-    if checks.lost(run, because):
-        Settlement()._follow(run)
+    checks.lost(run, because)
     hints.advance(run.swarm_id)
 
 

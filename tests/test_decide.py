@@ -24,7 +24,7 @@ from swarms.actions import (
     Release,
 )
 from swarms.decide import LOOKS_AT, NodeView, Snapshot, decide
-from swarms.reasons import Again, GiveUp, after_failure
+from swarms.reasons import RULES, Again, GiveUp, after_failure, rule_of
 from swarms.release import FAN_IN, ON_FAILURE, SWARM_STOPS
 from swarms.states import NODE_ENDED, SWARM_MOVES, ApprovalState, CheckRunState, NodeState, PlanState
 from swarms.undo import Standing
@@ -45,6 +45,17 @@ def test_nodes_that_nothing_holds_back_are_released() -> None:
     free = replace(waits, deps_left=0, deps_ok=2)
     never = replace(waits, key="d", deps_left=0)
     assert decide(running(free, never)) == [Release("nothing stands before them any more", ("c", "d"))]
+
+
+@pytest.mark.parametrize(("check", "reason"), [("failed", "check_failed"), ("broken", "checks_broken")])
+def test_a_swarm_whose_checks_did_not_pass_ends_for_a_reason_with_a_remedy(check: str, reason: str) -> None:
+    for snapshot in (
+        Snapshot("integrating", integration_check=check),
+        Snapshot("landing", landing_check=check),
+        Snapshot("rolling_back", takes_back=True, integration_check=check),
+    ):
+        [action] = decide(snapshot)
+        assert rule_of(action.why) is RULES[reason]
 
 
 def test_a_risky_node_asks_first() -> None:

@@ -14,8 +14,11 @@ from agents import executions, runners
 from agents.contracts import Assignment, FailureOutcome, FailureReason, PlanNode, PlanProposal, WorkOutcome
 from agents.contracts.link import Beat
 from agents.models import Execution
-from swarms import goals, planned, projects, reconcile
-from swarms.models import Attempt, Node, Project, Swarm
+from agents.states import ExecutionState
+from swarms import dispatch, engine, goals, operations, planned, projects, reconcile
+from swarms.checks import MAX_TRIES
+from swarms.models import Attempt, Node, Plan, Project, Swarm
+from swarms.reasons import RULES, rule_of
 from swarms.sweep import Sweep
 from swarms.workspace.git import environment
 from tenants.models import Due, Team, Ticket
@@ -238,6 +241,27 @@ def test_an_attempt_that_the_provider_stops_burns_nothing(swarm: Swarm, hands: H
     assert swarm.state == "succeeded", swarm.because
 
 
+def test_checks_that_kill_one_runner_after_the_other_say_nothing_about_the_work(swarm: Swarm, hands: Holding) -> None:
+    Project.objects.update(checks=[{"name": "x", "command": "true", "timeout": 5}])
+    held = hands.held[0]
+    executions.settle(held.execution, held.fence, hands.outcome(held))
+    for _ in range(MAX_TRIES):
+        assert dispatch.dispatch() == 1
+        checks = Execution.objects.get(kind="check", ended_at=None)
+        executions.end(checks.pk, ExecutionState.LOST, reason="lost", because="its runner is gone")
+    engine.advance(swarm.pk)
+    node, attempt = Node.objects.get(), Attempt.objects.get()
+    assert (node.state, node.failures, attempt.reason) == ("failed", 0, "checks_broken")
+    assert node.because.startswith("checks_broken: lost: ")
+    assert rule_of(node.because) is RULES["checks_broken"]
+    Project.objects.update(checks=[])
+    swarm.refresh_from_db()
+    operations.retry_swarm(swarm, by=hands.by)
+    hands.holds = False
+    hands.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+
+
 def test_a_node_that_no_runner_takes_for_too_long_fails_and_says_what_to_do(
     project: Project, swarm: Swarm, hands: Holding, team: Team
 ) -> None:
@@ -297,6 +321,8 @@ def test_the_limits_of_a_project_are_set_on_its_page(
     assert alice.post(page, limits | {"attempt_minutes": 3, "stall_minutes": 0, "start_minutes": 4}).status_code == 302
     assert "4 minutes until a start" in alice.get("/projects/lists/").content.decode()
     runners.let_go(hands.runner.pk, hands.held[0].execution, "leaving")
+    unlimited = PLAN.model_copy(update={"nodes": (PLAN.nodes[0].model_copy(update={"minutes": None}),)})
+    Plan.objects.update(document=unlimited.model_dump(mode="json"))
     Node.objects.update(time_limit=None)
     again = hands.again(swarm)
     assert (again.time_limit, again.model_calls) == (180, 7)
