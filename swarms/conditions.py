@@ -9,6 +9,8 @@ from django.db.models import Count, F, Q, Sum, Window
 from django.db.models.functions import Now, RowNumber
 from django.utils import timezone
 
+from agents.models import Execution
+from agents.states import LIVE
 from sessions.models import Event
 from swarms import admission
 from swarms.models import Approval, CheckRun, Edge, Merge, Node, Plan, Swarm
@@ -70,12 +72,14 @@ def of_swarm(swarm: Swarm) -> list[Unmet]:
     plan = swarm.plans.filter(node=None).order_by("-version").first()
     is_planning = swarm.state == SwarmState.PLANNING and plan is not None
     ticket = _tickets([plan.pk]).get(plan.pk) if plan and plan.state == PlanState.DRAFTING else None
+    is_stopping = swarm.state in (SwarmState.CANCELLING, SwarmState.FAILING)
     checks = CheckRun.objects.filter(swarm=swarm, purpose__in=["integration", "landing"], state="waiting")
     whole = Whole(
         asked=list(asks.values_list("title", "requested_at")),
         needs_help=bool(is_planning and plan and plan.state == PlanState.INVALID),
         plan_ticket=ticket,
         checks_since=checks.values_list("created_at", flat=True).first(),
+        stopping=Execution.objects.filter(swarm=swarm.pk, state__in=LIVE).count() if is_stopping else 0,
     )
     return unmet_of(whole, surroundings(swarm))
 
@@ -88,7 +92,7 @@ def surroundings(swarm: Swarm) -> Surroundings:
     ours = connected.filter(team=None) | connected.filter(team=team)
     capacity = ours.aggregate(n=Count("pk"), slots=Sum("capacity"), trusted=Count("pk", filter=Q(trusted=True)))
     taken = Placement.objects.filter(runner__in=ours).count()
-    cap = TeamShare.objects.filter(team=team).values_list("cap", flat=True).first() or 0
+    cap = TeamShare.objects.filter(team=team).values_list("cap", flat=True).first()
     return Surroundings(
         now=timezone.now(),
         swarm_state=swarm.state,
@@ -102,7 +106,7 @@ def surroundings(swarm: Swarm) -> Surroundings:
 
 
 def _since(swarm: Swarm) -> datetime | None:
-    if swarm.state not in (*SWARM_PAUSED, SwarmState.PLANNING):
+    if swarm.state not in (*SWARM_PAUSED, SwarmState.PLANNING, SwarmState.CANCELLING, SwarmState.FAILING):
         return swarm.started_at
     moved = Event.objects.filter(subject=swarm.topic, kind="swarm.moved").order_by("-seq")
     return moved.values_list("at", flat=True).first() or swarm.created_at

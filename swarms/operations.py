@@ -192,7 +192,8 @@ def retry_node(node: Node, *, by: User | None) -> None:
         found = retry.again(locked, because=because, node=fresh)
         if not found:
             begun = ", ".join(retry.builds_on(fresh)[:5])
-            raise NotNow(f"{begun} began because of how {fresh.key} ended, so it cannot be tried again.")
+            why = f"{begun} began because of how {fresh.key} ended, so it cannot be tried again"
+            raise NotNow(f"{why}; change the plan: add a node that does it.")
         fresh.refresh_from_db()
         if not retry.can_run(fresh):
             raise NotNow(f"{fresh.key} could not run: its parents did not end as {fresh.fan_in} asks. Retry them.")
@@ -252,8 +253,8 @@ def set_priority(subject: Swarm | Node, priority: int, *, by: User | None) -> No
 def _move_tickets(by_how_much: int, **where: UUID | list[UUID]) -> None:
     """Tickets that are not being called up just now: who calls one up waits for the swarm that we have locked."""
     waiting = Ticket.objects.filter(kind="node", **where)
-    free = list(waiting.select_for_update(skip_locked=True).values_list("pk", flat=True))
-    Ticket.objects.filter(pk__in=free).update(priority=F("priority") + by_how_much)
+    free = waiting.select_for_update(skip_locked=True).values_list("pk", flat=True)
+    Ticket.objects.filter(pk__in=list(free)).update(priority=F("priority") + by_how_much)
 
 
 def set_deadline(swarm: Swarm, at: datetime | None, *, by: User | None) -> None:

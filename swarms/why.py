@@ -49,7 +49,17 @@ class Surroundings:
     free_slots: int = 0
     placed: int = 0
     """Executions of the team that have a runner."""
-    cap: int = 0
+    cap: int | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the team has as many executions as it may."""
+        return self.cap is not None and self.placed >= self.cap
+
+    @property
+    def fullness(self) -> str:
+        """How full the team is, in words."""
+        return f"the team has {self.placed} of the {self.cap} executions that it may have at once"
 
 
 @dataclass(frozen=True)
@@ -87,8 +97,11 @@ class Whole:
     """The coordinator's, while it has no turn."""
     checks_since: datetime | None = None
     """When the checks that it waits for were asked for, if no runner has them yet."""
+    stopping: int = 0
+    """Executions that were asked to stop and have not, while it is cancelled or fails."""
 
 
+_RAISE_CAP = "Wait, or have the operator raise the team's cap."
 _REMEDY = {
     "all_success": "It starts when they have succeeded.",
     "all_done": "It starts when they have ended, however.",
@@ -125,9 +138,8 @@ def unmet(node: Facts, around: Surroundings) -> list[Unmet]:
         case NodeState.VERIFYING if node.no_room:
             remedy = "It goes on when there is room: cancel what is not needed, or ask the operator for a larger share."
             found.append(Unmet("quota", node.no_room, node.since, remedy))
-        case NodeState.VERIFYING if node.checks_since:
-            text = "its checks wait for a free runner"
-            found.append(Unmet("checks", text, node.checks_since, "Start another runner, or wait for a slot."))
+        case NodeState.VERIFYING | NodeState.MERGING if node.checks_since:
+            found.append(_checks(node.checks_since, around))
         case NodeState.MERGING if node.merges_ahead:
             text = f"{node.merges_ahead} before it in the merge queue"
             found.append(Unmet("merge_queue", text, node.since, "It is merged when they are through."))
@@ -147,14 +159,27 @@ def unmet_of(swarm: Whole, around: Surroundings) -> list[Unmet]:
     if swarm.plan_ticket:
         found += [replace(one, text=f"its coordinator: {one.text}") for one in _of_ticket(swarm.plan_ticket, around)]
     if swarm.checks_since:
-        text = "its checks wait for a free runner" if around.trusted else "no runner is connected that may run checks"
-        found.append(Unmet("checks", text, swarm.checks_since, "Start a trusted runner, or wait for a slot."))
+        found.append(_checks(swarm.checks_since, around))
+    if swarm.stopping:
+        what = "1 execution has" if swarm.stopping == 1 else f"{swarm.stopping} executions have"
+        remedy = "They stop within seconds; one whose runner is silent is given up when its lease ends."
+        found.append(Unmet("stopping", f"{what} not stopped yet", around.swarm_since, remedy))
     return found
 
 
 def _paused(around: Surroundings) -> Unmet:
     what = "the swarm" if around.swarm_state == SwarmState.PAUSED else "its rollback"
     return Unmet("paused", f"{what} is paused", around.swarm_since, f"Resume {what}.")
+
+
+def _checks(since: datetime, around: Surroundings) -> Unmet:
+    """Why checks do not run: only a trusted runner may, and they take a place of the team's."""
+    text, remedy = "its checks wait for a free runner", "Start another trusted runner, or wait for a slot."
+    if not around.trusted:
+        text, remedy = "no runner is connected that may run checks", "Start a trusted runner."
+    elif around.is_full:
+        text, remedy = f"its checks wait: {around.fullness}", _RAISE_CAP
+    return Unmet("checks", text, since, remedy)
 
 
 def _dependency(node: Facts) -> Unmet:
@@ -192,9 +217,8 @@ def _capacity(ticket: Waiting, around: Surroundings) -> list[Unmet]:
     if not around.runners:
         text, remedy = "no runner is connected", "Start a runner: python -m agents.runner."
         return [Unmet("capacity", text, ticket.since, remedy)]
-    if around.cap and around.placed >= around.cap:
-        text = f"the team has {around.placed} of the {around.cap} executions that it may have at once{behind}"
-        return [Unmet("quota", text, ticket.since, "Wait, or have the operator raise the team's cap.")]
+    if around.is_full:
+        return [Unmet("quota", f"{around.fullness}{behind}", ticket.since, _RAISE_CAP)]
     if not around.free_slots:
         text = f"all slots of {around.runners} runner{'s' if around.runners > 1 else ''} are taken{behind}"
         return [Unmet("capacity", text, ticket.since, "Start another runner, or wait for a slot.")]

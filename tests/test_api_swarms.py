@@ -323,7 +323,9 @@ def test_a_goal_with_a_key_is_stated_once(stage: Stage, bob: Program) -> None:
     assert other.status_code == 422
     assert "goal #3" in other.json()["error"]
     assert bob.post(path, {"text": "Add stats"}).json()["number"] == 4
-    assert bob.post(path, {"text": " "}).json()["error"] == "Say what you want, in a sentence or more."
+    huge = bob.post(path, '{"text": ' + "9" * 5000 + "}")
+    assert (huge.status_code, huge.json()["error"][:24]) == (422, "The body is not JSON: Ex")
+    assert bob.post(path, {"text": " "}).json()["error"] == "text: Say what you want, in a sentence or more."
     assert bob.post(path, {"text": "x"}, **{"Idempotency-Key": "k" * 201}).status_code == 422
     assert bob.post("/projects/nothing/goals", {"text": "x"}).status_code == 404
     assert Goal.objects.count() == 4

@@ -354,9 +354,11 @@ def test_a_swarm_is_cancelled_only_when_all_who_work_on_it_have_stopped(
     _stop(first)
     crew.run(swarm)
     assert swarm.state == "cancelling"
+    assert [one.text for one in conditions.of_swarm(swarm)] == ["1 execution has not stopped yet"]
     _stop(second)
     crew.run(swarm)
     assert swarm.state == "cancelled"
+    assert conditions.of_swarm(swarm) == []
     assert set(states().values()) == {"succeeded", "cancelled"}
 
 
@@ -462,6 +464,7 @@ def test_what_the_pages_offer_is_what_the_verbs_allow_in_every_state(project: Pr
                     assert events.count() == before
                 transaction.set_rollback(True)
     swarm.nodes.all().delete()
+    Swarm.objects.filter(pk=swarm.pk).update(started_at=None)
 
 
 def _refusal(swarm: Swarm, verb: Callable[..., None], by: User) -> str:

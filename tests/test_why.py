@@ -25,6 +25,7 @@ from tests.test_api_swarms import Program, secret_of
 
 NOW = timezone.now()
 AROUND = Surroundings(now=NOW, runners=1, free_slots=2, cap=16)
+TRUSTED = replace(AROUND, trusted=1)
 
 
 def ready(**ticket: object) -> Facts:
@@ -51,7 +52,15 @@ def ready(**ticket: object) -> Facts:
         ),
         (Facts("blocked", NOW), AROUND, "decision", "nothing stands before it any more"),
         (Facts("running", NOW, asked_at=NOW), AROUND, "approval", "a person must decide whether its agent may use"),
-        (Facts("verifying", NOW, checks_since=NOW), AROUND, "checks", "its checks wait for a free runner"),
+        (Facts("verifying", NOW, checks_since=NOW), AROUND, "checks", "no runner is connected that may run checks"),
+        (Facts("merging", NOW, checks_since=NOW), TRUSTED, "checks", "its checks wait for a free runner"),
+        (
+            Facts("verifying", NOW, checks_since=NOW),
+            replace(TRUSTED, placed=16),
+            "checks",
+            "its checks wait: the team has 16 of the 16 executions",
+        ),
+        (ready(), replace(AROUND, cap=0), "quota", "the team has 0 of the 0 executions that it may have at once"),
         (Facts("merging", NOW, merges_ahead=2), AROUND, "merge_queue", "2 before it in the merge queue"),
     ],
 )
@@ -92,7 +101,8 @@ def test_what_runs_or_has_ended_waits_for_nothing(state: str) -> None:
             "its coordinator: the provider of its model does not answer (gpt)",
         ),
         (Whole(checks_since=NOW), AROUND, "checks", "no runner is connected that may run checks"),
-        (Whole(checks_since=NOW), replace(AROUND, trusted=1), "checks", "its checks wait for a free runner"),
+        (Whole(checks_since=NOW), TRUSTED, "checks", "its checks wait for a free runner"),
+        (Whole(stopping=2), replace(AROUND, swarm_state="cancelling"), "stopping", "2 executions have not stopped yet"),
         (Whole(), replace(AROUND, swarm_state="rollback_paused"), "paused", "its rollback is paused"),
     ],
 )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
 
-from django.core.exceptions import ValidationError
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseNotAllowed, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from pydantic import BaseModel, ConfigDict
@@ -67,11 +67,19 @@ def program(method: str, permission: Permission) -> Callable[[View], View]:
             except PlanFaults as error:
                 return JsonResponse({"error": "The plan has faults.", "faults": error.faults}, status=422)
             except ValidationError as error:
-                return _error(422, error.messages)
+                return _error(422, _named(error))
 
         return answer
 
     return decorate
+
+
+def _named(error: ValidationError) -> list[str]:
+    """What is wrong, each with the field that it is about, where there is one."""
+    if not hasattr(error, "error_dict"):
+        return error.messages
+    fields = error.message_dict.items()
+    return [text if field == NON_FIELD_ERRORS else f"{field}: {text}" for field, texts in fields for text in texts]
 
 
 def _error(status: int, texts: list[str]) -> JsonResponse:
@@ -94,13 +102,13 @@ def body_of(request: HttpRequest, model: type[Body]) -> Body:
         if _has_nul(found):
             raise Refused(422, "A text has a NUL character (\\0). Take it out.")
         return model.model_validate(found)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise Refused(422, f"The body is not JSON: {error}") from error
     except BodyError as error:
         faults = [
             f"{'.'.join(str(part) for part in fault['loc']) or 'body'}: {fault['msg']}" for fault in error.errors()
         ]
         raise Refused(422, "The body is not what is asked for here.", faults=faults) from error
+    except (ValueError, RecursionError) as error:  # no text, no JSON, too deep, or a number of thousands of digits
+        raise Refused(422, f"The body is not JSON: {error}") from error
 
 
 def _has_nul(value: Any) -> bool:

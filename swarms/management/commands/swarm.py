@@ -12,7 +12,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.dateparse import parse_datetime
 
-from swarms import operations, replan, rollback
+from swarms import naming, operations, replan, rollback
 from swarms.models import Node, Swarm
 from swarms.plan_yaml import PlanFaults
 from tenants.context import in_schema
@@ -123,9 +123,9 @@ class Command(BaseCommand):
 
 def _swarm(name: str) -> Swarm:
     found = Swarm.objects.select_related("project")
-    slug, hash_sign, number = name.rpartition("#")
-    if hash_sign and number.isascii() and number.isdigit():
-        swarm = found.filter(project__slug=slug, number=int(number)).first()
+    said = naming.parts(name)
+    if said and said.number is not None and not said.key:
+        swarm = found.filter(project__slug=said.slug, number=said.number).first()
     else:
         try:
             swarm = found.filter(pk=UUID(name)).first()
