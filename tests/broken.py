@@ -196,11 +196,11 @@ def _moves_on(scene: Scene, *states: str, kind: str = "agent") -> None:
     scene.tell("node", scene.node("b").pk, "running", *states)
 
 
-breaks("node_leased")(lambda scene: _moves_on(scene, "verifying", kind="plan"))
+breaks("node_leased", "node_as_planned")(lambda scene: _moves_on(scene, "verifying", kind="plan"))
 breaks("node_verified", "node_leased")(lambda scene: _moves_on(scene, "verifying"))
 
 
-@breaks("node_queued")
+@breaks("node_queued", "merged_was_checked")
 def _node_queued(scene: Scene) -> None:
     scene.merge()
     turns.due("merge", scene.live.pk, after=timedelta(seconds=2))
@@ -278,23 +278,54 @@ plain(
     "one_merge_at_a_time",
     "DROP INDEX one_merge_at_a_time; UPDATE swarms_merge SET state = 'checking' WHERE swarm_id = %s",
     done,
-    also=("state_told", "node_queued", "merge_checked", "ended_is_quiet"),
+    also=("state_told", "node_queued", "merge_checked", "ended_is_quiet", "success_was_merged"),
 )
 
 
-@breaks("merge_checked", "node_queued")
+@breaks("merge_checked", "node_queued", "merged_was_checked")
 def _merge_checked(scene: Scene) -> None:
     scene.tell("merge", scene.merge(state="checking").pk, "queued", "checking")
 
 
-plain("merged_succeeded", "UPDATE swarms_merge SET commit = '' WHERE swarm_id = %s", done)
+plain("node_as_planned", "UPDATE swarms_node SET instructions = 'rather this' WHERE id = %s", node("c"))
+plain(
+    "belongs_to_one_swarm",
+    "UPDATE agents_execution SET swarm = %s WHERE subject = 'node:' || %s",
+    done,
+    node("a"),
+)
+plain(
+    "checks_say_so",
+    "UPDATE swarms_checkrun SET checks = checks || %s WHERE purpose = 'integration' AND swarm_id = %s",
+    lambda _: '[{"name": "another", "command": "false"}]',
+    done,
+)
+plain(
+    "merged_was_checked",
+    "UPDATE swarms_checkrun SET purpose = 'before' WHERE purpose = 'merged' AND swarm_id = %s",
+    done,
+)
+plain("success_was_merged", "UPDATE swarms_node SET commit = '' WHERE id = %s", node_done("a"))
+plain("branch_is_merges", "UPDATE swarms_merge SET onto = '' WHERE swarm_id = %s", done)
+plain(
+    "landed_was_checked",
+    "UPDATE swarms_checkrun SET purpose = 'before' WHERE purpose = 'landing' AND swarm_id = %s",
+    done,
+)
+plain("swarm_times", "UPDATE swarms_swarm SET started_at = NULL WHERE id = %s", done)
+plain(
+    "merged_succeeded",
+    "UPDATE swarms_merge SET commit = '' WHERE swarm_id = %s",
+    done,
+    also=("merged_was_checked", "success_was_merged", "branch_is_merges"),
+)
 breaks("ready_has_ticket")(lambda scene: Ticket.objects.filter(subject=scene.node("c").pk).delete())
 breaks("waiting_checks_have_ticket")(lambda scene: CheckRun.objects.create(swarm=scene.live, purpose="before"))
 breaks("draft_is_written")(lambda scene: Plan.objects.create(swarm=scene.live, version=9, source="coordinator"))
 breaks("ticket_is_wanted")(lambda scene: turns.queue("node", scene.node("a").pk, swarm=scene.live.pk))
 breaks("live_is_placed")(lambda scene: Placement.objects.filter(team=scene.team).delete())
 breaks("lease_is_watched")(lambda scene: Due.objects.filter(team=scene.team, kind="lease").delete())
-breaks("merge_is_hinted", "node_queued")(lambda scene: scene.merge())
+breaks("merge_is_hinted", "node_queued", "merged_was_checked")(lambda scene: scene.merge())
 
 
 @breaks("one_pending_approval")
@@ -361,7 +392,12 @@ def _moves_legal(scene: Scene) -> None:
 
 
 breaks("moves_join")(lambda scene: retell(scene, "succeeded", before="verifying"))
-plain("state_told", "UPDATE swarms_merge SET state = 'refused' WHERE swarm_id = %s", done)
+plain(
+    "state_told",
+    "UPDATE swarms_merge SET state = 'refused' WHERE swarm_id = %s",
+    done,
+    also=("success_was_merged",),
+)
 
 
 @breaks("began_in_turn")

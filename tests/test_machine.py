@@ -1,6 +1,7 @@
 """Any history of a swarm leaves every invariant whole, and comes to an end."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis.errors import Flaky
 from hypothesis.stateful import run_state_machine_as_test
 
-from swarms import dispatch, reconcile
+from swarms import dispatch, hints, reasons, reconcile
 from tenants.models import Team
 from tests.conftest import user_of
 from tests.machine import SwarmMachine
@@ -39,6 +40,9 @@ def test_any_history_keeps_every_invariant_and_ends(
     # What the clock survives in production is a fault here.
     monkeypatch.setattr(reconcile.logger, "exception", fail)
     monkeypatch.setattr(dispatch.logger, "error", fail)
+    # Longer than a step takes: what is due is decided by the rule of time, not by how fast the machine is.
+    monkeypatch.setattr(reasons, "FIRST_DELAY", timedelta(minutes=1))
+    monkeypatch.setattr(hints, "LOST_HINT", timedelta(minutes=1))
     settings.DATA_DIR, settings.LOCAL_SOURCES = tmp_path / "data", True
     SwarmMachine.team, SwarmMachine.project = team, make_project(tmp_path, user_of("alice", "acme"))
     request.addfinalizer(lambda: print("histories ended:", dict(SwarmMachine.ends)))

@@ -69,7 +69,7 @@ def test_every_invariant_is_seen_to_be_violated_when_it_is_broken_and_no_other(
         transaction.set_rollback(True)
     with subtests.test("git"), transaction.atomic():
         sql("UPDATE swarms_swarm SET integration_commit = %s WHERE id = %s", "0" * 40, scene.live.pk)
-        assert look(scene.team, git=True) == {"git_head"}
+        assert look(scene.team, git=True) == {"git_head", "branch_is_merges"}
         transaction.set_rollback(True)
     assert look(scene.team) == set()
 
@@ -121,7 +121,7 @@ def test_the_command_ends_with_0_1_or_2_and_tells_people_and_programs(team: Team
     assert {name: count for name, count in found["counts"].items() if count} == {"edge_counts": 1}
     (violation,) = found["violations"]
     assert (violation["team"], violation["swarm"]) == ("acme", str(wrong.pk))
-    for words in ({"team": "nobody"}, {"swarm": UUID(int=0)}):
+    for words in ({"team": "nobody"}, {"swarm": UUID(int=0)}, {"swarm": ""}):
         with pytest.raises(CommandError) as refused:
             call_command("verify", **words)
         assert refused.value.returncode == 2

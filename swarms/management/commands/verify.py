@@ -34,7 +34,7 @@ class Command(BaseCommand):
         wanted, only = teams(slug), None
         if slug and not wanted:
             raise CommandError(f"--team {slug}: there is no ready team of that address.", returncode=2)
-        if swarm:
+        if swarm is not None:
             schema, only = _found(str(swarm), slug)
             wanted = [team for team in wanted if team[1] == schema]
         scope = Scope(
