@@ -1,15 +1,18 @@
 """Approvals under pressure: everybody at once, the wrong people, forged forms, a team's member that is a script."""
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
 from sessions.models import Event
 from swarms import approvals
+from swarms.digests import digest
 from swarms.models import Approval, Project
 from tenants.members import add_member
 from tenants.models import Membership, Team, User
@@ -52,6 +55,20 @@ def test_of_yes_no_and_too_late_one_counts_however_close_they_come(stage: Stage,
         assert (gate.state, told.count(), refused) == (("expired", 0, 3) if late else (gate.state, 1, 2))
         assert late or gate.decided_by in (alice, other)
     assert seen >= {"approved", "expired"}
+
+
+def test_the_hash_of_what_is_asked_is_that_of_what_the_database_gives_back(stage: Stage) -> None:
+    numbers = [1e16, 1e22, 1.5e300, -1e18, -0.0, 1e-7, 5e-324, 0.1, 1.0, 10**20, 2**63, 10**400]
+    for number in numbers:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT %s::jsonb::text", [json.dumps({"n": [number]})])
+            assert digest(json.loads(cursor.fetchone()[0])) == digest({"n": [number]}), number
+    assert len({digest(number) for number in (1e16, 2e16, 1, 0.1, 0, -0.1)}) == 6
+    Approval.objects.filter(state="pending").update(state="void")
+    gate = approvals.ask_landing(stage.swarm, [{"node": "a", "score": number} for number in numbers])
+    approvals.approve(gate, by=user_of("alice", "acme"))
+    gate.refresh_from_db()
+    assert gate.state == "approved"
 
 
 @pytest.mark.parametrize("path", ["/approvals/{0}/decide/", "/admin/swarms/approval/{0}/change/"])
