@@ -15,6 +15,7 @@ from agents.contracts import Assignment, PlanNode, PlanProposal
 from agents.models import Budget, Execution
 from sessions.events import publish
 from sessions.models import Artifact, Backlog, Content, Event, Webhook
+from swarms.digests import digest
 from swarms.models import Approval, Attempt, CheckRun, Edge, Merge, Node, Plan, Swarm
 from tenants import turns
 from tenants.models import Due, Outbox, Placement, Team, Ticket
@@ -75,7 +76,7 @@ class Scene:
         """A pending approval whose end is due."""
         until = timezone.now() + timedelta(days=1)
         made = Approval.objects.create(
-            swarm=of, kind=kind, title=kind, subject={}, digest="", expires_at=until, **fields
+            swarm=of, kind=kind, title=kind, subject={}, digest=digest({}), expires_at=until, **fields
         )
         turns.due("approval", made.pk, after=timedelta(days=1))
 
@@ -411,6 +412,15 @@ def _artifact_has_content(scene: Scene) -> None:
     content = Content.objects.create(sha256="0" * 64, size=1, kept_until=timezone.now())
     made = {"name": "x", "media_type": "text/plain", "made_by": "x"}
     Artifact.objects.create(subject=scene.live.topic, content=content, **made)
+
+
+plain("deadline_is_watched", "UPDATE swarms_swarm SET deadline_at = now() + interval '1 day' WHERE id = %s", live)
+plain(
+    "looked_at_in_time",
+    "UPDATE public.tenants_due SET due_at = now() + interval '2 hours' WHERE kind = 'lease' AND subject = %s",
+    lambda scene: scene.attempt("b").execution_id,
+)
+plain("ticket_in_order", "UPDATE public.tenants_ticket SET priority = 7 WHERE subject = %s", node("c"))
 
 
 @breaks("webhook_is_due")

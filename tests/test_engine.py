@@ -15,6 +15,7 @@ from agents.contracts import Assignment, Check, FailureOutcome, FailureReason, P
 from agents.models import Execution
 from sessions.models import Event
 from swarms import approvals, conditions, dispatch, goals, operations, plan_yaml, projects
+from swarms.digests import digest
 from swarms.models import Approval, Attempt, CheckRun, Edge, Merge, Node, Plan, Project, Swarm
 from swarms.workspace.git import environment
 from tenants.models import Due, Placement, Team, Ticket, Token
@@ -352,7 +353,7 @@ def test_an_approval_of_something_that_changed_is_void_and_asked_again(project: 
     for written in plan.document["nodes"]:
         if written["key"] == "c":
             written["instructions"] = "something else"
-    Plan.objects.filter(pk=plan.pk).update(document=plan.document)
+    Plan.objects.filter(pk=plan.pk).update(document=plan.document, digest=digest(plan.document))
     Node.objects.filter(key="c").update(instructions="something else")
     with pytest.raises(approvals.NotDecidable, match="changed"):
         approvals.approve(gate, by=hands.by)

@@ -17,6 +17,7 @@ from agents.models import Execution
 from agents.states import ExecutionState
 from swarms import dispatch, engine, goals, operations, planned, projects, reconcile
 from swarms.checks import MAX_TRIES
+from swarms.digests import digest
 from swarms.models import Attempt, Node, Plan, Project, Swarm
 from swarms.reasons import RULES, rule_of
 from swarms.sweep import Sweep
@@ -322,7 +323,8 @@ def test_the_limits_of_a_project_are_set_on_its_page(
     assert "4 minutes until a start" in alice.get("/projects/lists/").content.decode()
     runners.let_go(hands.runner.pk, hands.held[0].execution, "leaving")
     unlimited = PLAN.model_copy(update={"nodes": (PLAN.nodes[0].model_copy(update={"minutes": None}),)})
-    Plan.objects.update(document=unlimited.model_dump(mode="json"))
+    document = unlimited.model_dump(mode="json")
+    Plan.objects.update(document=document, digest=digest(document))
     Node.objects.update(time_limit=None)
     again = hands.again(swarm)
     assert (again.time_limit, again.model_calls) == (180, 7)

@@ -67,6 +67,27 @@ def test_every_invariant_is_seen_to_be_violated_when_it_is_broken_and_no_other(
         assert look(scene.team, replay=True) == {"moves_join", "replay"}
         assert look(scene.team, replay=True, swarm=scene.live.pk) == set()
         transaction.set_rollback(True)
+    for statement in (
+        "UPDATE swarms_plan SET document = jsonb_set(document, '{acceptance}', '[]') || '{\"summary\": \"\"}'",
+        "UPDATE swarms_approval SET subject = '{}' WHERE state = 'pending'",
+    ):
+        with subtests.test(statement), transaction.atomic():
+            sql(statement)
+            assert look(scene.team) == {"hash_says_so"}
+            transaction.set_rollback(True)
+    for statement in (
+        "UPDATE public.tenants_ticket SET not_before = now() + interval '2 days'",
+        "UPDATE agents_execution SET lease_until = now() + interval '2 hours' WHERE ended_at IS NULL",
+    ):
+        with subtests.test(statement), transaction.atomic():
+            sql(statement)
+            assert look(scene.team) == {"looked_at_in_time"}
+            transaction.set_rollback(True)
+    with subtests.test("nothing that is wrong hides the rest"), transaction.atomic():
+        sql("""UPDATE agents_execution SET budgets = '{"a": 1}'""")
+        sql("UPDATE swarms_node SET failures = 9 WHERE id = %s", scene.node("d").pk)
+        assert look(scene.team) == {"attempts_bounded"}
+        transaction.set_rollback(True)
     with subtests.test("git"), transaction.atomic():
         sql("UPDATE swarms_swarm SET integration_commit = %s WHERE id = %s", "0" * 40, scene.live.pk)
         assert look(scene.team, git=True) == {"git_head", "branch_is_merges"}

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from swarms.verify import replay, repositories, stored
+from swarms.verify import hashes, replay, repositories, stored
 from swarms.verify.invariant import Invariant
 from swarms.verify.registry import ALL
 from tenants import turns
@@ -98,6 +98,7 @@ class Findings:
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
         names = [invariant.name for invariant in ALL]
+        names.append(hashes.NAME)
         names += [replay.NAME] * scope.replay + list(repositories.NAMES) * scope.git
         names += list(stored.NAMES) * scope.artifacts
         self.counts = dict.fromkeys(names, 0)
@@ -115,6 +116,7 @@ class Findings:
                     unsettled.append(invariant)
                 else:
                     self._keep(invariant.name, count, rows)
+            self._keep_all(slug, hashes.NAME, list(hashes.violations(self.scope.swarm)))
             if self.scope.replay:
                 self._keep_all(slug, replay.NAME, replay.differences(self.scope.swarm))
         for invariant in unsettled:

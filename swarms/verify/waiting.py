@@ -1,10 +1,13 @@
 """Invariants of turns, leases, approvals and money: what waits, and who looks at it. Pure text."""
 
-from swarms.states import SWARM_AT_WORK, SWARM_STARTS
+from swarms.states import SWARM_AT_WORK, SWARM_ENDED, SWARM_STARTS, SWARM_UNDOES, SwarmState
 from swarms.verify.invariant import Invariant, words
 
 _STARTS = words(SWARM_STARTS)
 _LIVE = "x.state IN ('leased', 'running')"
+_NO_DEADLINE = words(SWARM_ENDED | SWARM_UNDOES | {SwarmState.CANCELLING, SwarmState.FAILING})
+_CLOCKS = ("lease", "close", "stall", "approval", "swarm_deadline", "advance", "step", "merge", "revert", "land")
+"""Kinds of due times that come within an hour of what they are about."""
 
 INVARIANTS = (
     Invariant(
@@ -81,6 +84,51 @@ INVARIANTS = (
         FROM public.tenants_due d LEFT JOIN agents_execution x ON x.id = d.subject
         WHERE d.kind = 'lease' AND d.team_id = %(team)s AND ({_LIVE}) IS NOT TRUE
         """,
+    ),
+    Invariant(
+        "deadline_is_watched",
+        "The deadline of a swarm is due while it may still make the swarm fail, and never without one.",
+        f"""
+        SELECT s.id::text AS id, s.id AS swarm, concat('the swarm is ', s.state, ', its deadline is ',
+          coalesce(s.deadline_at::text, 'none'), ', and is ', CASE WHEN d.id IS NULL THEN 'not ' END, 'due') AS says
+        FROM swarms_swarm s
+        LEFT JOIN public.tenants_due d ON d.kind = 'swarm_deadline' AND d.subject = s.id AND d.team_id = %(team)s
+        WHERE d.id IS NULL AND s.deadline_at IS NOT NULL AND s.landed_commit = '' AND s.state NOT IN ({_NO_DEADLINE})
+          OR d.id IS NOT NULL AND (s.deadline_at IS NULL OR s.state IN ({words(SWARM_ENDED | SWARM_UNDOES)}))
+        """,
+        settles=True,  # a landing that must be made again has got its deadline back by the next sweep
+    ),
+    Invariant(
+        "looked_at_in_time",
+        "Nothing is looked at more than an hour after its time, no lease is longer, and no ticket waits for a day.",
+        f"""
+        SELECT d.subject::text AS id, coalesce(x.swarm, q.swarm_id, s.id) AS swarm,
+          concat(d.kind, ' of ', d.subject, ' is looked at no sooner than at ', d.due_at) AS says
+        FROM public.tenants_due d LEFT JOIN agents_execution x ON x.id = d.subject
+        LEFT JOIN swarms_approval q ON q.id = d.subject LEFT JOIN swarms_swarm s ON s.id = d.subject
+        WHERE d.team_id = %(team)s AND d.kind IN ({words(_CLOCKS)}) AND d.due_at > interval '1 hour' + greatest(
+          statement_timestamp(), x.lease_until, x.deadline_at, x.progress_at + x.stall_seconds * interval '1 second',
+          q.expires_at, CASE d.kind WHEN 'swarm_deadline' THEN s.deadline_at END)
+        UNION ALL
+        SELECT x.id::text, x.swarm, concat(x.kind, ' ', x.subject, ' may be silent until ', x.lease_until)
+        FROM agents_execution x WHERE {_LIVE} AND x.lease_until > statement_timestamp() + interval '1 hour'
+        UNION ALL
+        SELECT t.id::text, t.swarm, concat('the ticket of ', t.kind, ' ', t.subject, ' waits until ', t.not_before)
+        FROM public.tenants_ticket t
+        WHERE t.team_id = %(team)s AND t.not_before > statement_timestamp() + interval '1 day'
+        """,
+    ),
+    Invariant(
+        "ticket_in_order",
+        "A node's ticket has the priority of its swarm and of itself, and the path that is left from it.",
+        """
+        SELECT t.id::text AS id, t.swarm, concat(n.key, ' goes by ', t.priority, ' and ', t.path, ', and has ',
+          s.priority + n.priority, ' and ', n.path_length) AS says
+        FROM public.tenants_ticket t JOIN swarms_node n ON n.id = t.subject JOIN swarms_swarm s ON s.id = n.swarm_id
+        WHERE t.team_id = %(team)s AND t.kind = 'node' AND n.state = 'ready'
+          AND (t.priority <> s.priority + n.priority OR t.path <> n.path_length)
+        """,
+        settles=True,  # one that is being called up just now is not changed: the next sweep does it
     ),
     Invariant(
         "merge_is_hinted",
@@ -169,8 +217,8 @@ INVARIANTS = (
         SELECT b.id::text AS id, substring(b.subject FROM '^swarm:(.*)$')::uuid AS swarm, concat(b.subject, ': ',
           b.reserved_microusd, ' millionths are reserved, and live executions hold ', coalesce(held.amount, 0)) AS says
         FROM agents_budget b LEFT JOIN (
-          SELECT s.subject, sum(x.reserved_microusd) AS amount
-          FROM agents_execution x, jsonb_array_elements_text(x.budgets) AS s (subject) WHERE {_LIVE} GROUP BY s.subject
+          SELECT s.name #>> '{{}}' AS subject, sum(x.reserved_microusd) AS amount
+          FROM agents_execution x, jsonb_path_query(x.budgets, '$[*]') AS s (name) WHERE {_LIVE} GROUP BY 1
         ) AS held ON held.subject = b.subject
         WHERE b.reserved_microusd <> least(coalesce(held.amount, 0), b.limit_microusd - b.spent_microusd)
         """,

@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from swarms import naming
-from swarms.verify import registry, replay, repositories, stored
+from swarms.verify import hashes, registry, replay, repositories, stored
 from swarms.verify.run import MOST, Report, Scope, teams, verify
 
-SAYS = {each.name: each.says for each in registry.ALL} | {replay.NAME: replay.SAYS} | repositories.NAMES | stored.NAMES
+SAYS = {each.name: each.says for each in registry.ALL} | {hashes.NAME: hashes.SAYS, replay.NAME: replay.SAYS}
+SAYS |= repositories.NAMES | stored.NAMES
 
 
 class Command(BaseCommand):
