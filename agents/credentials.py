@@ -16,7 +16,7 @@ from sessions.events import publish
 from sessions.models import Event
 from tenants.outward import NoAnswer, Way
 from tenants.reachable import NotAllowed, check
-from tenants.secrets import seal, unseal
+from tenants.secrets import CannotUnseal, seal, unseal
 
 MOST, MOST_MODELS = 20, 50
 """Providers of a team, and models of one."""
@@ -38,10 +38,8 @@ class Trial:
 
 def add(*, name: str, base_url: str, serves: Sequence[str], key: str, by: str) -> Provider:
     """A provider with the team's key. Raises ValidationError."""
-    made = Provider(name=name.strip(), base_url=base_url.strip().rstrip("/"), serves=list(serves), set_by=by)
-    _look(made, key)
-    if Provider.objects.count() >= MOST:
-        raise ValidationError(f"A team has at most {MOST} providers. Remove one that nobody needs.")
+    made = proposed(name, base_url, serves, key)
+    made.set_by = by
     _put(made, key)
     try:
         with transaction.atomic():
@@ -53,11 +51,24 @@ def add(*, name: str, base_url: str, serves: Sequence[str], key: str, by: str) -
     return made
 
 
-def replace(provider: Provider, key: str, *, by: str) -> None:
-    """Another key, from the next call on; also for one that was revoked. Raises ValidationError."""
+def proposed(name: str, base_url: str, serves: Sequence[str], key: str) -> Provider:
+    """What would be added. Raises ValidationError."""
+    made = Provider(name=name.strip(), base_url=base_url.strip().rstrip("/"), serves=list(serves))
+    look(made, key)
+    if Provider.objects.filter(name=made.name).exists():
+        raise ValidationError({"name": f"There is a provider called {made.name} already."})
+    if Provider.objects.count() >= MOST:
+        raise ValidationError(f"A team has at most {MOST} providers. Remove one that nobody needs.")
+    return made
+
+
+def replace(provider: Provider, key: str, *, by: str, base_url: str = "") -> None:
+    """Another key, from the next call on; also for one that was revoked. With it the address may become another one,
+    and never without: a key is for where it was given for. Raises ValidationError."""
     with transaction.atomic():
         locked = Provider.objects.select_for_update().get(pk=provider.pk)
-        _look(locked, key)
+        locked.base_url = base_url.strip().rstrip("/") or locked.base_url
+        look(locked, key)
         locked.set_by, locked.revoked_at, locked.revoked_by = by, None, ""
         _put(locked, key)
         locked.save()
@@ -66,8 +77,8 @@ def replace(provider: Provider, key: str, *, by: str) -> None:
 
 
 def change(provider: Provider, serves: Sequence[str], *, by: str) -> None:
-    """Other models. The address stays: a key is for where it was given for. Raises ValidationError."""
-    _models(serves)
+    """Other models. The address stays: see `replace`. Raises ValidationError."""
+    models(serves)
     with transaction.atomic():
         Provider.objects.filter(pk=provider.pk).update(serves=list(serves))
         provider.refresh_from_db()
@@ -113,7 +124,12 @@ def try_out(provider: Provider) -> Trial:
     """Ask it for its models, with the key."""
     if provider.revoked_at is not None:
         return Trial(False, f"{provider.name} has no key: it was revoked.")
-    key = unseal(provider, "key")
+    try:
+        key = unseal(provider, "key")
+    except CannotUnseal:
+        return Trial(
+            False, f"The key of {provider.name} cannot be read, or was not given for this address: replace it."
+        )
     way = Way(f"{provider.base_url}/models", rule())
     try:
         answer = way.get({"Authorization": f"Bearer {key}", "Accept": "application/json"})
@@ -136,10 +152,11 @@ def history() -> list[Event]:
     return list(Event.objects.filter(subject="team", kind="provider.changed").order_by("-seq")[:LATEST])
 
 
-def _look(provider: Provider, key: str) -> None:
+def look(provider: Provider, key: str) -> None:
+    """Goes on when a provider may be kept with this key. Raises ValidationError."""
     if not provider.name:
         raise ValidationError({"name": "Give it a name."})
-    _models(provider.serves)
+    models(provider.serves)
     if not _KEY.fullmatch(key):
         raise ValidationError({"key": f"A key has {SHORTEST} to 500 letters, digits and signs, and no spaces."})
     try:
@@ -150,7 +167,8 @@ def _look(provider: Provider, key: str) -> None:
         raise ValidationError({"key": "The key stands in another field, too, where everybody sees it."})
 
 
-def _models(serves: Sequence[str]) -> None:
+def models(serves: Sequence[str]) -> None:
+    """Goes on when a provider may be asked for these. Raises ValidationError."""
     if not 1 <= len(serves) <= MOST_MODELS or not all(_MODEL.fullmatch(model) for model in serves):
         raise ValidationError({"serves": f"Name 1 to {MOST_MODELS} models, as the provider calls them."})
 

@@ -149,7 +149,7 @@ class ServerForm(Refusable):
     name = forms.CharField(label="Name", max_length=120, required=False, help_text="Empty: its address.")
 
 
-def _key(help_text: str) -> forms.CharField:
+def key_field(help_text: str) -> forms.CharField:
     return forms.CharField(
         label="Key",
         max_length=500,
@@ -158,7 +158,7 @@ def _key(help_text: str) -> forms.CharField:
     )
 
 
-def _serves() -> forms.CharField:
+def serves_field() -> forms.CharField:
     return forms.CharField(
         label="Models",
         max_length=6000,
@@ -171,13 +171,19 @@ def _serves() -> forms.CharField:
 class KeyForm(Refusable):
     """Another key of a provider."""
 
-    key = _key("It takes the place of the old one at once, and is never shown again.")
+    key = key_field("It takes the place of the old one at once, and is never shown again.")
+    base_url = forms.CharField(
+        label="Another address",
+        max_length=300,
+        required=False,
+        help_text="Empty: as before. A key goes to no other address than it was given for.",
+    )
 
 
 class ModelsForm(Refusable):
     """What a provider is asked for."""
 
-    serves = _serves()
+    serves = serves_field()
 
 
 class ProviderForm(Refusable):
@@ -190,8 +196,8 @@ class ProviderForm(Refusable):
         widget=forms.URLInput(attrs={"spellcheck": "false", "placeholder": "https://api.example/v1"}),
         help_text="Of its OpenAI-compatible API, without chat/completions.",
     )
-    serves = _serves()
-    key = _key("Kept encrypted, read by the model gateway alone, and never shown again.")
+    serves = serves_field()
+    key = key_field("Kept encrypted, read by the model gateway alone, and never shown again.")
 
 
 class PasswordForm(Refusable):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+import structlog
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Q
@@ -17,7 +18,9 @@ from sessions.events import publish
 from sessions.models import Event
 from sessions.transitions import move
 from tenants.reachable import NotAllowed
-from tenants.secrets import seal, unseal
+from tenants.secrets import CannotUnseal, seal, unseal
+
+logger = structlog.get_logger(__name__)
 
 MOST = 200
 """Servers of a team: whoever floods the network with names does not flood the list."""
@@ -134,7 +137,7 @@ def enrol(server: Server, *, because: str, username: str = "", password: str = "
     """
     if server.state not in (ServerState.QUARANTINED, ServerState.LOST):
         return False
-    secret = password or unseal(server, "password")
+    secret = password or _kept(server)
     name = username or server.username or handshake.USERNAME
     one = Locked("", server.pk, server.url, server.is_given, name, secret)
     answer = asked(one, seconds=handshake.ASK_SECONDS)
@@ -147,6 +150,15 @@ def enrol(server: Server, *, because: str, username: str = "", password: str = "
     if moved:
         keep(server, answer)
     return moved
+
+
+def _kept(server: Server) -> str:
+    """Its password; none where that cannot be read, or was given for another address: then the server wants it anew."""
+    try:
+        return unseal(server, "password")
+    except CannotUnseal as error:
+        logger.error("a server's password cannot be read", server=server.name, error=str(error))
+        return ""
 
 
 def change_password(server: Server, *, username: str, password: str) -> None:
@@ -165,15 +177,7 @@ def change_password(server: Server, *, username: str, password: str) -> None:
 
 def place(server: Server, work: Work) -> None:
     """Which work may be placed on it, from now on. Raises ValidationError."""
-    faults = {}
-    if wrong := set(work.roles) - set(placing.ROLES):
-        faults["roles"] = f"There is no role {', '.join(sorted(wrong))}."
-    if not 1 <= work.capacity <= MOST_AT_ONCE:
-        faults["capacity"] = f"Use 1 to {MOST_AT_ONCE}."
-    if work.roles and server.state not in ENROLLED:
-        faults["roles"] = f"{server.name} is {server.state}: enrol it first."
-    if faults:
-        raise ValidationError(faults)
+    check(server, work)
     roles = [role for role in placing.ROLES if role in work.roles]
     Server.objects.filter(pk=server.pk).update(
         roles=roles, capacity=work.capacity, takes_untrusted=bool(roles) and work.takes_untrusted
@@ -183,6 +187,19 @@ def place(server: Server, work: Work) -> None:
     if roles:
         find_drivers(server)
         placing.wake()
+
+
+def check(server: Server, work: Work) -> None:
+    """Goes on when such work may be placed on it. Raises ValidationError."""
+    faults = {}
+    if wrong := set(work.roles) - set(placing.ROLES):
+        faults["roles"] = f"There is no role {', '.join(sorted(wrong))}."
+    if not 1 <= work.capacity <= MOST_AT_ONCE:
+        faults["capacity"] = f"Use 1 to {MOST_AT_ONCE}."
+    if work.roles and server.state not in ENROLLED:
+        faults["roles"] = f"{server.name} is {server.state}: enrol it first."
+    if faults:
+        raise ValidationError(faults)
 
 
 def find_drivers(server: Server) -> list[str]:
@@ -238,16 +255,21 @@ def remove(server: Server) -> None:
     """It is gone from the list. Raises ValidationError for one that would come back by itself."""
     if hosting.on(server):
         raise ValidationError(f"{server.name} is at work. Drain or disable it first, and remove it then.")
-    if not server.is_given and server.state not in (ServerState.LOST, ServerState.DISABLED):
+    if stays(server):
         raise ValidationError(f"{server.name} announces itself and would be found again: disable it instead.")
     with transaction.atomic():
         tell(server, "removed")
         server.delete()
 
 
+def stays(server: Server) -> bool:
+    """Whether it would come back by itself."""
+    return not server.is_given and server.state not in (ServerState.LOST, ServerState.DISABLED)
+
+
 def probe(server: Server) -> Health | NoServer:
     """Ask it now, and keep what came of it."""
-    secret = unseal(server, "password") if server.state in ENROLLED else ""
+    secret = _kept(server) if server.state in ENROLLED else ""
     one = Locked("", server.pk, server.url, server.is_given, server.username, secret)
     answer = asked(one, seconds=handshake.ASK_SECONDS)
     keep(server, answer)

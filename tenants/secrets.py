@@ -1,15 +1,18 @@
 """Secrets that must be read again, encrypted at rest and bound to their row.
 
 AES-256-GCM. What is bound is schema, table, primary key and field: copied into another row, column or team, a secret
-can no longer be read. Keys come from WAGGLE_ENCRYPTION_KEYS: the first one seals, all of them unseal, so that they can
-be changed while everything runs (`manage.py rotate_secrets`).
+can no longer be read. A field may name others that are bound as well, such as the address that a password is for: when
+one of them is changed, the secret cannot be read until it is given anew. Keys come from WAGGLE_ENCRYPTION_KEYS: the
+first one seals, all of them unseal, so that they can be changed while everything runs (`manage.py rotate_secrets`).
 """
 
 import base64
 import binascii
 import hashlib
+import json
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -29,6 +32,16 @@ class CannotUnseal(Exception):
 
 class SealedField(models.TextField):
     """A secret as `seal` has made it; empty: there is none."""
+
+    def __init__(self, *args: Any, goes_with: Sequence[str] = (), **options: Any) -> None:
+        """`goes_with`: fields of its row that it is bound to."""
+        super().__init__(*args, **options)
+        self.goes_with = tuple(goes_with)
+
+    def deconstruct(self) -> Any:
+        """For migrations: what is bound is part of what lies in the column."""
+        name, path, args, options = super().deconstruct()
+        return name, path, args, options | ({"goes_with": self.goes_with} if self.goes_with else {})
 
 
 def seal(text: str, row: models.Model, field: str) -> str:
@@ -72,6 +85,12 @@ def sealed_fields() -> list[tuple[type[models.Model], str]]:
     ]
 
 
+def goes_with(model: type[models.Model], field: str) -> tuple[str, ...]:
+    """The fields of its row that a secret is bound to."""
+    found = model._meta.get_field(field)
+    return found.goes_with if isinstance(found, SealedField) else ()
+
+
 def is_shared(model: type[models.Model]) -> bool:
     """Whether its table is in `public`, not in each team's schema."""
     config = apps.get_app_config(model._meta.app_label)
@@ -80,7 +99,9 @@ def is_shared(model: type[models.Model]) -> bool:
 
 def _place(row: models.Model, field: str) -> bytes:
     schema = PUBLIC if is_shared(type(row)) else current_schema()
-    return f"{schema}|{row._meta.db_table}|{row.pk}|{field}".encode()
+    place = f"{schema}|{row._meta.db_table}|{row.pk}|{field}"
+    with_it = [str(getattr(row, name)) for name in goes_with(type(row), field)]
+    return (f"{place}|{json.dumps(with_it)}" if with_it else place).encode()
 
 
 def _keys() -> Sequence[bytes]:

@@ -296,3 +296,21 @@ def test_the_command_does_what_the_page_does_and_refuses_the_same(stage: Stage, 
         with pytest.raises(CommandError, match=because):
             rules(*words)
     assert ToolRule.objects.count() == 2
+
+
+def test_rules_are_made_moved_and_revoked_in_the_administration(team: Team, client_for: Any) -> None:
+    client = client_for(user_of("alice", "acme"), team)
+    page = "/admin/swarms/toolrule/"
+    given = {"verdict": "deny", "tool": "edit", "arguments": "path: deploy/**", "why": "Not that."}
+    assert "Line 1 is no argument" in client.post(f"{page}add/", given | {"arguments": "deploy"}).text
+    for tool in ("edit", "shell"):
+        assert client.post(f"{page}add/", given | {"tool": tool, "last": "last"}).status_code == 302
+    first, second = rulebook.holding()
+    assert (first.tool, first.arguments, first.made_by) == ("edit", {"path": "deploy/**"}, user_of("alice", "acme"))
+    client.post(page, {"action": "ask_later", "_selected_action": [str(first.pk)]})
+    assert [rule.tool for rule in rulebook.holding()] == ["shell", "edit"]
+    client.post(page, {"action": "revoke", "_selected_action": [str(second.pk)]})
+    assert [rule.tool for rule in rulebook.holding()] == ["edit"]
+    client.post(f"{page}{first.pk}/change/", {"tool": "web"})
+    first.refresh_from_db()
+    assert first.tool == "edit"

@@ -172,6 +172,32 @@ def test_a_key_that_was_copied_opens_nothing(web: Web, upstream: Upstream, commi
         unseal(other, "key")
 
 
+def test_a_key_goes_to_no_address_but_that_for_which_it_was_given(
+    web: Web, upstream: Upstream, committed_team: Team
+) -> None:
+    """Whoever can write the database, and has no key, cannot have one sent elsewhere."""
+    provider = add(upstream.port)
+    agent = working(committed_team)
+    asks(agent, "small")
+    elsewhere = f"http://127.0.0.1:{upstream.port}/elsewhere/v1"
+    Provider.objects.filter(pk=provider.pk).update(base_url=elsewhere)
+    provider.refresh_from_db()
+    answer = agent.post(web)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "no_model")
+    assert "Put it in again" in answer.text
+    trial = credentials.try_out(provider)
+    assert (trial.is_good, upstream.asked) == (False, [])
+    assert "not given for this address" in trial.text
+    credentials.replace(provider, "sk-for-elsewhere", by="alice")
+    assert agent.post(web).status_code == 200
+    credentials.replace(provider, "sk-for-there", by="alice", base_url=elsewhere.replace("elsewhere", "there"))
+    assert agent.post(web).status_code == 200
+    assert [(path, headers["authorization"]) for path, headers, _ in upstream.asked] == [
+        ("/elsewhere/v1/chat/completions", "Bearer sk-for-elsewhere"),
+        ("/there/v1/chat/completions", "Bearer sk-for-there"),
+    ]
+
+
 def test_a_refused_key_shuts_itself_alone(web: Web, upstream: Upstream, committed_team: Team) -> None:
     bad, good = add(upstream.port), add(upstream.port, name="second", serves=("spare",), key="sk-second-key")
     agent = working(committed_team)
@@ -303,10 +329,14 @@ def test_owners_and_admins_give_keys_and_nobody_reads_them(
     assert upstream.asked[-1][0] == "/v1/models"
     upstream.status = 401
     assert "does not take this key" in alice.post(f"{ROOT}{provider.pk}/try/", follow=True).text
+    there = f"http://127.0.0.1:{upstream.port}/v2"
+    assert there not in alice.post(f"{ROOT}{provider.pk}/replace/", {"base_url": there}, follow=True).text
+    moved = alice.post(f"{ROOT}{provider.pk}/replace/", {"base_url": there, "key": OURS}, follow=True)
+    assert there in moved.text
     replaced = alice.post(f"{ROOT}{provider.pk}/replace/", {"key": "sk-new-key-8899"}, follow=True)
     assert "…8899" in replaced.text
     provider.refresh_from_db()
-    assert unseal(provider, "key") == "sk-new-key-8899"
+    assert (unseal(provider, "key"), provider.base_url) == ("sk-new-key-8899", there)
     changed = alice.post(f"{ROOT}{provider.pk}/change/", {"serves": "big"}, follow=True)
     assert "<b>big</b>" in changed.text
     revoked = alice.post(f"{ROOT}{provider.pk}/revoke/", follow=True)
@@ -315,14 +345,39 @@ def test_owners_and_admins_give_keys_and_nobody_reads_them(
     assert again.status_code == 422
     admin = alice.get(f"/admin/agents/provider/{provider.pk}/change/")
     assert admin.status_code == 200
-    for page in (answer, tried, replaced, changed, revoked, again, admin, alice.get("/settings/")):
+    for page in (answer, tried, moved, replaced, changed, revoked, again, admin, alice.get("/settings/")):
         assert OURS not in page.text
         assert "sk-new-key-8899" not in page.text
     assert f'href="{ROOT}"' in alice.get("/settings/").text
     assert OURS not in str(list(Event.objects.values_list("payload", flat=True)))
-    assert [e.payload["what"] for e in credentials.history()] == ["revoked", "changed", "replaced", "added"]
+    assert [e.payload["what"] for e in credentials.history()] == ["revoked", "changed", "replaced", "replaced", "added"]
     alice.post(f"{ROOT}{provider.pk}/remove/")
     assert not Provider.objects.exists()
+
+
+def test_the_administration_takes_keys_and_shows_none(team: Team, client_for: ClientFor) -> None:
+    client = client_for(user_of("alice", "acme"), team)
+    given = {"name": "ours", "base_url": "http://127.0.0.1:9/v1", "serves": "small tiny", "key": OURS}
+    assert "Name 1 to 50 models" in client.post("/admin/agents/provider/add/", given | {"serves": "x" * 121}).text
+    assert client.post("/admin/agents/provider/add/", given).status_code == 302
+    assert "already" in client.post("/admin/agents/provider/add/", given).text
+    provider = Provider.objects.get()
+    assert (unseal(provider, "key"), provider.serves) == (OURS, ["small", "tiny"])
+    page = f"/admin/agents/provider/{provider.pk}/change/"
+    there = {"base_url": "http://127.0.0.1:9/v2", "serves": "big"}
+    assert "Another address needs the key anew" in client.post(page, there).text
+    assert client.post(page, given | {"serves": "big", "key": ""}).status_code == 302
+    assert client.post(page, there | {"key": "sk-for-there"}).status_code == 302
+    provider.refresh_from_db()
+    assert (unseal(provider, "key"), provider.base_url, provider.serves) == ("sk-for-there", there["base_url"], ["big"])
+    assert [event.payload["what"] for event in credentials.history()] == ["replaced", "changed", "added"]
+    for shown in (client.get(page).text, client.get("/admin/agents/provider/").text):
+        assert OURS not in shown
+        assert "sk-for-there" not in shown
+        assert provider.key not in shown
+    client.post("/admin/agents/provider/", {"action": "revoke_the_key", "_selected_action": [str(provider.pk)]})
+    assert client.post(f"/admin/agents/provider/{provider.pk}/delete/", {"post": "yes"}).status_code == 302
+    assert [event.payload["what"] for event in credentials.history()][:2] == ["removed", "revoked"]
 
 
 @pytest.mark.parametrize(("role", "status"), [("viewer", 403), ("developer", 403), ("approver", 403), ("admin", 200)])
@@ -347,8 +402,10 @@ def test_an_operator_gives_a_key_on_standard_input(team: Team, monkeypatch: pyte
     assert "small, tiny" in run("add", "ours", *url, key=OURS)
     assert unseal(Provider.objects.get(), "key") == OURS
     assert run("list").startswith("ours  http://127.0.0.1:9/v1  small,tiny  key ...team given by an operator")
-    run("replace", "ours", key="sk-another-key")
+    run("replace", "ours", "--url", "http://127.0.0.1:9/v2", key="sk-another-key")
     assert unseal(Provider.objects.get(), "key") == "sk-another-key"
+    assert "http://127.0.0.1:9/v2" in run("list")
+    assert "asked for big" in run("models", "ours", "--models", "big")
     with pytest.raises(CommandError, match="cannot be reached"):
         run("try", "ours")
     assert "is gone" in run("revoke", "ours")

@@ -9,7 +9,9 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.db.models import Model
 
+from agents.models import Provider, Server
 from config.env import encryption_keys
 from sessions.models import Webhook
 from tenants.context import in_schema
@@ -47,6 +49,18 @@ def test_a_secret_cannot_be_read_in_another_row_field_or_team(team: Team, globex
         unseal(mine, "old_secret")
     with in_schema(globex.schema_name), pytest.raises(CannotUnseal):
         unseal(mine, "secret")
+
+
+@pytest.mark.parametrize(("model", "field", "address"), [(Provider, "key", "base_url"), (Server, "password", "url")])
+def test_a_secret_that_is_sent_somewhere_is_bound_to_that_address(
+    team: Team, model: type[Model], field: str, address: str
+) -> None:
+    row = model(**{address: "https://here.example/"})
+    setattr(row, field, seal(SECRET, row, field))
+    assert unseal(row, field) == SECRET
+    setattr(row, address, "https://here.example/ ")
+    with pytest.raises(CannotUnseal, match="not what was sealed there"):
+        unseal(row, field)
 
 
 @pytest.mark.parametrize("place", [0, 5, 20, -3])

@@ -120,7 +120,10 @@ class Migration(migrations.Migration):
                 (
                     "key",
                     tenants.secrets.SealedField(
-                        blank=True, default="", help_text="Only the gateway reads it; empty when it is revoked."
+                        blank=True,
+                        default="",
+                        goes_with=("base_url",),
+                        help_text="Only the gateway reads it, for this address; empty when it is revoked.",
                     ),
                 ),
                 (
@@ -179,7 +182,7 @@ class Migration(migrations.Migration):
                 (
                     "password",
                     tenants.secrets.SealedField(
-                        blank=True, default="", help_text="Sent to it only while it is trusted."
+                        blank=True, default="", goes_with=("url",), help_text="Sent to it only while it is trusted."
                     ),
                 ),
                 (

@@ -63,7 +63,7 @@ class Server(models.Model):
     is_given = models.BooleanField(default=False, help_text="A member gave its address; it need not announce itself.")
     wants_password = models.BooleanField(default=False, help_text="It answers only who has its password.")
     username = models.CharField(max_length=80, blank=True)
-    password = SealedField(blank=True, default="", help_text="Sent to it only while it is trusted.")
+    password = SealedField(blank=True, default="", goes_with=("url",), help_text="Sent to it only while it is trusted.")
     roles = models.JSONField(default=list, blank=True, help_text="Roles of agents that work on it; none: no work.")
     capacity = models.PositiveIntegerField(default=2, help_text="Executions on it at once.")
     takes_untrusted = models.BooleanField(default=False, help_text="Also work that reads strangers' words.")

@@ -18,7 +18,12 @@ class Provider(models.Model):
     base_url = models.CharField(max_length=300, help_text="Of its OpenAI-compatible API, e.g. https://api.example/v1")
     serves = models.JSONField(help_text="Models that it is asked for; the first is the team's default.")
     rank = models.IntegerField(default=0, help_text="Of those with one model the lowest is asked first.")
-    key = SealedField(blank=True, default="", help_text="Only the gateway reads it; empty when it is revoked.")
+    key = SealedField(
+        blank=True,
+        default="",
+        goes_with=("base_url",),
+        help_text="Only the gateway reads it, for this address; empty when it is revoked.",
+    )
     key_end = models.CharField(max_length=4, blank=True, help_text="Its last characters, so that people know it.")
     set_by = models.CharField(max_length=120, help_text="Who gave the key.")
     set_at = models.DateTimeField()

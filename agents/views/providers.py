@@ -58,12 +58,12 @@ def add(request: TeamRequest) -> HttpResponse:
 @require_POST
 @requires(Permission.KEYS)
 def replace(request: TeamRequest, pk: UUID) -> HttpResponse:
-    """Another key."""
+    """Another key, and with it perhaps another address."""
     found = get_object_or_404(Provider, pk=pk)
     return _take(
         request,
         KeyForm(request.POST),
-        lambda given: credentials.replace(found, given["key"], by=str(request.user)),
+        lambda given: credentials.replace(found, given["key"], by=str(request.user), base_url=given["base_url"]),
         f"The key of {found.name} is replaced.",
     )
 

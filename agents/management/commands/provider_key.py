@@ -1,4 +1,4 @@
-"""manage.py provider_key {list,add,replace,try,prefer,revoke,remove} [NAME] --team acme"""
+"""manage.py provider_key {list,add,replace,models,try,prefer,revoke,remove} [NAME] --team acme"""
 
 import sys
 from argparse import ArgumentParser
@@ -25,11 +25,11 @@ class Command(TeamCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """What to do, and with which provider."""
         super().add_arguments(parser)
-        parser.add_argument("verb", choices=["list", "add", "replace", "try", "prefer", "revoke", "remove"])
+        parser.add_argument("verb", choices=["list", "add", "replace", "models", "try", "prefer", "revoke", "remove"])
         parser.add_argument("name", nargs="?", default="", help="What the team calls the provider")
-        parser.add_argument("--url", default="", help="With add: its API, e.g. https://api.example/v1")
+        parser.add_argument("--url", default="", help="With add, or replace: its API, e.g. https://api.example/v1")
         parser.add_argument(
-            "--models", nargs="+", default=[], metavar="MODEL", help="With add: the first is the default"
+            "--models", nargs="+", default=[], metavar="MODEL", help="With add, or models: the first is the default"
         )
 
     def carry_out(self, verb: str, subject: str, options: dict[str, Any]) -> str:
@@ -51,8 +51,11 @@ def _do(verb: str, name: str, options: dict[str, Any]) -> str:
     if provider is None:
         raise CommandError(f"There is no provider called {name}; `provider_key list` shows all.")
     if verb == "replace":
-        credentials.replace(provider, _key(), by=BY)
+        credentials.replace(provider, _key(), by=BY, base_url=options["url"])
         return f"The key of {name} is replaced."
+    if verb == "models":
+        credentials.change(provider, options["models"], by=BY)
+        return f"{name} is asked for {', '.join(provider.serves)}."
     if verb == "try":
         trial = credentials.try_out(provider)
         if not trial.is_good:

@@ -1,4 +1,4 @@
-"""manage.py servers {list,add,enrol,work,drain,enable,quarantine,disable,probe,remove} [URL] --team acme"""
+"""manage.py servers {list,add,enrol,password,work,drain,enable,quarantine,disable,probe,remove} [URL] --team acme"""
 
 import json
 from argparse import ArgumentParser
@@ -33,13 +33,15 @@ class Command(TeamCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """What to do, and with which server."""
         super().add_arguments(parser)
-        parser.add_argument("verb", choices=["list", "add", "enrol", "work", *MOVES, "probe", "remove"])
+        parser.add_argument("verb", choices=["list", "add", "enrol", "password", "work", *MOVES, "probe", "remove"])
         parser.add_argument("url", nargs="?", default="", help="The server's address, e.g. https://gpu1.example:4096")
         parser.add_argument("--name", default="", help="With add: what people call it")
-        parser.add_argument("--username", default="", help="With enrol: the server's user name (default: opencode)")
+        parser.add_argument("--username", default="", help="With enrol, or password: its user name (default: opencode)")
         secret = parser.add_mutually_exclusive_group()
-        secret.add_argument("--password-file", type=Path, metavar="FILE", help="With enrol: a file with its password")
-        secret.add_argument("--ask-password", action="store_true", help="With enrol: type its password")
+        secret.add_argument(
+            "--password-file", type=Path, metavar="FILE", help="With enrol, or password: a file with it"
+        )
+        secret.add_argument("--ask-password", action="store_true", help="With enrol, or password: type it")
         parser.add_argument(
             "--role", action="append", choices=ROLES, help="With work: what it takes; none: no work is placed on it"
         )
@@ -87,6 +89,10 @@ def _do(verb: str, url: str, options: dict[str, Any]) -> str:
         return (
             f"{server.name} is {server.state}." if done else f"{server.name} is {server.state}, and cannot be enrolled."
         )
+    if verb == "password":
+        given = _password(options)
+        servers.change_password(server, username=options["username"], password=given)
+        return f"The password of {server.name} is {'changed' if given else 'forgotten'}."
     if verb == "work":
         return _work(server, options)
     if verb == "remove":

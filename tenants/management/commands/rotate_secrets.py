@@ -7,7 +7,7 @@ from django.db import models
 
 from tenants.context import PUBLIC, in_schema
 from tenants.models import Team
-from tenants.secrets import CannotUnseal, is_current, is_shared, seal, sealed_fields, unseal
+from tenants.secrets import CannotUnseal, goes_with, is_current, is_shared, seal, sealed_fields, unseal
 from tenants.states import TeamState
 
 
@@ -33,7 +33,7 @@ class Command(BaseCommand):
 
     def _rotate(self, model: type[models.Model], field: str, schema: str) -> int:
         changed = 0
-        for row in model._default_manager.exclude(**{field: ""}).only(field).iterator():
+        for row in model._default_manager.exclude(**{field: ""}).only(field, *goes_with(model, field)).iterator():
             old = getattr(row, field)
             if is_current(old):
                 continue
