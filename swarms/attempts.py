@@ -9,7 +9,7 @@ from django.utils import timezone
 from agents import executions, placing
 from agents.contracts import ReviewOutcome, WorkOutcome
 from agents.models import Execution
-from agents.placement import Chosen, Nobody
+from agents.placement import Chosen, Nobody, unwalled
 from sessions.events import publish
 from sessions.transitions import move
 from swarms import allowances, answering, briefing, budgets, checks, exposure, hints, progress, rulebook, versions
@@ -54,7 +54,7 @@ def begin(node_id: UUID, runner: Runner) -> Execution | Nobody | Parked | None:
     chosen = placing.chosen(role, runner, f"{node.title}\n{node.instructions}", untrusted=untrusted)
     if isinstance(chosen, Nobody):
         return chosen
-    if exposure.held_back(swarm, node):
+    if exposure.held_back(swarm, node, unwalled(chosen, runner.name, runner.sandbox)):
         return None
     begun = allowances.allowed(swarm, role, lambda: _start(node, runner, chosen), node=node)
     if not isinstance(begun, Denied):
@@ -108,7 +108,7 @@ def _open(node: Node, number: int, runner: Runner, chosen: Chosen) -> Execution:
             "attempt": number,
             "briefing": _told(node, number, last),
             "writes": node.writes,
-            "unasked": rulebook.unasked(swarm, role),
+            "unasked": rulebook.unasked(swarm, role, sandboxed=not unwalled(chosen, runner.name, runner.sandbox)),
             "checks": node.checks,
             "answers": node.answers,
             "repository": repository,

@@ -1,6 +1,7 @@
 """What a node is exposed to: strangers' words, secrets, and effects outside need a person's word when they meet.
 
-Who writes what an agent reads may steer it; where it also sees secrets and has a way out, it can give them away.
+Who writes what an agent reads may steer it; where it also sees secrets and has a way out, it can give them away. An
+agent that is not locked in has both, whatever rules and plan say: its owner's files, keys and network.
 """
 
 from typing import Protocol
@@ -32,8 +33,9 @@ class Declared(Protocol):
     def compensate(self) -> str: ...
 
 
-def is_trifecta(swarm: Swarm, node: Declared) -> bool:
-    """Whether an agent of the node is exposed to all three, by what its plan says, its project and the rules for tools.
+def is_trifecta(swarm: Swarm, node: Declared, *, unwalled: bool = False) -> bool:
+    """Whether an agent of the node is exposed to all three, by what its plan says, its project, the rules for tools
+    and, once it is known, its place: `unwalled`, nothing locks it in there.
 
     What has to be undone by an agent has effects; so has who may use the network, or others' tools.
     """
@@ -42,6 +44,8 @@ def is_trifecta(swarm: Swarm, node: Declared) -> bool:
     project = swarm.project
     if node.kind != "agent" or not (node.untrusted or project.untrusted_input):
         return False
+    if unwalled:
+        return True
     if not (node.secrets or project.has_secrets):
         return False
     if node.effects or node.compensate:
@@ -54,14 +58,16 @@ def reads_strangers(swarm: Swarm, node: Declared) -> bool:
     return node.untrusted or swarm.project.untrusted_input
 
 
-def held_back(swarm: Swarm, node: Node) -> bool:
+def held_back(swarm: Swarm, node: Node, unwalled: str = "") -> bool:
     """Take a node that was to start back to be asked about, if it is exposed to more than its plan's approval knew.
 
-    With the swarm locked. Nodes that take back what others did were approved together.
+    With the swarm locked. `unwalled`: why nothing locks it in where it would work (agents.placement.unwalled). Nodes
+    that take back what others did were approved together.
     """
-    if node.trifecta or node.undoes_id or not is_trifecta(swarm, node):
+    if node.trifecta or node.undoes_id or not is_trifecta(swarm, node, unwalled=bool(unwalled)):
         return False
     because = "it is now exposed to strangers' words, secrets and effects outside at once"
+    because += f": {unwalled}" if unwalled else ""
     progress.tell(swarm, progress.take_back([node], NodeState.BLOCKED, because=because))
     Node.objects.filter(pk=node.pk).update(trifecta=True)
     hints.advance(swarm.pk)

@@ -16,6 +16,8 @@ from swarms.policy.rules import Judgement, Verdict, judge
 from swarms.states import ApprovalState
 
 logger = structlog.get_logger(__name__)
+WALLED = ("bubblewrap", "unshare")
+"""Sandboxes of runners that lock commands in."""
 LIFE = timedelta(minutes=15)
 """How long a person has to answer: so long an agent waits."""
 
@@ -62,12 +64,14 @@ def _what(known: Approval | dict[str, object]) -> str:
 
 
 def _judge(execution: Execution, swarm: Swarm, asked: PermissionAsked, of_call: str) -> Judgement:
+    hosted = "server" in execution.placed
     call = rulebook.call_in(
         swarm,
         str(execution.assignment.get("role", "")),
         asked.tool,
         asked.arguments,
-        sandboxed=execution.runner.sandbox in ("bubblewrap", "unshare") or execution.is_rehearsal,
+        sandboxed=not hosted and (execution.runner.sandbox in WALLED or execution.is_rehearsal),
+        hosted=hosted,
         digest=of_call,
     )
     return judge(rulebook.of_swarm(swarm), call)

@@ -6,7 +6,7 @@ from uuid import UUID
 from agents import executions, placing
 from agents.contracts import PlanProposal
 from agents.models import Execution
-from agents.placement import Chosen, Nobody
+from agents.placement import Chosen, Nobody, unwalled
 from sessions.events import publish, publish_all
 from sessions.transitions import move
 from swarms import (
@@ -83,6 +83,7 @@ def _start(plan: Plan, runner: Runner, chosen: Chosen) -> Execution:
     commit = swarm.integration_commit  # before anything is merged this is where the branch began
     files = repos.file_list(swarm.project, commit)
     told = briefing.for_change if plan.amends_id else briefing.for_plan
+    place = (runner.name, runner.sandbox)
     return executions.open_execution(
         kind="plan",
         subject=f"plan:{plan.id}",
@@ -96,7 +97,7 @@ def _start(plan: Plan, runner: Runner, chosen: Chosen) -> Execution:
             "attempt": plan.tries + 1,
             "briefing": told(swarm, files, note=plan.because),
             "repository": {"url": str(swarm.project_id), "commit": commit},
-            "unasked": rulebook.unasked(swarm, "coordinator"),
+            "unasked": rulebook.unasked(swarm, "coordinator", sandboxed=not unwalled(chosen, *place)),
             "time_limit": PLAN_TIME,
             "model_calls": swarm.project.attempt_calls,
         },

@@ -31,9 +31,9 @@ def call_in(swarm: Swarm, role: str, tool: str = "", arguments: Mapping[str, Any
     return Call(tool, arguments or {}, role, str(swarm.project_id), str(swarm.pk), **more)
 
 
-def unasked(swarm: Swarm, role: str) -> tuple[str, ...]:
+def unasked(swarm: Swarm, role: str, *, sandboxed: bool) -> tuple[str, ...]:
     """Tools that an agent needs not ask about, whatever it does with them in its workspace."""
-    return rules.unasked(of_swarm(swarm), call_in(swarm, role))
+    return rules.unasked(of_swarm(swarm), call_in(swarm, role, sandboxed=sandboxed))
 
 
 def try_out(

@@ -121,7 +121,7 @@ def local(settings: Any) -> None:
 def enrolled(name: str = "box", **fields: Any) -> Server:
     """A server that takes developers' work; its address leads nowhere."""
     known = {"roles": ["developer"], "capacity": 2, "state": ServerState.TRUSTED, "last_seen": timezone.now()}
-    return Server.objects.create(name=name, url=f"http://{name}:4096", is_given=True, **known | fields)
+    return Server.objects.create(name=name, url=f"http://{name}:4096", **{"is_given": True} | known | fields)
 
 
 def driven(row: Server, name: str = "near") -> Runner:
@@ -144,7 +144,8 @@ def why(swarm: Swarm, key: str) -> str:
 
 
 def test_a_server_gets_as_much_as_it_has_room_for_on_the_runner_that_shares_its_disk(swarm: Swarm, local: None) -> None:
-    row = enrolled(takes_untrusted=True)
+    row = enrolled()
+    Node.objects.update(untrusted=False)
     make_runner("away")
     driven(row)
     registry.add(Terms("anna", ["developer"], runtime="opencode", server="any"))
@@ -171,7 +172,28 @@ def test_work_that_reads_strangers_words_waits_alone(swarm: Swarm, local: None) 
     Ticket.objects.update(not_before=timezone.now())
     servers.place(row, Work(["developer"], 5, takes_untrusted=True))
     dispatch.dispatch()
-    assert len(live()) == 3
+    # There it has secrets and a way out, too: a person is asked first.
+    node = Node.objects.get(key="b")
+    assert (node.state, node.trifecta, len(live())) == ("blocked", True, 2)
+    assert "it works on the server box, where agents are not locked in" in node.because
+
+
+def test_the_administration_gives_a_server_work_by_the_verbs(team: Team, local: None, client_for: Any) -> None:
+    row, client = enrolled(roles=[], is_given=False), client_for(user_of("alice", "acme"), team)
+    page = f"/admin/agents/server/{row.pk}/change/"
+    refused = client.post(page, {"roles": ["developer"], "capacity": 3})
+    assert "Say that you want this" in refused.text
+    assert client.post(page, {"roles": ["developer"], "capacity": 3, "unsandboxed": "on"}).status_code == 302
+    row.refresh_from_db()
+    assert (row.roles, row.capacity, row.takes_untrusted, row.state) == (["developer"], 3, False, "trusted")
+    client.post("/admin/agents/server/", {"action": "drain", "_selected_action": [str(row.pk)]})
+    row.refresh_from_db()
+    assert row.state == "draining"
+    assert "No OpenCode server is there" in client.post("/admin/agents/server/add/", {"url": "http://127.0.0.1:9"}).text
+    assert client.post(f"/admin/agents/server/{row.pk}/delete/", {"post": "yes"}).status_code == 403
+    servers.disable(row, because="x")
+    assert client.post(f"/admin/agents/server/{row.pk}/delete/", {"post": "yes"}).status_code == 302
+    assert not Server.objects.exists()
 
 
 def test_a_runner_of_all_teams_drives_nothing_but_on_a_laptop(swarm: Swarm, team: Team, settings: Any) -> None:

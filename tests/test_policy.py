@@ -351,6 +351,7 @@ def test_a_prohibited_path_is_found_among_others_and_in_other_letters() -> None:
         (edit("a.py", role="coordinator"), DENY),
         (shell("make; make test"), ALLOW),
         (shell("make", sandboxed=False), DENY),
+        (shell("make", sandboxed=False, hosted=True), ALLOW),
         (Call("shell", {"command": "ls"}, "coordinator"), DENY),
         (Call("shell", {"command": "ls"}, "reviewer"), ALLOW),
         (Call("web", {"url": "http://x"}, "developer"), DENY),

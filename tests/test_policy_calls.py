@@ -248,11 +248,11 @@ def test_only_the_use_of_a_tool_is_allowed_for_longer(stage: Stage, boss: User) 
 
 
 def test_reading_needs_no_question_until_a_rule_wants_one(stage: Stage, boss: User) -> None:
-    assert rulebook.unasked(stage.swarm, "developer") == ("read", "list", "search")
+    assert rulebook.unasked(stage.swarm, "developer", sandboxed=True) == ("read", "list", "search")
     rule = toolrules.make(by=boss, tool="read", verdict="ask", arguments={"path": "secrets/**"})
-    assert rulebook.unasked(stage.swarm, "developer") == ("list", "search")
+    assert rulebook.unasked(stage.swarm, "developer", sandboxed=True) == ("list", "search")
     toolrules.revoke(rule, by=boss)
-    assert rulebook.unasked(stage.swarm, "developer") == ("read", "list", "search")
+    assert rulebook.unasked(stage.swarm, "developer", sandboxed=True) == ("read", "list", "search")
 
 
 def test_rules_are_asked_in_the_order_that_people_give_them(stage: Stage, boss: User) -> None:

@@ -2,16 +2,22 @@
 
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
+from agents import registry
 from agents.contracts import Assignment, PlanNode, PlanProposal
+from agents.models import Execution, Server
+from agents.registry import Terms
+from sessions.models import Event, Session
 from swarms import approvals, exposure, goals, toolrules
 from swarms.decide import NodeView, Snapshot, decide
-from swarms.models import Approval, Node, Project
-from tenants.models import Team
+from swarms.models import Approval, Attempt, Node, Project
+from tenants import tokens
+from tenants.models import Runner, Team
 from tests.board_stage import Stage
 from tests.conftest import user_of
 from tests.hands import Hands
@@ -68,6 +74,44 @@ def test_who_is_exposed_to_all_three_asks_before_it_starts(
         assert Approval.objects.get(kind="node").subject["trifecta"] is True
 
 
+@pytest.mark.parametrize("hosted", [False, True])
+def test_who_reads_strangers_words_and_is_not_locked_in_asks_before_it_starts(
+    project: Project, team: Team, hosted: bool
+) -> None:
+    hands = hands_for(team, A, B)
+    swarm = start(project, hands, "a")
+    exposure.declare(project, untrusted_input=True, has_secrets=False, by=hands.by)
+    where = unlocked(team, hands, hosted=hosted)
+    for assignment in hands.held:
+        hands.carry_out(assignment)
+    hands.run(swarm, approve=False)
+    node = Node.objects.get(key="b")
+    assert (node.state, starts_asked_for()) == ("awaiting_approval", ["b"])
+    assert any(where in str(event.payload) for event in Event.objects.filter(subject=swarm.topic))
+    hands.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+
+
+def unlocked(team: Team, hands: Hands, *, hosted: bool) -> str:
+    """Has what starts from now on work without a sandbox; what people are told of that."""
+    if not hosted:
+        Runner.objects.filter(pk=hands.runner.pk).update(sandbox="unconfined")
+        return "which locks nothing in"
+    boot = uuid4()
+    Runner.objects.filter(pk=hands.runner.pk).update(team=team, boot=boot)
+    Server.objects.create(
+        name="gpu1",
+        url="http://127.0.0.1:9",
+        state="trusted",
+        roles=["developer"],
+        takes_untrusted=True,
+        shared_with={str(hands.runner.pk): str(boot)},
+        last_seen=timezone.now(),
+    )
+    registry.add(Terms(name="anna", roles=("developer",), runtime="opencode", server="any"))
+    return "on the server gpu1, where agents are not locked in"
+
+
 def test_what_became_known_after_the_plan_holds_a_node_back_at_its_start(project: Project, team: Team) -> None:
     hands = hands_for(team, A, B.model_copy(update={"effects": True}))
     swarm = start(project, hands, "a")
@@ -115,6 +159,34 @@ def exposed(team: Team) -> Node:
 def rogue(node: Node, assignments: str) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"UPDATE swarms_node SET {assignments} WHERE id = %s", [node.pk])
+
+
+@pytest.mark.parametrize("place", ["unconfined", "server"])
+def test_no_attempt_of_it_begins_where_nothing_locks_it_in(exposed: Node, place: str) -> None:
+    rogue(exposed, "trifecta = false, effects = false, secrets = false")
+    runner = Runner.objects.create(
+        name="x",
+        token=tokens.issue("runner")[0],
+        sandbox=place if place == "unconfined" else "bubblewrap",
+    )
+    words = {"kind": "work", "swarm": exposed.swarm_id, "runner": runner, "agent": "x", "assignment": {}}
+    execution = Execution.objects.create(
+        **words,
+        subject=f"node:{exposed.pk}",
+        session=Session.objects.create(subject="x", title="x", agent="x"),
+        placed={"server": "x"} if place == "server" else {},
+        lease_until=timezone.now(),
+    )
+
+    def begin(number: int) -> None:
+        with transaction.atomic():
+            Attempt.objects.create(node=exposed, number=number, execution=execution, base_commit="x")
+
+    with pytest.raises(IntegrityError, match="is not locked in: nobody approved it"):
+        begin(1)
+    Runner.objects.filter(pk=runner.pk).update(sandbox="bubblewrap")
+    Execution.objects.filter(pk=execution.pk).update(placed={})
+    begin(1)
 
 
 def answer(node: Node, state: str) -> None:

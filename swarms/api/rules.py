@@ -97,6 +97,7 @@ def _pure(rule: Rule) -> dict[str, Any]:
         "exact": rule.exact,
         "role": rule.role,
         "sandboxed": rule.sandboxed,
+        "hosted": rule.hosted,
         "why": rule.why,
     }
 

@@ -19,6 +19,29 @@ TRIFECTA = """
   END IF;"""
 """Of the trigger of nodes: no node has all three at once without a person's word."""
 
+PLACE = """
+CREATE FUNCTION swarms_attempt_place() RETURNS trigger LANGUAGE plpgsql AS $body$
+BEGIN
+  IF EXISTS (
+    SELECT 1 FROM swarms_node n
+    JOIN swarms_swarm s ON s.id = n.swarm_id
+    JOIN swarms_project p ON p.id = s.project_id
+    JOIN agents_execution e ON e.id = NEW.execution_id
+    JOIN public.tenants_runner r ON r.id = e.runner_id
+    WHERE n.id = NEW.node_id AND n.kind = 'agent' AND n.undoes_id IS NULL AND NOT n.trifecta
+      AND (n.untrusted OR p.untrusted_input) AND (r.sandbox = 'unconfined' OR e.placed ? 'server')
+  ) THEN
+    RAISE EXCEPTION 'swarms_attempt: its agent reads strangers'' words and is not locked in: nobody approved it'
+      USING ERRCODE = 'check_violation';
+  END IF;
+  RETURN NEW;
+END $body$;
+CREATE TRIGGER swarms_attempt_place BEFORE INSERT OR UPDATE OF execution_id, node_id ON swarms_attempt
+  FOR EACH ROW WHEN (NEW.execution_id IS NOT NULL) EXECUTE FUNCTION swarms_attempt_place();
+"""
+"""Who is not locked in has secrets and a way out by that: with strangers' words, all three (see TRIFECTA)."""
+NO_PLACE = "DROP TRIGGER swarms_attempt_place ON swarms_attempt; DROP FUNCTION swarms_attempt_place();"
+
 RULE_FROZEN = """
 CREATE FUNCTION swarms_toolrule_frozen() RETURNS trigger LANGUAGE plpgsql AS $body$
 BEGIN
@@ -39,4 +62,4 @@ CREATE TRIGGER swarms_toolrule_frozen BEFORE UPDATE ON swarms_toolrule
 """
 THAW_RULES = "DROP TRIGGER swarms_toolrule_frozen ON swarms_toolrule; DROP FUNCTION swarms_toolrule_frozen();"
 
-ALL = ((RULE_FROZEN, THAW_RULES),)
+ALL = ((RULE_FROZEN, THAW_RULES), (PLACE, NO_PLACE))

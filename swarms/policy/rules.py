@@ -1,7 +1,7 @@
 """Rules for agents' tools. The first one that fits a call decides; what no rule allows is denied. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -28,7 +28,9 @@ class Call:
     project: str = ""
     swarm: str = ""
     sandboxed: bool = True
-    """Its runner locks commands in."""
+    """Commands are locked in where it works."""
+    hosted: bool = False
+    """It works on an enrolled server, of which a member said that agents may run there without a sandbox."""
     digest: str = ""
     """SHA-256 of exactly this call; empty: nobody asked, somebody only wants to know."""
 
@@ -47,6 +49,8 @@ class Rule:
     swarm: str = ""
     sandboxed: bool = False
     """Only where commands are locked in."""
+    hosted: bool = False
+    """Only on enrolled servers."""
     exact: bool = False
     """The arguments are no patterns: a call has the same ones, but for its CONTENT."""
     digest: str = ""
@@ -62,6 +66,7 @@ class Rule:
             name_fits(self.tool, call.tool)
             and all(wanted in ("", given) for wanted, given in asked)
             and (call.sandboxed or not self.sandboxed)
+            and (call.hosted or not self.hosted)
         )
 
     def fits(self, call: Call) -> bool:
@@ -113,6 +118,7 @@ DEFAULTS: tuple[Rule, ...] = (
         "edit", Verdict.ALLOW, {"path": "**"}, why="Its work is on a branch of its own, and checked before it counts."
     ),
     Rule("shell", Verdict.ALLOW, sandboxed=True, why="The sandbox has no network, and nothing but the workspace."),
+    Rule("shell", Verdict.ALLOW, hosted=True, why="A member lets agents run on this server without a sandbox."),
     Rule("delegate", Verdict.ALLOW, why="A part of the agent is held by the same rules."),
     Rule("stuck", Verdict.ASK, why="It does the same thing over and over; a person knows whether to go on."),
     Rule("web", Verdict.DENY, why="What an agent reads must not be sent away, and strangers' words must not steer it."),
@@ -145,7 +151,7 @@ def reaches_out(own: Sequence[Rule], call: Call) -> bool:
 
 
 def _as(call: Call, tool: str) -> Call:
-    return Call(tool, {}, call.role, call.project, call.swarm, call.sandboxed)
+    return replace(call, tool=tool, arguments={}, digest="")
 
 
 def _settled(rules: Iterable[Rule], call: Call) -> Verdict | None:
