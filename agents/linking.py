@@ -27,8 +27,13 @@ from agents.leases import STALE
 from tenants.hints import capacity_freed
 
 
-def hear(runner: UUID, message: FromRunner, channel: str) -> list[ToRunner]:
-    """Take one message of a runner that listens at this channel; the answers, in order."""
+def hear(runner: UUID, message: FromRunner, channel: str, boot: UUID | None = None) -> list[ToRunner]:
+    """Take one message of a runner that listens at this channel; the answers, in order.
+
+    `boot`: of which start of it this comes, once it has said that. Raises agents.greeting.Refused.
+    """
+    if not isinstance(message, Hello | Heartbeat):
+        runners.still(runner, boot)
     match message:
         case Hello():
             runners.connect(runner, message, channel)
@@ -38,7 +43,7 @@ def hear(runner: UUID, message: FromRunner, channel: str) -> list[ToRunner]:
             verdict = runners.accepted(runner, message.execution, message.fence)
             return [] if verdict == "continue" else [Verdicts(executions={message.execution: Order(verdict=verdict)})]
         case Heartbeat():
-            return [Verdicts(executions=runners.beats(runner, message.executions, message.spares, channel))]
+            return [Verdicts(executions=runners.beats(runner, message.executions, message.spares, boot))]
         case Leaving():
             runners.leave(runner)
         case Unsaved():

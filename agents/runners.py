@@ -8,12 +8,14 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Case, F, Q, When
+from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from agents import executions
 from agents.contracts import Assignment
 from agents.contracts.link import Beat, Hello, Order
+from agents.greeting import Occupant, Refused, refusal, taken
 from agents.leases import STALE, heartbeats, lease
 from agents.models import Execution
 from agents.states import ExecutionState
@@ -41,9 +43,37 @@ def authenticate(secret: str) -> UUID | None:
 
 
 def connect(runner_id: UUID, hello: Hello, channel: str) -> None:
-    """A runner is there: remember where it listens, and give up what an earlier process of it had."""
+    """A runner is there: remember where it listens, and give up what an earlier process of it had. Raises Refused."""
+    refused, is_changed = _admit(runner_id, hello, channel)
+    if refused is not None:
+        logger.warning("a runner is refused", runner=str(runner_id), because=str(refused))
+        raise refused
+    held = set(hello.holding)
+    sent = Q() if is_changed else Q(delivered_at__isnull=False)
+    for schema, placed in _by_team(runner_id, sent).items():
+        dropped = [execution for execution in placed if execution not in held]
+        with in_schema(schema):
+            begun = dict(Execution.objects.filter(pk__in=dropped).values_list("pk", "state"))
+            unbegun = [pk for pk, state in begun.items() if state == ExecutionState.LEASED]
+            if is_changed:
+                for execution in unbegun:
+                    _lose(execution, "released", "its runner came again with another sandbox")
+            # They were sent, and never begun: send them again.
+            Placement.objects.filter(execution__in=unbegun).update(delivered_at=None)
+            for execution in begun.keys() - set(unbegun):
+                _lose(execution, "lost", "its runner was started again without it")
+
+
+def _admit(runner_id: UUID, hello: Hello, channel: str) -> tuple[Refused | None, bool]:
+    """Lets a process in, unless it is refused; and whether commands are locked in otherwise than by the one before."""
     with transaction.atomic():
         runner = Runner.objects.select_for_update(no_key=True).get(pk=runner_id)
+        silent = timezone.now() - runner.seen_at if runner.seen_at else None
+        there = Occupant(runner.boot, bool(runner.channel), silent)
+        if refused := refusal(hello, there, timedelta(seconds=settings.HEARTBEAT_SECONDS)):
+            Runner.objects.filter(pk=runner_id).update(refused=str(refused), refused_at=Now())
+            return refused, False
+        is_changed = runner.sandbox not in ("", hello.sandbox)
         runner.capacity = 0 if hello.leaving else hello.capacity
         runner.sandbox = hello.sandbox
         runner.version = hello.version[:VERSION_LENGTH]
@@ -51,17 +81,14 @@ def connect(runner_id: UUID, hello: Hello, channel: str) -> None:
         runner.proof = hello.proof[:PROOF_LENGTH]
         runner.channel = channel
         runner.save(update_fields=["capacity", "sandbox", "version", "boot", "proof", "channel"])
-        Runner.objects.filter(pk=runner_id).update(seen_at=Now())
-    held = set(hello.holding)
-    for schema, placed in _by_team(runner_id, Q(delivered_at__isnull=False)).items():
-        dropped = [execution for execution in placed if execution not in held]
-        with in_schema(schema):
-            begun = dict(Execution.objects.filter(pk__in=dropped).values_list("pk", "state"))
-            unbegun = [pk for pk, state in begun.items() if state == ExecutionState.LEASED]
-            # They were sent, and never begun: send them again.
-            Placement.objects.filter(execution__in=unbegun).update(delivered_at=None)
-            for execution in begun.keys() - set(unbegun):
-                _lose(execution, "lost", "its runner was started again without it")
+        Runner.objects.filter(pk=runner_id).update(seen_at=Now(), refused="")
+    return None, is_changed
+
+
+def still(runner_id: UUID, boot: UUID | None) -> None:
+    """Goes on when this start of a runner is the one that was let in last. Raises Refused."""
+    if boot is not None and not Runner.objects.filter(pk=runner_id, boot=boot).exists():
+        raise taken()
 
 
 def leave(runner_id: UUID) -> None:
@@ -69,13 +96,14 @@ def leave(runner_id: UUID) -> None:
     Runner.objects.filter(pk=runner_id).update(capacity=0)
 
 
-def listen(runner_id: UUID, channel: str) -> None:
-    """A runner that comes over plain HTTP hears nudges at this channel, until it listens anew."""
-    Runner.objects.filter(pk=runner_id).update(channel=channel)
+def listen(runner_id: UUID, channel: str, boot: UUID | None) -> None:
+    """A runner that comes over plain HTTP hears nudges at this channel, until it listens anew. Raises Refused."""
+    if not Runner.objects.filter(pk=runner_id, boot=boot).update(channel=channel):
+        raise taken()
 
 
 def disconnect(runner_id: UUID, channel: str) -> None:
-    """The websocket is gone; what the runner holds goes on until its leases run out."""
+    """Nobody listens there any more; what the runner holds goes on until its leases run out."""
     Runner.objects.filter(pk=runner_id, channel=channel).update(channel="")
 
 
@@ -115,15 +143,15 @@ def accepted(runner_id: UUID, execution: UUID, fence: UUID) -> str:
     return "stale"
 
 
-def beats(runner_id: UUID, live: Iterable[Beat], spares: int = 0, channel: str = "") -> dict[UUID, Order]:
+def beats(runner_id: UUID, live: Iterable[Beat], spares: int = 0, boot: UUID | None = None) -> dict[UUID, Order]:
     """A heartbeat: the runner is alive, and so is each of these. What to do with each.
 
-    `spares`: how many servers wait for an attempt there. `channel`: the websocket on which this came, if on one; when
-    another one has greeted since, two processes share a token. A few statements for each team that has work here,
-    however much it is.
+    `spares`: how many servers wait for an attempt there. `boot`: of which start it comes; raises Refused when another
+    one was let in since. A few statements for each team that has work here, however much it is.
     """
-    doubled = {"doubled_at": Case(When(~Q(channel__in=("", channel)), then=Now()), default=F("doubled_at"))}
-    Runner.objects.filter(pk=runner_id).update(seen_at=Now(), spares=spares, **(doubled if channel else {}))
+    mine = Runner.objects.filter(pk=runner_id, **({"boot": boot} if boot else {}))
+    if not mine.update(seen_at=Now(), spares=spares) and boot:
+        raise taken()
     said = {beat.execution: beat for beat in live}
     orders = dict.fromkeys(said, STALE)
     for schema, placed in _by_team(runner_id, Q()).items():

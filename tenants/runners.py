@@ -42,7 +42,8 @@ def add(name: str, *, team: Team, trusted: bool) -> tuple[Runner, str]:
 def renew(runner: Runner, *, trusted: bool | None = None) -> str:
     """A new token for a runner; the one before ends, and with it the runner's connection."""
     token, secret = tokens.issue(TokenKind.RUNNER, team=runner.team, subject=f"runner:{runner.name}")
-    changes = {"token": token} | ({} if trusted is None else {"trusted": trusted})
+    # Who comes with the new one need not wait for the end of who had the former.
+    changes = {"token": token, "boot": None} | ({} if trusted is None else {"trusted": trusted})
     former = runner.token_id
     Runner.objects.filter(pk=runner.pk).update(**changes)
     _end(former)

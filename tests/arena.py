@@ -36,7 +36,7 @@ from agents.contracts import (
     ReviewOutcome,
     WorkOutcome,
 )
-from agents.contracts.link import Beat, Hello
+from agents.contracts.link import PROTOCOL, Beat, Hello
 from agents.models import Execution
 from agents.states import LIVE
 from swarms import approvals, goals, operations, reconcile
@@ -183,7 +183,10 @@ class Arena:
             if not self.calm.is_set() and dice.random() < 0.05:
                 # It lost its connection, or was started again without what it had.
                 kept = tuple(one.execution for one in held) if dice.random() < 0.5 else ()
-                hello = Hello(name="hands", boot=uuid7(), capacity=4, sandbox="none", version="1", holding=kept)
+                hello = Hello(
+                    name="hands", boot=uuid7(), capacity=4, sandbox="none", version="1", protocol=PROTOCOL, holding=kept
+                )
+                runners.disconnect(runner.pk, CHANNEL)
                 runners.connect(runner.pk, hello, CHANNEL)
             beats = [Beat(execution=one.execution, fence=one.fence, progress=1) for one in held]
             orders = runners.beats(runner.pk, beats)

@@ -69,6 +69,9 @@ _from_runner: TypeAdapter[FromRunner] = TypeAdapter(FromRunner)
 _to_runner: TypeAdapter[ToRunner] = TypeAdapter(ToRunner)
 
 
+REFUSAL = "Another process is there."
+
+
 def call(tool: str, *, id: str = "", **arguments: Any) -> dict[str, Any]:
     """A delta in which the model calls a tool."""
     function = {"name": tool, "arguments": json.dumps(arguments)}
@@ -119,6 +122,8 @@ class FakeControlPlane:
     down: bool = False
     refused: str = ""
     """Records that have this in them are refused."""
+    refuses: int = 0
+    """The code with which runners are refused."""
     lies: bool = False
     """Somebody on the way answers everything over HTTP with a page of its own."""
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -257,6 +262,9 @@ class FakeControlPlane:
         await send({"type": "websocket.accept"})
         self._send, self._loop = send, asyncio.get_running_loop()
         while (event := await receive())["type"] == "websocket.receive":
+            if self.refuses:
+                await send({"type": "websocket.close", "code": self.refuses, "reason": REFUSAL})
+                return
             if (reply := self._hear(_from_runner.validate_json(event["text"]))) is not None:
                 await send({"type": "websocket.send", "text": reply.model_dump_json()})
 
@@ -294,6 +302,9 @@ class FakeControlPlane:
     async def _polled(self, scope: dict[str, Any], body: bytes, send: Any) -> None:
         if self.down or dict(scope["headers"]).get(b"authorization") != f"Bearer {RUNNER_TOKEN}".encode():
             await _answer(send, 503 if self.down else 401, b"no")
+            return
+        if self.refuses:
+            await _answer(send, self.refuses - 4000, REFUSAL.encode(), "text/plain")
             return
         said = Said.model_validate_json(body)
         self._loop = asyncio.get_running_loop()

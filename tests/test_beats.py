@@ -1,6 +1,7 @@
 """Heartbeats, clocks and reports that meet: threads on committed rows."""
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from django.utils import timezone
 from agents import budgets, executions, runners, timeouts
 from agents.consumers import RunnerConsumer
 from agents.contracts import Assignment, FailureOutcome, FailureReason
-from agents.contracts.link import Beat, Heartbeat, Hello, Order, Verdicts
+from agents.contracts.link import PROTOCOL, TAKEN, Beat, Heartbeat, Hello, Order, Verdicts
 from agents.models import Execution
 from swarms import goals, operations
 from swarms.models import Attempt, Node, Project, Swarm
@@ -187,13 +188,35 @@ def test_a_runner_whose_execution_stalls_is_told_to_stop_before_its_next_heartbe
     assert told == [{held.execution: "continue"}, {held.execution: "stale"}, {held.execution: "stale"}]
 
 
+async def _is_refused(secret: str, hello: Hello) -> None:
+    """Another process comes with the token of one that is there; what it sends has a field that nobody knows, too."""
+    other = WebsocketCommunicator(
+        RunnerConsumer.as_asgi(), "/runner/", headers=[(b"authorization", f"Bearer {secret}".encode())]
+    )
+    assert (await other.connect())[0]
+    said = json.loads(hello.model_copy(update={"boot": uuid4()}).model_dump_json()) | {"newer": 1}
+    await other.send_to(text_data=json.dumps(said))
+    closed = await other.receive_output(PATIENCE)
+    assert (closed["type"], closed["code"]) == ("websocket.close", TAKEN)
+    assert "Another process works with this runner's token" in closed["reason"]
+    await other.wait()
+
+
 async def _talk(schema: str, secret: str, held: Assignment) -> list[dict[UUID, str]]:
     """A runner that says hello, beats, is interrupted by the clock, and beats again: what it is told each time."""
     link = WebsocketCommunicator(
         RunnerConsumer.as_asgi(), "/runner/", headers=[(b"authorization", f"Bearer {secret}".encode())]
     )
     assert (await link.connect())[0]
-    hello = Hello(name="hands", boot=uuid4(), version="1", capacity=4, sandbox="none", holding=(held.execution,))
+    hello = Hello(
+        name="hands",
+        boot=uuid4(),
+        version="1",
+        protocol=PROTOCOL,
+        capacity=4,
+        sandbox="none",
+        holding=(held.execution,),
+    )
     beat = Heartbeat(executions=(Beat(execution=held.execution, fence=held.fence, progress=0),))
     told = []
     try:
@@ -201,6 +224,7 @@ async def _talk(schema: str, secret: str, held: Assignment) -> list[dict[UUID, s
         assert "welcome" in await link.receive_from(PATIENCE)
         await link.send_to(text_data=beat.model_dump_json())
         told.append(await link.receive_from(PATIENCE))
+        await _is_refused(secret, hello)
         await asyncio.to_thread(elsewhere, schema, partial(timeouts.stall, held.execution))
         told.append(await link.receive_from(PATIENCE))
         await link.send_to(text_data=beat.model_dump_json())

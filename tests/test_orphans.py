@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from agents import executions, runners
 from agents.contracts import PlanNode, PlanProposal
-from agents.contracts.link import Beat, Hello, Order
+from agents.contracts.link import PROTOCOL, Beat, Hello, Order
 from agents.models import Execution
 from sessions.transitions import move
 from swarms import control, goals, reconcile
@@ -62,7 +62,10 @@ def finish(swarm: Swarm, hands: Holding) -> None:
 
 
 def hello(hands: Holding, *holding: UUID, boot: UUID | None = None) -> None:
-    said = Hello(name="hands", boot=boot or uuid4(), version="1", capacity=4, sandbox="none", holding=holding)
+    said = Hello(
+        name="hands", boot=boot or uuid4(), version="1", protocol=PROTOCOL, capacity=4, sandbox="none", holding=holding
+    )
+    runners.disconnect(hands.runner.pk, "nowhere")
     runners.connect(hands.runner.pk, said, "nowhere")
 
 

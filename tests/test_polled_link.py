@@ -12,7 +12,19 @@ import pytest
 from django.utils import timezone
 
 from agents.contracts import FailureOutcome
-from agents.contracts.link import Assign, Beat, Heard, Heartbeat, Hello, Order, Said, Verdicts, Welcome
+from agents.contracts.link import (
+    PROTOCOL,
+    TAKEN,
+    Assign,
+    Beat,
+    Heard,
+    Heartbeat,
+    Hello,
+    Order,
+    Said,
+    Verdicts,
+    Welcome,
+)
 from agents.models import Execution
 from agents.nudges import nudge
 from swarms import dispatch, engine, goals
@@ -20,8 +32,8 @@ from swarms.models import Project
 from tenants import tokens
 from tenants.models import Due, Runner, Team
 from tests.conftest import user_of
-from tests.fake_control_plane import FakeControlPlane, call, serving, steps, until
-from tests.test_runner import DONE, begin_sleeping, running
+from tests.fake_control_plane import REFUSAL, FakeControlPlane, call, serving, steps, until
+from tests.test_runner import DONE, begin_sleeping, processes_now_with, running
 from tests.test_timeouts import Holding, source_project
 from tests.web import serve
 
@@ -63,10 +75,27 @@ def test_work_goes_on_while_nobody_answers(trouble: str, plane: FakeControlPlane
         plane.orders = {assignment.execution: Order(verdict="stale")}
 
 
+@pytest.mark.parametrize("link", ["websocket", "http"])
+def test_a_runner_that_is_not_let_in_stops_its_work_says_why_and_comes_again(
+    link: str, plane: FakeControlPlane, tmp_path: Path
+) -> None:
+    with running(plane, tmp_path / "runner", WAGGLE_RUNNER_LINK=link):
+        until(lambda: plane._send is not None, "the runner listens")
+        _, marker = begin_sleeping(plane)
+        plane.refuses = TAKEN
+        until(lambda: not processes_now_with(marker), "its work stops")
+        greeted, plane.refuses = len(plane.hellos), 0
+        until(lambda: len(plane.hellos) > greeted, "it is let in again")
+        until(lambda: plane.hellos[-1].holding == (), "it holds nothing")
+    assert (tmp_path / "runner.log").read_text().count(REFUSAL) == 1
+    assert plane.outcomes == []
+
+
 class Poller:
     """A runner that speaks HTTP, step by step."""
 
     def __init__(self, port: int, secret: str) -> None:
+        self.boot = uuid4()
         headers = {"Authorization": f"Bearer {secret}", "Host": "waggle.localhost"}
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=30)
 
@@ -74,7 +103,7 @@ class Poller:
         return self.client.post("/runner/", content=said.model_dump_json())
 
     def say(self, *messages: Any, wait: bool = False) -> tuple[Any, ...]:
-        answer = self.post(Said(messages=messages, wait=wait))
+        answer = self.post(Said(messages=messages, boot=self.boot, wait=wait))
         assert answer.status_code == 200, answer.text
         return Heard.model_validate_json(answer.content).messages
 
@@ -88,7 +117,7 @@ def test_a_runner_over_http_is_greeted_nudged_answered_and_refused_once_its_toke
     Runner.objects.filter(pk=hands.runner.pk).update(token=token)
     with serve("config.asgi:application", tmp_path) as web, ThreadPoolExecutor(1) as pool:
         poller = Poller(web.port, secret)
-        hello = Hello(name="hands", boot=uuid4(), version="1", capacity=4, sandbox="none")
+        hello = Hello(name="hands", boot=poller.boot, version="1", protocol=PROTOCOL, capacity=4, sandbox="none")
         (welcome,) = poller.say(hello)
         assert isinstance(welcome, Welcome)
         assert welcome.runner == hands.runner.pk
@@ -109,6 +138,11 @@ def test_a_runner_over_http_is_greeted_nudged_answered_and_refused_once_its_toke
         until(dispatch.dispatch, "it is placed")
         given = listening.result(30)
         assert isinstance(given[0], Assign)
+        # Another process with the same token neither hears nor says anything.
+        other = Poller(web.port, secret)
+        for said in (Said(messages=(hello.model_copy(update={"boot": other.boot}),)), Said(wait=True)):
+            answer = other.post(said.model_copy(update={"boot": other.boot}))
+            assert (answer.status_code, "Another process works" in answer.text) == (409, True)
         live = Execution.objects.get(pk=given[0].assignment.execution)
         beat = Beat(execution=live.pk, fence=live.fence)
         (verdicts,) = poller.say(Heartbeat(executions=(beat,)))
@@ -118,7 +152,7 @@ def test_a_runner_over_http_is_greeted_nudged_answered_and_refused_once_its_toke
         assert poller.client.get("/runner/").status_code == 405
         hands.runner.refresh_from_db()
         heard_before = hands.runner.channel
-        refused = pool.submit(poller.post, Said(wait=True))
+        refused = pool.submit(poller.post, Said(boot=poller.boot, wait=True))
         until(lambda: Runner.objects.get(pk=hands.runner.pk).channel != heard_before, "it listens")
         tokens.Token.objects.filter(pk=token.pk).update(revoked_at="2026-01-01T00:00:00Z")
         assert refused.result(30).status_code == 401, "who listens is told before its request would end"

@@ -9,7 +9,7 @@ import pytest
 
 from agents import executions, rescue, runners
 from agents.contracts import Assignment
-from agents.contracts.link import Forget, Hello, Rescue, Saved, Unsaved
+from agents.contracts.link import PROTOCOL, Forget, Hello, Rescue, Saved, Unsaved
 from sessions.models import Event
 from swarms import goals
 from swarms.models import Attempt, Node, Project, Swarm
@@ -104,13 +104,13 @@ def test_what_nobody_needs_any_more_is_forgotten(hands: Holding) -> None:
 
 def test_a_runner_that_leaves_is_given_nothing_until_it_comes_again(hands: Holding) -> None:
     def greets(**words: Any) -> None:
-        hello = {"name": "hands", "boot": uuid4(), "version": "1", "capacity": 4, "sandbox": "none"}
+        hello = {"name": "hands", "boot": boot, "version": "1", "protocol": PROTOCOL, "capacity": 4, "sandbox": "none"}
         runners.connect(hands.runner.pk, Hello.model_validate(hello | words), "channel")
 
     def is_free() -> bool:
         return hands.runner.pk in {runner.pk for runner in turns.free_runners(seen_within=timedelta(minutes=1))}
 
-    holding = (hands.held[0].execution,)
+    holding, boot = (hands.held[0].execution,), uuid4()
     greets(holding=holding)
     assert is_free()
     runners.leave(hands.runner.pk)

@@ -270,6 +270,7 @@ def test_a_runner_that_starts_again_clears_what_it_left_and_works(plane: FakeCon
         assert not left.exists()
         assert plane.hellos[0].boot != plane.hellos[1].boot
         assert plane.hellos[1].holding == ()
+        assert [one.after for one in plane.hellos] == [None, plane.hellos[0].boot]
         plane.script = steps([call("write_file", path="a.txt", content="b")], DONE)
         plane.assign(plane.assignment())
         until(lambda: plane.outcomes, "the next assignment is done")

@@ -1,19 +1,23 @@
 """Runners of a team's own: made on a page, started with one command on another machine."""
 
 import html
+import json
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.test import Client
 
 from agents import linking
 from agents import runners as connected
-from agents.contracts.link import Heartbeat, Hello
+from agents.contracts.link import OUTDATED, PROTOCOL, TAKEN, Accepted, Ended, Heartbeat, Hello, Leaving
+from agents.greeting import Occupant, Refused, refusal
 from tenants import runners, tokens
 from tenants.models import Runner, Team
 from tests.conftest import user_of
@@ -21,6 +25,7 @@ from tests.fake_control_plane import FakeControlPlane, call, serving, steps, unt
 from tests.test_runner import DONE, running
 
 Browser = Callable[..., Client]
+FIRST = uuid4()
 
 
 @pytest.fixture
@@ -94,26 +99,88 @@ def test_only_who_may_add_runners_sees_the_page_and_only_their_own(
     assert tokens.Token.objects.get(pk=before).revoked_at is None
 
 
-def test_two_processes_with_one_token_are_told_apart_from_one_that_came_again(acme: Team, owner: Client) -> None:
-    def hello() -> Hello:
-        return Hello(name="box", boot=uuid4(), version="1", capacity=1, sandbox="none")
+def hello(**words: Any) -> Hello:
+    known = {"name": "box", "boot": uuid4(), "version": "1", "protocol": PROTOCOL, "capacity": 1, "sandbox": "none"}
+    return Hello.model_validate(known | words)
 
-    def page() -> str:
-        return owner.get("/runners/").content.decode()
+
+def test_of_two_processes_with_one_token_the_first_works_and_the_other_waits_until_it_is_gone(
+    acme: Team, owner: Client
+) -> None:
+    def told() -> str:
+        text = StringIO()
+        call_command("runners", stdout=text)
+        return owner.get("/runners/").content.decode() + text.getvalue()
 
     made, _ = runners.add("box", team=acme, trusted=True)
-    linking.hear(made.pk, hello(), "one")
-    linking.hear(made.pk, Heartbeat(), "one")
-    linking.hear(made.pk, hello(), "two")
-    for channel in ("two", ""):
-        linking.hear(made.pk, Heartbeat(), channel)
-    assert "Two processes" not in page()
-    linking.hear(made.pk, Heartbeat(), "one")
-    linking.hear(made.pk, Heartbeat(), "two")
-    assert "Two processes" in page()
+    first, other = hello(), hello()
+    linking.hear(made.pk, first, "one")
+    linking.hear(made.pk, Heartbeat(), "one", first.boot)
+    assert "Another process" not in told()
+    with pytest.raises(Refused, match="Another process works with this runner's token"):
+        linking.hear(made.pk, other, "two")
+    assert told().count("Another process works with this runner") == 2
+    # The first one is not disturbed, whatever the other says.
+    for message in (Heartbeat(), Leaving(), Ended(execution=uuid4()), Accepted(execution=uuid4(), fence=uuid4())):
+        with pytest.raises(Refused):
+            linking.hear(made.pk, message, "two", other.boot)
+    linking.hear(made.pk, first, "three")
+    made.refresh_from_db()
+    assert (made.boot, made.channel, made.capacity, made.trouble) == (first.boot, "three", 1, "")
+    # Its connection is gone: the other one is let in, and then the first is not.
+    connected.disconnect(made.pk, "three")
+    linking.hear(made.pk, other, "two")
+    for message in (first, Heartbeat()):
+        with pytest.raises(Refused):
+            linking.hear(made.pk, message, "three", first.boot)
+
+
+def test_runners_are_ended_in_the_administration_and_by_command(acme: Team, globex: Team, owner: Client) -> None:
+    box, _ = runners.add("box", team=acme, trusted=True)
+    theirs, _ = runners.add("theirs", team=globex, trusted=True)
+    shown = owner.get("/admin/tenants/runner/").content.decode()
+    assert ("box" in shown, "theirs" in shown) == (True, False)
+    chosen = {"action": "end_it", "_selected_action": [str(box.pk), str(theirs.pk)]}
+    owner.post("/admin/tenants/runner/", chosen)
     told = StringIO()
-    call_command("runners", stdout=told)
-    assert "TWO PROCESSES" in told.getvalue()
+    call_command("runners", "end", "theirs", team="globex", stdout=told)
+    assert "theirs is ended" in told.getvalue()
+    call_command("runners", json=True, stdout=(told := StringIO()))
+    assert {row["name"]: row["is_ended"] for row in json.loads(told.getvalue())} == {"box": True, "theirs": True}
+    with pytest.raises(CommandError, match="There is no runner box of the platform"):
+        call_command("runners", "end", "box")
+
+
+@pytest.mark.parametrize(
+    ("words", "silent", "listens", "code"),
+    [
+        ({}, 0, True, TAKEN),
+        ({}, 14, True, TAKEN),
+        ({}, 16, True, 0),
+        ({}, 0, False, 0),
+        ({"boot": FIRST}, 0, True, 0),
+        ({"after": FIRST}, 0, True, 0),
+        ({"after": uuid4()}, 0, True, TAKEN),
+        ({"protocol": PROTOCOL - 1}, 99, False, OUTDATED),
+        ({"protocol": PROTOCOL + 1}, 99, False, OUTDATED),
+    ],
+)
+def test_who_is_let_in(words: dict[str, Any], silent: float, listens: bool, code: int) -> None:
+    there = Occupant(FIRST, listens, timedelta(seconds=silent))
+    refused = refusal(hello(**words), there, timedelta(seconds=10))
+    assert (refused.code if refused else 0) == code
+    assert len(str(refused)) <= 120, "a websocket's reason has room for so much"
+
+
+def test_a_runner_of_another_version_is_told_what_must_be_updated(acme: Team, owner: Client) -> None:
+    made, _ = runners.add("box", team=acme, trusted=True)
+    old = hello().model_dump(mode="json")
+    del old["protocol"], old["after"]
+    with pytest.raises(Refused, match=r"too old \(protocol 0; wanted: 1\). Update it"):
+        linking.hear(made.pk, Hello.model_validate(old), "one")
+    assert "This runner is too old" in owner.get("/runners/").content.decode()
+    linking.hear(made.pk, hello(), "one")
+    assert "This runner is too old" not in owner.get("/runners/").content.decode()
 
 
 def test_a_runner_leads_its_agents_by_the_way_on_which_it_came(tmp_path: Path) -> None:

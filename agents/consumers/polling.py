@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from agents import linking, runners
 from agents.consumers.runner import LOOK_SECONDS
 from agents.contracts.link import Heard, Said, ToRunner
+from agents.greeting import Refused
 from tenants import tokens
 
 logger = structlog.get_logger(__name__)
@@ -47,6 +48,8 @@ async def polling(scope: Scope, receive: Receive, send: Send) -> None:
         return
     except _Ended:
         status, body = 401, "This token was ended."
+    except Refused as refused:
+        status, body = refused.code - 4000, str(refused)
     except DatabaseError as error:
         logger.warning("no link without the database", error=str(error))
         status, body = 503, "The control plane's database is away. Ask again."
@@ -67,24 +70,24 @@ async def _answer(scope: Scope, receive: Receive) -> tuple[int, str]:
     if body is None:
         return 413, f"A request may have {MOST >> 20} MB."
     try:
-        said = Said.model_validate_json(body)
+        said = Said.model_validate_json(body, extra="ignore")
     except ValidationError as error:
         logger.warning("a runner sent nonsense", runner=str(runner), error=str(error))
         return 400, str(error)
     heard: list[ToRunner] = []
     for message in said.messages:
-        heard += await _ask(linking.hear, runner, message, "")
+        heard += await _ask(linking.hear, runner, message, "", said.boot)
     if said.wait:
-        heard += await _listen(runner, secret, receive)
+        heard += await _listen(runner, secret, receive, said.boot)
     return 200, Heard(messages=tuple(heard)).model_dump_json()
 
 
-async def _listen(runner: UUID, secret: str, receive: Receive) -> list[ToRunner]:
-    """What there is to do, as soon as there is something; nothing after a while. Raises _Gone or _Ended."""
+async def _listen(runner: UUID, secret: str, receive: Receive, boot: UUID | None) -> list[ToRunner]:
+    """What there is to do, as soon as there is something; nothing after a while. Raises _Gone, _Ended or Refused."""
     layer = get_channel_layer()
     assert layer is not None
     channel = await layer.new_channel("runner.poll")
-    await _ask(runners.listen, runner, channel)
+    await _ask(runners.listen, runner, channel, boot)
     ends = asyncio.get_running_loop().time() + WAIT_SECONDS
     gone = asyncio.ensure_future(receive())
     nudge: asyncio.Future[Any] = asyncio.ensure_future(layer.receive(channel))
@@ -96,7 +99,9 @@ async def _listen(runner: UUID, secret: str, receive: Receive) -> list[ToRunner]
                 break
             await asyncio.wait({gone, nudge}, timeout=min(left, LOOK_SECONDS), return_when=asyncio.FIRST_COMPLETED)
             if gone.done():
+                await _ask(runners.disconnect, runner, channel)
                 raise _Gone
+            await _ask(runners.still, runner, boot)
             if await _ask(runners.authenticate, secret) != runner:
                 raise _Ended
             event = {}

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from agents import linking, runners
 from agents.contracts.link import FromRunner, Hello, ToRunner
+from agents.greeting import Refused
 from tenants import tokens
 
 logger = structlog.get_logger(__name__)
@@ -26,6 +27,7 @@ class RunnerConsumer(AsyncWebsocketConsumer):
 
     runner: UUID | None = None
     secret = ""
+    boot: UUID | None = None
     looking: asyncio.Task[None] | None = None
 
     async def __call__(self, *asgi: Any) -> None:
@@ -49,14 +51,20 @@ class RunnerConsumer(AsyncWebsocketConsumer):
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """One message of the runner; nonsense closes the connection with the reason in the log."""
         try:
-            message = MESSAGES.validate_json(text_data or bytes_data or b"")
+            message = MESSAGES.validate_json(text_data or bytes_data or b"", extra="ignore")
         except ValidationError as error:
             logger.warning("a runner sent nonsense", runner=str(self.runner), error=str(error))
             await self.close(BAD_MESSAGE)
             return
-        await self._say(await self._ask(linking.hear, self.runner, message, self.channel_name))
-        if isinstance(message, Hello) and self.looking is None:
-            self.looking = asyncio.create_task(self._look())
+        try:
+            answers = await self._ask(linking.hear, self.runner, message, self.channel_name, self.boot)
+        except Refused as refused:
+            await self.close(refused.code, str(refused))
+            return
+        await self._say(answers)
+        if isinstance(message, Hello):
+            self.boot = message.boot
+            self.looking = self.looking or asyncio.create_task(self._look())
 
     async def _look(self) -> None:
         while True:

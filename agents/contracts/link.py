@@ -1,7 +1,7 @@
 """Messages between a runner and the control plane at /runner/.
 
 On a websocket each is a frame of JSON. Where no websocket gets through, they go over plain HTTP: a POST of `Said` for
-those of the runner, answered by `Heard`.
+those of the runner, answered by `Heard`. Either side passes over fields that it does not know.
 """
 
 from typing import Annotated, Literal
@@ -11,6 +11,12 @@ from pydantic import Field
 
 from agents.contracts.assignment import Assignment, Frozen
 
+PROTOCOL, OLDEST = 1, 1
+"""Of these messages and of assignments: ours, and the oldest that a runner may speak. It counts up when there is
+something that a runner must know to work."""
+TAKEN, OUTDATED = 4409, 4426
+"""Codes with which a runner's websocket is closed when it is refused; over HTTP it is the status, without the 4000."""
+
 
 class Hello(Frozen):
     """First message of a runner. `boot` changes with each start of its process."""
@@ -18,7 +24,11 @@ class Hello(Frozen):
     type: Literal["hello"] = "hello"
     name: str
     boot: UUID
+    after: UUID | None = None
+    """The start before, whose folder this process has now, and which is over therefore."""
     version: str
+    protocol: int = Field(default=0, ge=0)
+    """0: of before there were numbers."""
     capacity: int = Field(ge=1, le=1000)
     sandbox: Literal["bubblewrap", "unshare", "unconfined", "none"]
     proof: str = ""
@@ -173,6 +183,8 @@ class Said(Frozen):
     """What a runner says over HTTP."""
 
     messages: tuple[FromRunner, ...] = ()
+    boot: UUID | None = None
+    """Of who says it, as in its Hello."""
     wait: bool = False
     """Answer when there is something to do, or after a while: for the one request that listens."""
 

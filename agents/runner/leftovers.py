@@ -90,7 +90,7 @@ class Leftovers:
             if not left.is_dir() or left.name in (KEPT, MIRRORS, FOLDER):
                 continue
             try:
-                assignment = Assignment.model_validate_json((left / NOTE).read_bytes())
+                assignment = Assignment.model_validate_json((left / NOTE).read_bytes(), extra="ignore")
             except (OSError, ValidationError):
                 assignment = None
             if assignment is not None and _workspace(assignment, left, 0):
@@ -113,7 +113,7 @@ class Leftovers:
         folder = self.kept / str(execution)
         if not folder.is_dir():
             return None
-        assignment = Assignment.model_validate_json((folder / NOTE).read_bytes())
+        assignment = Assignment.model_validate_json((folder / NOTE).read_bytes(), extra="ignore")
         commit = await save(assignment.model_copy(update={"token": token}), folder, patience)
         self.forget(execution)
         return commit
@@ -139,7 +139,7 @@ class Leftovers:
     def _all(self) -> Iterator[tuple[Path, Assignment]]:
         for folder in self.kept.iterdir() if self.kept.is_dir() else ():
             try:
-                yield folder, Assignment.model_validate_json((folder / NOTE).read_bytes())
+                yield folder, Assignment.model_validate_json((folder / NOTE).read_bytes(), extra="ignore")
             except (OSError, ValidationError) as error:
                 log.warning("a kept folder cannot be read", folder=str(folder), because=str(error))
 

@@ -17,11 +17,24 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from agents.contracts.assignment import Frozen
-from agents.contracts.link import Assign, Forget, Hello, Hurry, Rescue, ToRunner, Verdicts, Welcome
+from agents.contracts.link import (
+    OUTDATED,
+    PROTOCOL,
+    TAKEN,
+    Assign,
+    Forget,
+    Hello,
+    Hurry,
+    Order,
+    Rescue,
+    ToRunner,
+    Verdicts,
+    Welcome,
+)
 from agents.runner.leftovers import Leftovers
-from agents.runner.polled import polled
+from agents.runner.polled import NotLetIn, polled
 from agents.runner.pool import Pool
-from agents.runner.proof import proof
+from agents.runner.proof import before, proof, started
 from agents.runner.sandbox import Sandbox
 from agents.runner.settings import RunnerSettings
 
@@ -54,6 +67,9 @@ class Link:
         self._settings = settings
         self._sandbox = sandbox
         self._boot: UUID = uuid4()
+        self._after = before(settings.folder)
+        self._not_let_in = ""
+        """Why, as far as it was said; empty: it was let in."""
         self._connection: Connection | None = None
         self._http_until = 0.0
         self.kept = Leftovers(settings.folder, settings.keep_mb << 20, settings.keep_days)
@@ -94,13 +110,16 @@ class Link:
                     log.warning("no websocket gets through: plain HTTP is used", seconds=HTTP_SECONDS)
                     self._http_until = time.monotonic() + HTTP_SECONDS
             except (ConnectionClosed, InvalidHandshake, OSError, TimeoutError) as error:
-                log.warning("no link to the control plane", url=self._settings.url, because=str(error))
+                if (refused := _refusal(error)) is not None:
+                    self._refused(refused)
+                else:
+                    log.warning("no link to the control plane", url=self._settings.url, because=str(error))
             await asyncio.sleep(pause * random.uniform(0.5, 1))
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def _connected(self) -> AbstractAsyncContextManager[Connection]:
         if self._settings.link == "http" or time.monotonic() < self._http_until:
-            return polled(f"{self._settings.url}/runner/", self._settings.token)
+            return polled(f"{self._settings.url}/runner/", self._settings.token, self._boot)
         return connect(
             self._settings.link_url,
             additional_headers={"Authorization": f"Bearer {self._settings.token}"},
@@ -109,11 +128,21 @@ class Link:
             proxy=None,
         )
 
+    def _refused(self, refused: NotLetIn) -> None:
+        """It is not let in, and comes again; what another process has taken from it stops."""
+        if str(refused) != self._not_let_in:
+            self._not_let_in = str(refused)
+            log.error(f"The control plane refuses this runner: {refused}", url=self._settings.url)
+        if refused.code == TAKEN:
+            self.pool.obey(dict.fromkeys(self.pool.holding, Order(verdict="stale")))
+
     async def _talk(self, connection: Connection) -> None:
         hello = Hello(
             name=self._settings.name,
             boot=self._boot,
+            after=self._after,
             version=VERSION,
+            protocol=PROTOCOL,
             capacity=self._settings.capacity,
             sandbox=self._sandbox,
             proof=proof(self._settings.folder, self._boot),
@@ -125,7 +154,7 @@ class Link:
         try:
             async for text in connection:
                 try:
-                    message = _messages.validate_json(text)
+                    message = _messages.validate_json(text, extra="ignore")
                 except ValidationError as error:
                     log.error(
                         "a message that this runner does not understand", errors=error.errors(include_input=False)
@@ -133,7 +162,8 @@ class Link:
                     continue
                 if isinstance(message, Welcome):
                     log.info("linked to the control plane", url=self._settings.url, runner=str(message.runner))
-                    self._connection = connection
+                    self._connection, self._not_let_in = connection, ""
+                    started(self._settings.folder, self._boot)
                     beating = beating or asyncio.create_task(self._beat(message.heartbeat_seconds))
                     await self.pool.offers.offer_anew()
                 elif isinstance(message, Hurry):
@@ -160,3 +190,10 @@ class Link:
         while True:
             await self.pool.beat()
             await asyncio.sleep(min(seconds, self.pool.heartbeat_seconds))
+
+
+def _refusal(error: Exception) -> NotLetIn | None:
+    """That the control plane does not want us, if it was that."""
+    if isinstance(error, ConnectionClosed) and error.rcvd and error.rcvd.code in (TAKEN, OUTDATED):
+        return NotLetIn(error.rcvd.code, error.rcvd.reason)
+    return error if isinstance(error, NotLetIn) else None

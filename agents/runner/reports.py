@@ -124,12 +124,12 @@ class Reports:
         answer = await self._post("outcome", report)
         self.accepted = True
         if self._on_next is not None and (follows := answer.get("next")):
-            self._on_next(Assignment.model_validate(follows))
+            self._on_next(Assignment.model_validate(follows, extra="ignore"))
 
     async def permission(self, call: str, tool: str, arguments: Mapping[str, Any]) -> PermissionGiven:
         """What the team's rules say of a call, or a person has said so far. Raises Stale, Faults or Refused."""
         asked = PermissionAsked(fence=self.assignment.fence, call=call, tool=tool, arguments=dict(arguments))
-        return PermissionGiven.model_validate(await self._post("permission", asked))
+        return PermissionGiven.model_validate(await self._post("permission", asked), extra="ignore")
 
     async def artifact(self, file: IO[bytes], *, name: str, media_type: str) -> ArtifactKept:
         """Sends a file, piece by piece, to be kept under a name. Raises Stale, Faults or Refused."""
@@ -141,7 +141,7 @@ class Reports:
         }
         words = {"name": name, "media_type": media_type}
         answer = await self._send("artifacts", lambda: _pieces(file, size), headers, words)
-        return ArtifactKept.model_validate(answer)
+        return ArtifactKept.model_validate(answer, extra="ignore")
 
     async def _post(self, path: str, body: BaseModel) -> dict[str, Any]:
         """Posts JSON, as `_send` does."""

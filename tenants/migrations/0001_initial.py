@@ -294,11 +294,12 @@ class Migration(migrations.Migration):
                 ("seen_at", models.DateTimeField(blank=True, null=True)),
                 ("spares", models.PositiveIntegerField(default=0, help_text="Servers that wait for an attempt.")),
                 (
-                    "doubled_at",
-                    models.DateTimeField(
-                        blank=True, help_text="An older process of its token was still there.", null=True
+                    "refused",
+                    models.CharField(
+                        blank=True, help_text="Why a process with its token was not let in.", max_length=120
                     ),
                 ),
+                ("refused_at", models.DateTimeField(blank=True, null=True)),
                 (
                     "team",
                     models.ForeignKey(

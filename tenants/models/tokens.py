@@ -39,8 +39,8 @@ class Token(models.Model):
         return f"{self.kind} {self.subject}"
 
 
-DOUBLED = timedelta(hours=1)
-"""For so long people are told."""
+TOLD = timedelta(hours=1)
+"""For so long people are told that a process was refused."""
 
 
 class Runner(models.Model):
@@ -59,7 +59,8 @@ class Runner(models.Model):
     channel = models.CharField(max_length=120, blank=True, help_text="Where its websocket listens; empty: away.")
     seen_at = models.DateTimeField(null=True, blank=True)
     spares = models.PositiveIntegerField(default=0, help_text="Servers that wait for an attempt.")
-    doubled_at = models.DateTimeField(null=True, blank=True, help_text="An older process of its token was still there.")
+    refused = models.CharField(max_length=120, blank=True, help_text="Why a process with its token was not let in.")
+    refused_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints: ClassVar = [
@@ -70,6 +71,7 @@ class Runner(models.Model):
         return self.name
 
     @property
-    def is_doubled(self) -> bool:
-        """Two processes came with its token lately: each ends what the other does."""
-        return self.doubled_at is not None and timezone.now() - self.doubled_at < DOUBLED
+    def trouble(self) -> str:
+        """Why a process with its token was not let in lately; empty: none was refused since one was let in."""
+        is_late = self.refused_at is not None and timezone.now() - self.refused_at < TOLD
+        return self.refused if is_late else ""
