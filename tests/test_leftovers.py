@@ -17,12 +17,16 @@ import pytest
 
 from agents.contracts import Assignment, FailureOutcome, PermissionGiven, WorkOutcome
 from agents.contracts.link import Order
+from agents.runner.execution import Execution
 from agents.runner.leftovers import KEPT, Leftovers
 from agents.runner.mirror import MIRRORS
 from agents.runner.proof import FOLDER as PROOF
+from agents.runner.saving import Saving
 from agents.runner.workspace import Workspace
 from tests.fake_control_plane import FakeControlPlane, call, serving, steps, until
+from tests.long import long
 from tests.test_runner import DONE, ROOT, begin_sleeping, processes_now_with, running
+from tests.test_sandbox import command_lines
 
 TOKEN, RESCUE = "wg_attempt_token", "wg_rescue_token"
 HALF = call("write_file", path="half.txt", content="half done\n")
@@ -270,6 +274,51 @@ def test_who_does_not_finish_in_time_hands_its_work_back_pushed(
     assert plane.let_go[assignment.execution] == "leaving"
     assert on_branch(plane) == "half done\n"
     assert not processes_now_with(marker)
+
+
+def is_pushing(plane: FakeControlPlane) -> bool:
+    return any("git-remote-http" in line and plane.url in line for _, line in command_lines())
+
+
+def test_a_push_that_hangs_is_given_up_and_what_it_had_stays(plane: FakeControlPlane, tmp_path: Path) -> None:
+    assignment, said = plane.assignment(), list[Any]()
+    assert assignment.repository is not None
+    folder, kept, repository = (
+        tmp_path / str(assignment.execution),
+        Leftovers(tmp_path, 1 << 30, 1),
+        assignment.repository,
+    )
+    plane.holds_pushes = True
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    async def give_up() -> bool:
+        workspace = await Workspace.clone(folder, repository, assignment.token)
+        (workspace.work / "half.txt").write_text("half done\n")
+        kept.note(assignment, folder)
+        saving = Saving(kept, send)
+        task = asyncio.create_task(saving.save(Execution(assignment, folder, said.append)))
+        while not is_pushing(plane):
+            await asyncio.sleep(0.05)
+        saving.give_up()
+        return await asyncio.wait_for(task, 10)
+
+    assert asyncio.run(give_up())
+    assert said == []
+    assert (tmp_path / KEPT / folder.name / "work" / "half.txt").read_text() == "half done\n"
+    until(lambda: not is_pushing(plane), "no process of it is left")
+
+
+@long
+def test_a_push_that_hangs_holds_up_no_runner_that_stops(plane: FakeControlPlane, tmp_path: Path) -> None:
+    with running(plane, tmp_path / "runner") as process:
+        assignment, _ = begin_half(plane)
+        plane.holds_pushes = True
+        process.terminate()
+        assert process.wait(12) == 0
+    assert plane.let_go[assignment.execution] == "leaving"
+    assert (tmp_path / "runner" / KEPT / str(assignment.execution) / "work" / "half.txt").exists()
 
 
 def test_of_what_is_kept_the_oldest_goes_when_it_is_too_much_or_too_old(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from agents.contracts import Repository
 from agents.runner.git_settings import environment
 from agents.runner.mirror import PACKS, claim, held, packs, slot
+from agents.runner.processes import kill_tree
 
 NETWORK_TROUBLE = (
     "Could not resolve host",
@@ -181,7 +182,7 @@ class Checkout:
                 output, errors = await process.communicate(text.encode())
             finally:
                 if process.returncode is None:
-                    process.kill()
+                    kill_tree(process.pid)  # what it started waits for the network
             if process.returncode in (0, nothing):
                 return output.decode("utf-8", "replace")
             said = errors.decode("utf-8", "replace").strip()

@@ -9,28 +9,30 @@ from uuid import UUID
 import structlog
 
 from agents.contracts import Assignment, FailureOutcome, FailureReason
-from agents.contracts.link import Accepted, Beat, Ended, Heartbeat, Leaving, Order, Rescue, Unsaved
-from agents.runner import entry, leftovers
+from agents.contracts.link import Accepted, Beat, Ended, Heartbeat, Leaving, Order, Rescue
+from agents.runner import entry
 from agents.runner.ahead import Ahead
 from agents.runner.disk import remove
-from agents.runner.execution import Execution
+from agents.runner.execution import STOP_SECONDS, Execution
 from agents.runner.forked import Child
 from agents.runner.leftovers import Leftovers
 from agents.runner.mirror import MIRRORS
 from agents.runner.offers import Offers, Send
 from agents.runner.reports import Faults, Refused, Reports, Stale
 from agents.runner.sandbox import WALLED, Sandbox
+from agents.runner.saving import SAVE_SECONDS, Saving
 from agents.runner.spares import Spares
-from agents.runner.workspace import WorkspaceError
 from tenants.faults import crash_point
 
 log = structlog.get_logger(__name__)
 
 ROOM_SECONDS = 5.0
 """How long an assignment waits for a place that should be free."""
-END_SECONDS = 8.0
-"""How long those who hand their work back, or are killed, may take to it."""
-SAVE_SECONDS = 2.0
+HAND_BACK_SECONDS = STOP_SECONDS + SAVE_SECONDS
+"""How long those who hand their work back may take to it: their processes, and then we in their place."""
+END_SECONDS = 2.0
+"""How long it may take then to put aside what could not be pushed. Together that is less than the ten seconds after
+which containers are killed."""
 
 
 class Pool:
@@ -62,6 +64,7 @@ class Pool:
         self._waiting: dict[UUID, Assignment] = {}
         self._room = asyncio.Semaphore(capacity)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._saving = Saving(kept, send)
         self._processes = multiprocessing.get_context("forkserver")
         self._processes.set_forkserver_preload([entry.PRELOAD])
         self._starting = asyncio.Lock()
@@ -145,9 +148,10 @@ class Pool:
         await self.ahead.close()
         await self.spares.close()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=END_SECONDS)
+            await asyncio.wait(self._tasks, timeout=HAND_BACK_SECONDS)
         for one in self._executions.values():
             one.kill()
+        self._saving.give_up()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=END_SECONDS)
 
@@ -196,7 +200,7 @@ class Pool:
             try:
                 failure = await self._watch(one, spare)
             finally:
-                is_safe = await self._save(one)
+                is_safe = await self._saving.save(one)
             if failure is not None:
                 log.warning("a child left no outcome", reason=failure.reason, message=failure.message, **words)
                 await self._report(assignment, failure)
@@ -211,22 +215,6 @@ class Pool:
             self.ahead.used(assignment.repository)
             await self._send(Ended(execution=assignment.execution, because="leaving" if self.leaving else "over"))
             await self.offers.offer()
-
-    async def _save(self, one: Execution) -> bool:
-        """What its child did not bring to its branch: we do, or keep it. Whether its folder may be removed."""
-        if one.delivered or not one.folder.exists():
-            return True
-        assignment = one.assignment
-        try:
-            await leftovers.save(assignment, one.folder, SAVE_SECONDS)
-        except (WorkspaceError, OSError) as error:
-            why = str(error)
-            place = await asyncio.to_thread(self._kept.keep, one.folder, why, assignment.execution)
-            if place == one.folder:
-                told = Unsaved(execution=assignment.execution, team=assignment.team, folder=str(place), because=why)
-                await self._send(told)
-                return False
-        return True
 
     async def _watch(self, one: Execution, spare: Child | None) -> FailureOutcome | None:
         """Runs the child to its end; what must be reported in its place, if anything."""
