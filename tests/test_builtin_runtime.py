@@ -323,6 +323,32 @@ def test_what_a_model_says_oddly_costs_a_word_and_not_the_attempt(plane: FakeCon
     assert "It\N{REPLACEMENT CHARACTER} is done." in plane.git("log", "-1", "--format=%b", outcome.commit)
 
 
+def test_calls_are_told_apart_although_the_model_gives_them_one_id(plane: FakeControlPlane, tmp_path: Path) -> None:
+    """Within an answer, and from one answer to the next: some providers do either."""
+    plane.script = steps(
+        [call("write_file", id="1", path="a.txt", content="a"), call("write_file", id="1", path="b.txt", content="b")],
+        [call("read_file", id="1", path="a.txt"), call("read_file", id="2", path="b.txt")],
+        [call("final_result", id="1", summary="done")],
+    )
+
+    outcome = carry_out(plane.assignment(), tmp_path / "run", WorkOutcome)
+
+    assert outcome.files == ("a.txt", "b.txt")
+    told = [(part.tool, part.input.get("path"), part.state, part.output[:20]) for part in plane.parts("tool")]
+    assert told == [
+        ("write_file", "a.txt", "done", "Wrote a.txt: 1 lines"),
+        ("write_file", "b.txt", "done", "Wrote b.txt: 1 lines"),
+        ("read_file", "a.txt", "done", "    1\ta"),
+        ("read_file", "b.txt", "done", "    1\tb"),
+        ("final_result", None, "done", ""),
+    ]
+    messages = plane.requests[-1]["messages"]
+    called = [one["id"] for message in messages for one in message.get("tool_calls") or ()]
+    answered = [message["tool_call_id"] for message in messages if message["role"] == "tool"]
+    assert answered == called
+    assert len(set(called)) == 4
+
+
 def test_a_text_without_end_is_kept_to_a_limit(plane: FakeControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recording, "TEXT_CHARS", 1000)
 

@@ -1,4 +1,8 @@
-"""What a built-in agent asks the control plane while it works: the tools of its MCP endpoint, which all agents have."""
+"""What a built-in agent asks the control plane while it works: the tools of its MCP endpoint, which all agents have.
+
+The endpoint keeps no session: one POST is a whole call. The official client would save some ten lines here, and cost
+each runner 24 MB and 0.3 s of processor at its start; tests/test_mcp.py holds both against the same endpoint.
+"""
 
 import asyncio
 from itertools import count

@@ -3,15 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 import structlog
 from pydantic_ai import Agent, UsageLimits
 from pydantic_ai.exceptions import ModelConnectionError, ModelHTTPError, RunCancelled
 from pydantic_ai.messages import (
+    AgentStreamEvent,
     ModelMessage,
     ModelRequest,
+    PartEndEvent,
     TextPart,
     ThinkingPart,
     ToolCallPart,
@@ -64,6 +67,10 @@ class Conversation:
 
     _is_fresh: bool = False
     """It was made short, and no request has gone through since."""
+    _ids: set[str] = field(default_factory=set)
+    """Of all calls of tools so far. Some providers count anew in each answer, or call all of an answer's the same."""
+    _answered: dict[int, str] = field(default_factory=dict)
+    """Ids of the calls in the last answer, by their place in it."""
 
     async def run(self) -> None:
         """Until the agent has delivered. A stream that breaks off is asked for again from the last request."""
@@ -142,16 +149,29 @@ class Conversation:
                 self._tell_news(agent_run)
                 _make_sendable(node.request)
                 transcript.begin_answer()
+                self._answered.clear()
                 async with node.stream(agent_run.ctx) as answer:
                     async for event in answer:
+                        self._tell_apart(event)
                         transcript.take(event, answer.response.model_name or "")
                 self._is_fresh = False
                 transcript.end_answer(answer.response)
             elif Agent.is_call_tools_node(node):
                 _make_sendable(node.model_response)
+                for index, own in self._answered.items():
+                    if isinstance(part := node.model_response.parts[index], ToolCallPart):
+                        part.tool_call_id = own
                 async with node.stream(agent_run.ctx) as events:
                     async for event in events:
                         transcript.take(event, node.model_response.model_name or "")
+
+    def _tell_apart(self, event: AgentStreamEvent) -> None:
+        """Gives a call an id of its own where another one has had it: results are matched by it."""
+        if isinstance(event, PartEndEvent) and isinstance(event.part, ToolCallPart):
+            if event.part.tool_call_id in self._ids:
+                event.part.tool_call_id = f"call_{uuid4().hex[:24]}"
+            self._ids.add(event.part.tool_call_id)
+            self._answered[event.index] = event.part.tool_call_id
 
     def _tell_news(self, agent_run: AgentRun[Desk, Any]) -> None:
         """What the agent must know before it goes on. What people say is in its transcript already."""
