@@ -9,6 +9,7 @@ from django.urls import reverse
 from swarms import approvals
 from swarms.decisions import describe
 from swarms.models import Approval, CheckRun, Goal, Node, Plan, Project, Swarm, ToolRule
+from swarms.rule_admin import ToolRuleAdmin
 from tenants.access import TeamRequest
 from tenants.roles import Permission
 from tenants.sites import TeamAdminMixin, team_admin
@@ -117,12 +118,7 @@ class NodeAdmin(ReadOnly):
     list_filter = ("state", "role", "swarm__project")
 
 
-@admin.register(ToolRule, site=team_admin)
-class ToolRuleAdmin(ReadOnly):
-    list_display = ("__str__", "arguments", "role", "project", "swarm", "life", "made_by", "made_at", "revoked_at")
-    list_filter = ("verdict", "life", "project", "tool")
-    list_select_related = ("project", "swarm__project", "made_by")
-    ordering = ("position",)
+team_admin.register(ToolRule, ToolRuleAdmin)
 
 
 @admin.register(CheckRun, site=team_admin)
