@@ -201,7 +201,7 @@ def test_only_runners_get_a_websocket_and_lose_it_with_their_token(agent: Agent)
     token, secret = tokens.issue("runner", subject="runner:x")
     Runner.objects.create(name="x", token=token, capacity=1, sandbox="none")
     with connect(url, additional_headers={"Authorization": f"Bearer {secret}"}) as link:
-        hello = {"type": "hello", "name": "x", "version": "1", "capacity": 1, "sandbox": "none"}
+        hello = {"type": "hello", "name": "x", "version": "1", "protocol": 1, "capacity": 1, "sandbox": "none"}
         link.send(json.dumps(hello | {"boot": str(uuid.uuid4())}))
         assert "welcome" in str(link.recv(timeout=30))
         tokens.revoke("runner:x")
