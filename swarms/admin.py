@@ -104,18 +104,21 @@ class GoalAdmin(ReadOnly):
 class SwarmAdmin(ReadOnly):
     list_display = ("__str__", "state", "because", "created_at", "ended_at")
     list_filter = ("state", "project")
+    list_select_related = ("project",)
 
 
 @admin.register(Plan, site=team_admin)
 class PlanAdmin(ReadOnly):
     list_display = ("__str__", "state", "source", "created_at")
     list_filter = ("state", "source")
+    list_select_related = ("swarm__project",)
 
 
 @admin.register(Node, site=team_admin)
 class NodeAdmin(ReadOnly):
     list_display = ("key", "title", "swarm", "role", "state", "attempts_made", "because")
     list_filter = ("state", "role", "swarm__project")
+    list_select_related = ("swarm__project",)
 
 
 team_admin.register(ToolRule, ToolRuleAdmin)
@@ -125,3 +128,4 @@ team_admin.register(ToolRule, ToolRuleAdmin)
 class CheckRunAdmin(ReadOnly):
     list_display = ("purpose", "swarm", "commit", "state", "because", "created_at")
     list_filter = ("purpose", "state")
+    list_select_related = ("swarm__project",)

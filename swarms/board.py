@@ -15,11 +15,9 @@ from sessions.models import Stream
 from swarms import conditions
 from swarms.looks import Look, look
 from swarms.models import Approval, Attempt, CheckRun, Edge, Node, Plan, Swarm
-from swarms.states import SWARM_ENDED, NodeState
+from swarms.states import NodeState
 from swarms.why import Unmet
 from swarms.words import plain
-
-WAITING = frozenset({NodeState.BLOCKED, NodeState.AWAITING_APPROVAL, NodeState.READY})
 
 
 def position() -> int:
@@ -197,33 +195,3 @@ def result_checks(swarm: Swarm) -> list[CheckRun]:
     """Checks on the whole: before anything, on the result, on what landed."""
     wanted = CheckRun.objects.filter(swarm=swarm, purpose__in=["before", "integration", "landing"])
     return list(wanted.exclude(state="void").order_by("created_at"))
-
-
-@dataclass(frozen=True)
-class Row:
-    """A swarm in a list."""
-
-    swarm: Swarm
-    done: int
-    total: int
-    waiting: int
-
-    @property
-    def share(self) -> float:
-        """Done nodes, in percent."""
-        return round(100 * self.done / self.total, 1) if self.total else 0.0
-
-
-def rows(swarms: QuerySet[Swarm]) -> list[Row]:
-    """Swarms with their progress, the newest first."""
-    counted = swarms.select_related("project", "goal", "goal__created_by").annotate(
-        done=Count("nodes", filter=Q(nodes__state=NodeState.SUCCEEDED), distinct=True),
-        total=Count("nodes", filter=Q(nodes__dropped_by=None), distinct=True),
-        waiting=Count("approvals", filter=Q(approvals__state="pending"), distinct=True),
-    )
-    return [Row(swarm, swarm.done, swarm.total, swarm.waiting) for swarm in counted.order_by("-created_at")]
-
-
-def live_swarms() -> QuerySet[Swarm]:
-    """Swarms that are not over."""
-    return Swarm.objects.exclude(state__in=SWARM_ENDED)

@@ -252,6 +252,8 @@ class WebhookForm(forms.Form):
         super().__init__(*args, **kwargs)
         projects = Project.objects.order_by("name").values_list("pk", "name")
         self.fields["projects"].choices = [(str(pk), name) for pk, name in projects]  # type: ignore[attr-defined]
+        if not projects:
+            self.fields["projects"].help_text = "There are none yet: it gets what happens in all that come."
 
     def clean_kinds(self) -> list[str]:
         return list(dict.fromkeys(self.cleaned_data["kinds"].replace(",", " ").split()))

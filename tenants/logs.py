@@ -21,9 +21,6 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 Format = Literal["json", "console"]
 
-CONTEXT = ("team", "swarm", "node", "attempt", "trace")
-"""Names that a unit of work binds; other names may be bound too."""
-
 REDACTED = "[redacted]"
 
 SECRET_NAME = re.compile(

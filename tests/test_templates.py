@@ -64,6 +64,13 @@ def test_every_glyph_is_in_the_sprite() -> None:
     assert used <= known
 
 
+def test_every_symbol_of_the_sprite_is_used() -> None:
+    code = [path for app in ("swarms", "agents", "sessions", "tenants") for path in (ROOT / app).rglob("*.py")]
+    said = "".join(path.read_text() for path in [*code, *TEMPLATES] if path.name != "_sprite.html")
+    known = set(re.findall(r'id="i-([a-z0-9-]+)"', SPRITE))
+    assert not {name for name in known if f'"{name}"' not in said and f"#i-{name}" not in said}
+
+
 def test_vendored_files_are_those_of_the_lock_file() -> None:
     assert faults() == []
 

@@ -6,8 +6,6 @@ from pydantic import Field, field_validator
 
 from agents.contracts.assignment import AnswerAsked, Check, Frozen
 
-WorkerRole = Literal["developer", "writer", "reviewer"]
-
 
 class EdgeCondition(Frozen):
     """A dependency that counts only when the parent's output says so."""

@@ -39,10 +39,6 @@ class Proof:
     def red_before(self) -> bool:
         return bool(self.before) and not all(ran.ok for ran in self.before)
 
-    @property
-    def green_after(self) -> bool:
-        return all(ran.ok for ran in self.after)
-
 
 def prove(*, source: str, branch: str, base: str, landed: str, checks: Sequence[Check], rehearsal: bool) -> Proof:
     """Clone the source's branch and run the checks on its head and on the commit that it started from.

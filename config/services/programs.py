@@ -15,7 +15,7 @@ PLAIN = frozenset({
     "http_proxy", "https_proxy", "no_proxy",
 })
 # fmt: on
-CONTROL_PREFIXES = ("WAGGLE_", "OTEL_")
+CONTROL_PREFIX = "WAGGLE_"
 RUNNER_PREFIX = "WAGGLE_RUNNER_"
 PLATFORM_MARK = "WAGGLE_PLATFORM"
 LOCAL = ("SOURCES", "WEBHOOKS", "SERVERS", "PROVIDERS")
@@ -64,7 +64,7 @@ def control(site: Site, environ: Mapping[str, str]) -> dict[str, str]:
     kept = {
         name: value
         for name, value in environ.items()
-        if name.startswith(CONTROL_PREFIXES) and not name.startswith(RUNNER_PREFIX) and value
+        if name.startswith(CONTROL_PREFIX) and not name.startswith(RUNNER_PREFIX) and value
     }
     # On one's own machine, a folder is a fine source of a project, a program of one's own a fine receiver of webhooks,
     # and a server of one's own a fine server; a server's settings say no by default.

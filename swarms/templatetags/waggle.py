@@ -29,11 +29,13 @@ def icon(name: str) -> SafeString:
 
 
 @register.simple_tag(takes_context=True)
-def nav(context: Context, path: str, glyph: str, text: str, count: int | str | None = None) -> SafeString:
-    """A link of the main navigation, marked when the page lies below it."""
+def nav(
+    context: Context, path: str, glyph: str, text: str, count: int | str | None = None, also: str = ""
+) -> SafeString:
+    """A link of the main navigation, marked when the page lies below it, or below one of `also`."""
     request = context.get("request")
     here = request.path if request is not None else ""
-    current = here == path if path == "/" else here.startswith(path)
+    current = here == path if path == "/" else here.startswith((path, *also.split()))
     badge = format_html(' <span class="badge">{}<span class="sr"> waiting</span></span>', count) if count else ""
     return format_html(
         '<a href="{}"{}>{}<span>{}</span>{}</a>',

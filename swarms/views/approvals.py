@@ -34,9 +34,13 @@ def approvals(request: HttpRequest) -> HttpResponse:
 @require_GET
 def approval(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Exactly what is decided, and the form to decide it."""
+    return _page(request, pk, DecisionForm())
+
+
+def _page(request: HttpRequest, pk: UUID, form: DecisionForm) -> HttpResponse:
     position = board.position()
-    context = decisions.describe(_found(pk)) | {"form": DecisionForm(), "position": position}
-    return render(request, "swarms/approval.html", context)
+    context = decisions.describe(_found(pk)) | {"form": form, "position": position}
+    return render(request, "swarms/approval.html", context, status=422 if form.errors else 200)
 
 
 def _found(pk: UUID) -> Approval:
@@ -54,8 +58,9 @@ def decide(request: TeamRequest, pk: UUID) -> HttpResponse:
     form = DecisionForm(request.POST)
     page = f"/approvals/{found.pk}/"
     if not form.is_valid():
-        messages.error(request, "Choose Approve or Reject.")
-        return back(request, page)
+        if "verdict" in form.errors:
+            messages.error(request, "Choose Approve or Reject.")
+        return _page(request, pk, form)
     because = form.cleaned_data["because"].strip()
     try:
         verdict = form.cleaned_data["verdict"]

@@ -1,15 +1,15 @@
 """Decisions and their reasons, searched."""
 
 from urllib.parse import urlencode
-from uuid import UUID
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from sessions.decisions import PEOPLE, PLATFORM, RULES
 from swarms import decided
 from swarms.models import Project
+from swarms.views.found import before
 from tenants.access import TeamRequest
 from tenants.models import Membership
 
@@ -24,7 +24,7 @@ def decisions(request: TeamRequest) -> HttpResponse:
         wanted = decided.Wanted.asked(request.GET, "swarm")
     except ValueError:
         raise Http404("no such swarm") from None
-    rows, more = decided.found(wanted, before=_before(request), most=PAGE)
+    rows, more = decided.found(wanted, before=before(request), most=PAGE)
     kept = {name: request.GET[name] for name in ("q", "project", "swarm", "who") if request.GET.get(name)}
     context = {
         "decisions": rows,
@@ -34,14 +34,6 @@ def decisions(request: TeamRequest) -> HttpResponse:
         "older": f"?{urlencode(kept | {'before': more})}" if more else "",
     }
     return render(request, "swarms/decisions.html", context)
-
-
-def _before(request: HttpRequest) -> UUID | None:
-    before = request.GET.get("before", "")
-    try:
-        return UUID(before) if before else None
-    except ValueError:
-        raise Http404("not the id of a decision") from None
 
 
 def _members(request: TeamRequest) -> list[tuple[str, str]]:

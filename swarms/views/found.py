@@ -1,6 +1,8 @@
 """Objects named by an address; what the team does not have answers 404."""
 
-from django.http import HttpRequest, HttpResponseRedirect
+from uuid import UUID
+
+from django.http import Http404, HttpRequest, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.utils.http import url_has_allowed_host_and_scheme
 
@@ -22,6 +24,15 @@ def node_of(swarm: Swarm, key: str) -> Node:
     node = get_object_or_404(Node, swarm=swarm, key=key)
     node.swarm = swarm
     return node
+
+
+def before(request: HttpRequest) -> UUID | None:
+    """The last row that the reader of a list knows: ?before=<its id>."""
+    text = request.GET.get("before", "")
+    try:
+        return UUID(text) if text else None
+    except ValueError:
+        raise Http404("not the id of a row") from None
 
 
 def back(request: HttpRequest, default: str) -> HttpResponseRedirect:

@@ -1,15 +1,23 @@
 """The first page, and the list of all swarms."""
 
+from urllib.parse import urlencode
+
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
-from swarms import board
+from swarms import board, listing
 from swarms.forms import GoalForm
+from swarms.looks import LOOKS
 from swarms.models import Approval, Project, Swarm
-from swarms.states import SWARM_ENDED, SwarmState
+from swarms.states import SWARM_ENDED
+from swarms.views.found import before
 
-MOST_ROWS = 200
+PAGE = 50
+MOST_LIVE = 20
+"""Swarms at work that the first page shows; the list has the rest."""
+LATELY = 5
 
 
 @require_GET
@@ -24,12 +32,13 @@ def home(request: HttpRequest) -> HttpResponse:
 def now_context() -> dict[str, object]:
     """What the live part of the first page shows."""
     pending = Approval.objects.filter(state="pending").select_related("swarm__project").order_by("requested_at")
-    return {"pending": pending, "live": board.rows(board.live_swarms())}
+    live = listing.page(listing.live_swarms(), most=MOST_LIVE)
+    return {"pending": pending, "live": live.rows, "has_more_live": live.older is not None}
 
 
 def lately_context() -> dict[str, object]:
     """The swarms that were over last."""
-    return {"recent": board.rows(Swarm.objects.filter(state__in=SWARM_ENDED))[:5]}
+    return {"recent": listing.page(Swarm.objects.filter(state__in=SWARM_ENDED), most=LATELY).rows}
 
 
 @require_GET
@@ -44,29 +53,30 @@ def home_lately(request: HttpRequest) -> HttpResponse:
     return render(request, "swarms/_home_lately.html", lately_context())
 
 
-def _filtered(request: HttpRequest) -> tuple[str, str, list[board.Row]]:
-    state, slug = request.GET.get("state", ""), request.GET.get("project", "")
+def _filtered(state: str, slug: str) -> QuerySet[Swarm]:
     swarms = Swarm.objects.all()
     if state == "live":
-        swarms = board.live_swarms()
+        swarms = listing.live_swarms()
     elif state:
         swarms = swarms.filter(state=state)
-    if slug:
-        swarms = swarms.filter(project__slug=slug)
-    return state, slug, board.rows(swarms)[:MOST_ROWS]
+    return swarms.filter(project__slug=slug) if slug else swarms
 
 
 @require_GET
 def swarms(request: HttpRequest) -> HttpResponse:
-    """All swarms, filtered by the address: ?state=running&project=textkit."""
+    """All swarms, filtered by the address: ?state=running&project=textkit&before=<id of the last one that is known>."""
     position = board.position()
-    state, slug, rows = _filtered(request)
+    state, slug, known = request.GET.get("state", ""), request.GET.get("project", ""), before(request)
+    page = listing.page(_filtered(state, slug), most=PAGE, before=known)
+    kept = {name: value for name, value in (("state", state), ("project", slug)) if value}
     context = {
         "position": position,
-        "rows": rows,
+        "rows": page.rows,
+        "older": f"/swarms/?{urlencode(kept | {'before': page.older})}" if page.older else "",
+        "newest": f"/swarms/?{urlencode(kept)}" if known else "",
         "state": state,
         "slug": slug,
-        "states": [s.value for s in SwarmState],
+        "states": [(name, look.word) for name, look in LOOKS["swarm"].items()],
         "projects": Project.objects.order_by("name"),
     }
     template = "swarms/_swarm_rows.html" if request.headers.get("HX-Request") else "swarms/swarms.html"

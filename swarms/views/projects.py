@@ -1,5 +1,7 @@
 """Projects: list, add, look at, state goals."""
 
+from urllib.parse import urlencode
+
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
@@ -7,7 +9,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from sessions import history
-from swarms import board, goals
+from swarms import board, goals, listing
 from swarms import projects as verbs
 from swarms.forms import GoalForm, LimitsForm, ProjectForm
 from swarms.models import Project
@@ -15,13 +17,16 @@ from swarms.views.found import project_of
 from tenants.access import TeamRequest, requires
 from tenants.roles import Permission
 
+MOST_GOALS = 50
+"""Goals on a project's page; the list of swarms has the rest."""
+
 
 @require_GET
 def projects(request: HttpRequest) -> HttpResponse:
     """All projects of the team."""
     position = board.position()
     found = list(Project.objects.order_by("name"))
-    live = {row.swarm.project_id for row in board.rows(board.live_swarms())}
+    live = set(listing.live_swarms().values_list("project_id", flat=True))
     context = {"projects": [(project, project.pk in live) for project in found], "position": position}
     return render(request, "swarms/projects.html", context)
 
@@ -58,9 +63,7 @@ def project(request: HttpRequest, slug: str) -> HttpResponse:
 def _context(found: Project, form: GoalForm) -> dict[str, object]:
     """What a project's page shows."""
     position = board.position()
-    return {
-        "project": found,
-        "rows": board.rows(found.swarms.all()),
+    return _rows(found) | {
         "imported": history.imported(found.topic).count(),
         "form": form,
         "position": position,
@@ -77,8 +80,13 @@ def project_state(request: HttpRequest, slug: str) -> HttpResponse:
 @require_GET
 def project_rows(request: HttpRequest, slug: str) -> HttpResponse:
     """The goals of a project."""
-    found = project_of(slug)
-    return render(request, "swarms/_swarm_rows.html", {"project": found, "rows": board.rows(found.swarms.all())})
+    return render(request, "swarms/_swarm_rows.html", _rows(project_of(slug)))
+
+
+def _rows(found: Project) -> dict[str, object]:
+    page = listing.page(found.swarms.all(), most=MOST_GOALS)
+    older = f"/swarms/?{urlencode({'project': found.slug, 'before': page.older})}" if page.older else ""
+    return {"project": found, "rows": page.rows, "older": older}
 
 
 @require_http_methods(["GET", "POST"])

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.http import Http404, HttpResponse, HttpResponseBase
+from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
@@ -15,6 +15,7 @@ from sessions.models import Backlog, Delivery, Event, Letter, Webhook
 from sessions.webhooks import endpoints
 from swarms.forms import WebhookForm
 from swarms.models import Project
+from swarms.views.found import before
 from tenants.access import TeamRequest, requires
 from tenants.roles import Permission
 
@@ -61,11 +62,8 @@ def _page(
     request: TeamRequest, webhook: Webhook, *, secret: str = "", form: WebhookForm | None = None, status: int = 200
 ) -> HttpResponse:
     tried = Delivery.objects.filter(webhook=webhook).select_related("event").order_by("-pk")
-    if before := request.GET.get("before", ""):
-        try:
-            tried = tried.filter(pk__lt=UUID(before))
-        except ValueError:
-            raise Http404("not the id of a delivery") from None
+    if (known := before(request)) is not None:
+        tried = tried.filter(pk__lt=known)
     rows = list(tried[: PAGE + 1])
     dead = Letter.objects.filter(webhook=webhook, due_at=None).select_related("event").order_by("event__position")
     given = {"name": webhook.name, "url": webhook.url, "kinds": " ".join(webhook.kinds), "projects": webhook.projects}

@@ -137,11 +137,6 @@ def diff(project: Project, base: str, head: str, *, context: int = 3) -> str:
     return text + (f"\ndiff --git a/ b/{CUT}\n" if is_cut else "")
 
 
-def merge_base(project_id: UUID, one: str, other: str) -> str:
-    """The best common ancestor; empty when there is none."""
-    return git(path_of(project_id), "merge-base", one, other, allow=(0, 1)).stdout.strip()
-
-
 def file_list(project: Project, commit: str, *, limit: int = 400) -> list[str]:
     """Paths in a commit, at most `limit`."""
     done = git(path_of(project.id), "ls-tree", "-r", "--name-only", "-z", commit)

@@ -8,6 +8,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from tenants.access import TeamRequest, requires
 from tenants.forms import TeamNameForm, ThemeForm
+from tenants.hosts import public_url
 from tenants.models import Team
 from tenants.page import THEME_COOKIE, theme_of
 from tenants.roles import Permission
@@ -21,7 +22,8 @@ def preferences(request: TeamRequest) -> HttpResponse:
 
 
 def _page(request: TeamRequest, name_form: TeamNameForm, status: int = 200) -> HttpResponse:
-    context = {"name_form": name_form, "theme_form": ThemeForm(initial={"theme": theme_of(request)})}
+    theme_form = ThemeForm(initial={"theme": theme_of(request)})
+    context = {"name_form": name_form, "theme_form": theme_form, "start_url": public_url("/signup/")}
     return render(request, "tenants/settings.html", context, status=status)
 
 
