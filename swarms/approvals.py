@@ -27,6 +27,14 @@ class NotDecidable(Exception):
     """The approval cannot be decided (so), in words for the person who tried."""
 
 
+class NotTheirs(NotDecidable):
+    """Others may, this person may not."""
+
+
+class NoAnswer(NotDecidable):
+    """What was said is no answer to this question."""
+
+
 def ask_plan(plan: Plan) -> Approval:
     """Ask for the approval of exactly this plan."""
     return _ask(
@@ -153,7 +161,7 @@ def approve(approval: Approval, *, by: User, because: str = "", life: str = "onc
 def reject(approval: Approval, *, by: User, because: str) -> None:
     """Say no, with the reason. Raises NotDecidable."""
     if not because.strip():
-        raise NotDecidable("Say why: the reason goes to those who work on it.")
+        raise NoAnswer("Say why: the reason goes to those who work on it.")
     _decide(approval, ApprovalState.REJECTED, by=by, because=because)
 
 
@@ -161,11 +169,11 @@ def _member(approval: Approval, by: User, life: str) -> Membership:
     """Who decides, who may. Raises NotDecidable."""
     member = Membership.objects.filter(team=turns.current_team_id(), user=by).first()
     if member is None or not may(member.role, Permission.APPROVE):
-        raise NotDecidable("Your role may not decide approvals; ask an owner, admin or approver of the team.")
+        raise NotTheirs("Your role may not decide approvals; ask an owner, admin or approver of the team.")
     if life not in ("once", "swarm", "always") or (approval.kind != "tool" and life != "once"):
-        raise NotDecidable("Only the use of a tool is allowed for longer than once: for the swarm, or always.")
+        raise NoAnswer("Only the use of a tool is allowed for longer than once: for the swarm, or always.")
     if life == "always" and not may(member.role, Permission.POLICY):
-        raise NotDecidable("Your role may allow it once or for this swarm; rules that stay are for owners and admins.")
+        raise NotTheirs("Your role may allow it once or for this swarm; rules that stay are for owners and admins.")
     return member
 
 
@@ -178,7 +186,7 @@ def _decide(approval: Approval, verdict: str, *, by: User, because: str, life: s
         if fresh.state != ApprovalState.PENDING:
             raise NotDecidable(already(fresh))
         if fresh.four_eyes and fresh.requested_by_id == by.pk:
-            raise NotDecidable("You asked for this approval; somebody else must decide it (four eyes).")
+            raise NotTheirs("You asked for this approval; somebody else must decide it (four eyes).")
         if fresh.expires_at <= timezone.now():
             raise NotDecidable("This approval has expired.")
         if digest(current_subject(fresh)) != fresh.digest:

@@ -247,6 +247,47 @@ def test_programs_of_others_look_and_try(stage: Stage, team: Team) -> None:
     assert developer.post(f"rules/{rule.pk}/revoke").status_code == 403
 
 
+def test_programs_list_and_answer_what_waits_for_a_person(stage: Stage, team: Team, asked: Approval) -> None:
+    owner, bob = Program(stage.by, team), Program(user_of("bob", "acme"), team)
+    approver = Program(member(team, Role.APPROVER), team)
+    listed = bob.get(f"approvals?state=pending&kind=tool&swarm={stage.swarm.pk}").json()
+    assert [(one["id"], one["kind"], one["digest"]) for one in listed["approvals"]] == [
+        (str(asked.pk), "tool", asked.digest)
+    ]
+    assert listed["next"] is None
+    more = bob.get("approvals?limit=1").json()
+    assert (len(more["approvals"]), more["next"]) == (1, {"before": more["approvals"][0]["id"]})
+    path = f"approvals/{asked.pk}"
+    assert bob.get(path).json()["subject"]["arguments"] == {"command": "rm -rf <b>"}
+    assert bob.post(f"{path}/approve").status_code == 403
+    refused = approver.post(f"{path}/approve", life="always")
+    assert refused.status_code == 403
+    assert "owners and admins" in refused.json()["error"]
+    for verb, body in (("approve", {"life": "ever"}), ("reject", {"because": " "}), ("reject", {}), ("burn", {})):
+        assert owner.post(f"{path}/{verb}", **body).status_code == (404 if verb == "burn" else 422)
+    Approval.objects.filter(pk=asked.pk).update(four_eyes=True, requested_by=stage.by)
+    own = owner.post(f"{path}/approve")
+    assert (own.status_code, "four eyes" in own.json()["error"]) == (403, True)
+    done = approver.post(f"{path}/approve", life="swarm", because="Only here.").json()
+    assert (done["state"], done["because"]) == ("approved", "Only here.")
+    rule = ToolRule.objects.get(life="swarm")
+    assert (rule.approval_id, rule.arguments["command"]) == (asked.pk, "rm -rf <b>")
+    late = owner.post(f"{path}/reject", because="No.")
+    assert (late.status_code, "Already approved" in late.json()["error"]) == (409, True)
+
+
+def test_programs_decide_approvals_of_other_kinds(stage: Stage, team: Team) -> None:
+    owner = Program(stage.by, team)
+    waiting = [one for one in owner.get("approvals?state=pending").json()["approvals"] if one["kind"] != "tool"]
+    assert waiting
+    path = f"approvals/{waiting[0]['id']}"
+    assert owner.post(f"{path}/approve", life="swarm").status_code == 422
+    assert owner.post(f"{path}/reject", because="Not this way.").json()["state"] == "rejected"
+    for wrong in ("state=happy", "kind=odd", "swarm=mine", "limit=many", "before=yesterday"):
+        answer = owner.get(f"approvals?{wrong}")
+        assert (answer.status_code, wrong.partition("=")[0] in answer.json()["error"]) == (422, True)
+
+
 def rules(*words: str) -> str:
     out = StringIO()
     call_command("rules", *words, "--team", "acme", stdout=out)

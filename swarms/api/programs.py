@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic import ValidationError as BodyError
 
 from agents import steering
+from swarms import approvals
 from swarms.admission import AdmissionRefused
 from swarms.api.access import secret_of
 from swarms.plan_yaml import PlanFaults
@@ -22,6 +23,7 @@ from tenants.roles import Permission, may
 
 Body = TypeVar("Body", bound="Given")
 View = Callable[..., HttpResponseBase]
+_UNDECIDED = {approvals.NotTheirs: 403, approvals.NoAnswer: 422}
 
 
 class Given(BaseModel):
@@ -64,6 +66,8 @@ def program(method: str, permission: Permission) -> Callable[[View], View]:
                 return refused
             except (NotNow, steering.NotNow) as error:
                 return _error(409, error.messages)
+            except approvals.NotDecidable as error:
+                return _error(_UNDECIDED.get(type(error), 409), [str(error)])
             except PlanFaults as error:
                 return JsonResponse({"error": "The plan has faults.", "faults": error.faults}, status=422)
             except ValidationError as error:

@@ -2,7 +2,20 @@
 
 from django.urls import path
 
-from swarms.api import artifacts, budgets, decisions, events, git, goals, replay, rules, runner, sessions, swarms
+from swarms.api import (
+    approvals,
+    artifacts,
+    budgets,
+    decisions,
+    events,
+    git,
+    goals,
+    replay,
+    rules,
+    runner,
+    sessions,
+    swarms,
+)
 
 _SWARM = "api/v1/swarms/<uuid:swarm>/"
 
@@ -21,6 +34,10 @@ urlpatterns = [
     path("api/v1/rules/add", rules.add),
     path("api/v1/rules/try", rules.attempt),
     path("api/v1/rules/<uuid:rule>/<slug:verb>", rules.act),
+    path("api/v1/approvals", approvals.approvals),
+    path("api/v1/approvals/<uuid:approval>", approvals.approval),
+    path("api/v1/approvals/<uuid:approval>/approve", approvals.approve),
+    path("api/v1/approvals/<uuid:approval>/reject", approvals.reject),
     path("api/v1/decisions", decisions.decisions),
     path("api/v1/events", events.events),
     path("api/v1/sessions/<uuid:session>", sessions.session),
