@@ -7,13 +7,13 @@ from urllib.parse import urlencode
 
 import structlog
 from django.conf import settings
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseRedirect, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import resolve
 from django.views.defaults import page_not_found
 from django_htmx.http import HttpResponseClientRedirect
 
-from tenants import context
+from tenants import context, problems
 from tenants.hosts import public_url
 from tenants.models import Domain, Membership, Team
 from tenants.states import TeamState
@@ -49,7 +49,10 @@ class TeamMiddleware:
             return view(request, *args, **kwargs)
         texts = (request.path, *request.COOKIES.values())
         if "%00" in request.META["QUERY_STRING"] or any("\0" in text for text in texts):
-            return _no_nul()
+            return _no_nul(request)
+        if request.path == "/api" or request.path.startswith("/api/"):
+            # Before anything is known of the host or of who asks: it tells nobody which teams there are.
+            return problems.problem(404, problems.ELSEWHERE)
         if by_path := _PATH_FORM.match(request.path):
             return self._program(request, by_path["slug"])
         request.urlconf = settings.PUBLIC_SCHEMA_URLCONF
@@ -113,15 +116,18 @@ class MembershipRequired:
     def process_view(self, request: Any, view: Any, args: Any, kwargs: Any) -> HttpResponse | None:
         """A program hears of a team that does not exist what a stranger hears of one that does, header by header."""
         if request.team is None and getattr(request, "urlconf", "") == settings.PROGRAMS_URLCONF:
-            return JsonResponse({"error": "not found"}, status=404)
+            return problems.problem(404, "not found")
         if request.on_team_host and any("\0" in text for _, texts in request.POST.lists() for text in texts):
-            return _no_nul()
+            return _no_nul(request)
         return None
 
 
-def _no_nul() -> HttpResponse:
+def _no_nul(request: HttpRequest) -> HttpResponse:
     """Postgres keeps no NUL character in a text, and nobody types one."""
-    return HttpResponseBadRequest("A text has a NUL character (\\0). Take it out.\n", content_type="text/plain")
+    text = "A text has a NUL character (\\0). Take it out."
+    if problems.is_for_programs(request.path):
+        return problems.problem(400, text)
+    return HttpResponseBadRequest(f"{text}\n", content_type="text/plain")
 
 
 def _sign_in_first(request: Any) -> HttpResponse:

@@ -6,7 +6,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
-from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseNotAllowed, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from pydantic import BaseModel, ConfigDict
 from pydantic import ValidationError as BodyError
@@ -19,6 +19,7 @@ from swarms.plan_yaml import PlanFaults
 from swarms.refusals import NotNow
 from tenants import programs
 from tenants.access import TeamRequest, refusal
+from tenants.problems import not_allowed, problem
 from tenants.roles import Permission, may
 
 Body = TypeVar("Body", bound="Given")
@@ -37,7 +38,7 @@ class Refused(Exception):
 
     def __init__(self, status: int, error: str, **more: Any) -> None:
         super().__init__(error)
-        self.answer = JsonResponse({"error": error} | more, status=status)
+        self.answer = problem(status, error, **more)
 
 
 def program(method: str, permission: Permission) -> Callable[[View], View]:
@@ -54,7 +55,7 @@ def program(method: str, permission: Permission) -> Callable[[View], View]:
             try:
                 _enter(request, permission)
                 if request.method != method:
-                    return HttpResponseNotAllowed([method])
+                    return not_allowed(request, method)
                 return view(request, **words)
             except Refused as error:
                 return error.answer
@@ -69,7 +70,7 @@ def program(method: str, permission: Permission) -> Callable[[View], View]:
             except approvals.NotDecidable as error:
                 return _error(_UNDECIDED.get(type(error), 409), [str(error)])
             except PlanFaults as error:
-                return JsonResponse({"error": "The plan has faults.", "faults": error.faults}, status=422)
+                return problem(422, "The plan has faults.", faults=error.faults)
             except ValidationError as error:
                 return _error(422, _named(error))
 
@@ -87,7 +88,7 @@ def _named(error: ValidationError) -> list[str]:
 
 
 def _error(status: int, texts: list[str]) -> JsonResponse:
-    return JsonResponse({"error": " ".join(texts)}, status=status)
+    return problem(status, " ".join(texts))
 
 
 def _enter(request: TeamRequest, permission: Permission) -> None:

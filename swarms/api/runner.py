@@ -5,7 +5,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from django.db import DataError
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from pydantic import BaseModel, ValidationError
 
@@ -18,6 +18,7 @@ from swarms.api.access import execution_of, secret_of
 from tenants import tokens
 from tenants.access import TeamRequest
 from tenants.faults import crash_point
+from tenants.problems import not_allowed, problem
 
 Body = TypeVar("Body", bound=BaseModel)
 STALE_STATUS = 409
@@ -38,7 +39,7 @@ def find(request: TeamRequest, execution_id: UUID) -> Execution | HttpResponse:
     """The live execution that a POST speaks for, or the answer to whoever does not."""
     execution = execution_of(request)
     if execution is not None and execution.pk == execution_id:
-        return execution if request.method == "POST" else HttpResponseNotAllowed(["POST"])
+        return execution if request.method == "POST" else not_allowed(request, "POST")
     return JsonResponse(STALE, status=STALE_STATUS) if _was_ours(request, execution_id) else _not_found()
 
 
@@ -48,7 +49,7 @@ def _was_ours(request: TeamRequest, execution_id: UUID) -> bool:
 
 
 def _not_found() -> JsonResponse:
-    return JsonResponse({"error": "not found"}, status=404)
+    return problem(404, "not found")
 
 
 @csrf_exempt
