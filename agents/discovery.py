@@ -22,6 +22,8 @@ from zeroconf import Error as ZeroconfError
 from agents import hosting, sightings
 from agents.looking import Look, Met, Round
 from agents.neighbourhood import FIRST_MILLISECONDS, HTTP, WAGGLE, Gone, Hint, Name, Neighbourhood
+from sessions import deltas
+from tenants.context import PUBLIC
 
 logger = structlog.get_logger(__name__)
 
@@ -133,6 +135,7 @@ class _Watch:
             for one_of, proofs in news.shared:
                 if proofs:
                     sightings.shared(one_of, proofs)
+            deltas.hint(PUBLIC, "server.seen")  # how soon they answered, and when
         elif isinstance(news, Gone):
             self._forget(news.name)
             if urls := self._urls.pop(news.name, ()):

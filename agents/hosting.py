@@ -22,6 +22,7 @@ from agents import breakers, handshake
 from agents.handshake import NoServer
 from agents.models import Execution, Server
 from agents.server_choice import Host
+from agents.standings import MISSED_BEATS
 from agents.states import ENROLLED, LIVE, ExecutionState
 from tenants.context import current_schema, each_team, in_schema
 from tenants.models import Runner
@@ -30,7 +31,6 @@ from tenants.turns import current_team_id
 
 logger = structlog.get_logger(__name__)
 
-MISSED_BEATS = 3
 REST = timedelta(seconds=60)
 """How long a server on which an attempt was lost gets no other one."""
 

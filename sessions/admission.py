@@ -180,6 +180,6 @@ def replay(schema: str, after: int, until: int | None, wanted: frozenset[str] | 
         if until is not None:
             events = events.filter(position__lt=until)
         if wanted is not None:
-            events = events.filter(subject__in=wanted)
+            events = events.filter(topics.about(wanted))
         found = list(events[: REPLAY_LIMIT + 1])
     return found if len(found) <= REPLAY_LIMIT else None

@@ -1,4 +1,5 @@
-"""Ephemeral progress: pieces of streamed text go straight to Redis; if lost, the whole part follows."""
+"""What passes and is no event goes straight to Redis, to who looks now: pieces of streamed text (if one is lost, the
+whole part follows), and hints that something of which no event tells looks different."""
 
 import json
 import time
@@ -13,7 +14,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from sessions.metrics import DELTAS_LOST
-from sessions.topics import live_channel
+from sessions.topics import TEAM, live_channel
 
 logger = structlog.get_logger(__name__)
 
@@ -46,22 +47,32 @@ def coalesced(pieces: Sequence[Piece]) -> list[Piece]:
 
 def push(schema: str, session: UUID, pieces: Sequence[Piece]) -> None:
     """Show the pieces to whoever watches the session now. Without Redis they are dropped, and counted."""
-    global _quiet_until
-    if not pieces:
-        return
-    if time.monotonic() < _quiet_until:
+    if pieces and not _sent(live_channel(schema), [encoded(session, piece) for piece in coalesced(pieces)]):
         DELTAS_LOST.inc(len(pieces))
-        return
-    channel = live_channel(schema)
+
+
+def hint(schema: str, what: str) -> None:
+    """Have pages of a team (PUBLIC: of every team) that show `what`, named like a kind of event, fetch it anew.
+
+    A page whose connection was broken meanwhile fetches it by itself. Without Redis nobody is told.
+    """
+    _sent(live_channel(schema), [f'{TEAM}\n{{"topic":"{TEAM}","kind":"{what}"}}'.encode()])
+
+
+def _sent(channel: str, messages: Sequence[bytes]) -> bool:
+    global _quiet_until
+    if time.monotonic() < _quiet_until:
+        return False
     try:
         with _redis().pipeline(transaction=False) as pipeline:
-            for piece in coalesced(pieces):
-                pipeline.publish(channel, encoded(session, piece))
+            for message in messages:
+                pipeline.publish(channel, message)
             pipeline.execute()
     except redis.RedisError as error:
-        DELTAS_LOST.inc(len(pieces))
         _quiet_until = time.monotonic() + QUIET_SECONDS
-        logger.warning("live text not shown", pieces=len(pieces), error=str(error))
+        logger.warning("what passes is not shown", messages=len(messages), error=str(error))
+        return False
+    return True
 
 
 def encoded(session: UUID, piece: Piece) -> bytes:

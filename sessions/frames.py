@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,12 +13,10 @@ from sessions.renderers import Swap
 HEARTBEAT = b": alive\n\n"
 LAGGED = b"event: lagged\ndata: {}\n\n"
 
-
-_TEXTS = (b"subject", b"kind", b"payload", b"actor", b"at", b"id", b"cause", b"trace")
 _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Frame:
     """Something for everybody who listens to its topic, encoded once."""
 
@@ -28,6 +26,17 @@ class Frame:
     data: bytes
     is_passing: bool = False
     """Shown now or never: who is behind does without it."""
+    chunk: bytes = field(init=False)
+    """The data as a chunk of an answer over HTTP/1.1."""
+
+    def __post_init__(self) -> None:
+        """Made once, for it is the same for all."""
+        self.chunk = chunk(self.data)
+
+
+def chunk(data: bytes) -> bytes:
+    """Some bytes, not none, as a chunk of an answer over HTTP/1.1."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def opening(position: int, retry_ms: int) -> bytes:
@@ -46,49 +55,47 @@ def closing(retry_ms: float) -> bytes:
 
 
 def of_event(event: Event) -> Frame:
-    """A durable event from the database."""
-    topic, data = event.subject, told(event)
-    return Frame(topic, event.position, f"event: change\nid: {event.position or 0}\ndata: {data}\n\n".encode())
+    """A durable event for programs."""
+    return of_told(event.subject, event.position or 0, told(event).encode())
+
+
+def of_told(topic: str, position: int, told: bytes) -> Frame:
+    """A durable event for programs, encoded already by `told`."""
+    return Frame(topic, position, b"event: change\nid: %d\ndata: %b\n\n" % (position, told))
 
 
 def told(event: Event) -> str:
-    """A durable event as programs get it: JSON in one line."""
-    cause = str(event.cause) if event.cause else ""
-    return _told(
-        event.position,
-        event.seq,
-        event.subject,
-        event.kind,
-        _json(event.payload),
-        event.actor,
-        event.at.isoformat(),
-        str(event.pk),
-        cause,
-        event.trace,
+    """A durable event as programs get it, and as it is on the team's Redis Stream: JSON in one line."""
+    return _json(
+        {
+            "topic": event.subject,
+            "seq": event.seq,
+            "kind": event.kind,
+            "payload": event.payload,
+            "actor": event.actor,
+            "at": event.at.isoformat(),
+            "position": event.position,
+            "id": str(event.pk),
+            "cause": str(event.cause) if event.cause else None,
+            "trace": event.trace,
+        }
     )
 
 
-def of_entry(entry: Mapping[bytes, bytes]) -> Frame:
-    """A durable event from the team's Redis Stream: the same bytes as from the database."""
-    topic, *rest = (entry[name].decode() for name in _TEXTS)
-    position = int(entry[b"position"])
-    data = _told(position, int(entry[b"seq"]), topic, *rest)
-    return Frame(topic, position, f"event: change\nid: {position}\ndata: {data}\n\n".encode())
-
-
-def event_of(entry: Mapping[bytes, bytes]) -> Event:
-    """The event itself, from the team's Redis Stream."""
+def event_of(told: bytes) -> Event:
+    """The event that `told` encoded."""
+    fields = json.loads(told)
     return Event(
-        id=UUID(entry[b"id"].decode()),
-        subject=entry[b"subject"].decode(),
-        seq=int(entry[b"seq"]),
-        kind=entry[b"kind"].decode(),
-        payload=json.loads(entry[b"payload"]),
-        actor=entry[b"actor"].decode(),
-        cause=UUID(entry[b"cause"].decode()) if entry[b"cause"] else None,
-        trace=entry[b"trace"].decode(),
-        at=datetime.fromisoformat(entry[b"at"].decode()),
-        position=int(entry[b"position"]),
+        id=UUID(fields["id"]),
+        subject=fields["topic"],
+        seq=fields["seq"],
+        kind=fields["kind"],
+        payload=fields["payload"],
+        actor=fields["actor"],
+        cause=UUID(fields["cause"]) if fields["cause"] else None,
+        trace=fields["trace"],
+        at=datetime.fromisoformat(fields["at"]),
+        position=fields["position"],
     )
 
 
@@ -115,10 +122,15 @@ def swaps(topic: str, found: Iterable[Swap] | None) -> Frame:
     return Frame(topic, None, _message("swaps", told))
 
 
-def of_delta(message: bytes) -> Frame:
-    """Ephemeral progress as sessions.deltas sends it: the topic, a newline, the data."""
+def of_passing(message: bytes) -> Frame:
+    """What sessions.deltas sends: the topic, a newline, the data. About the team it is a hint."""
     topic, _, data = message.partition(b"\n")
-    return Frame(topic.decode(), None, b"event: delta\ndata: " + data + b"\n\n", is_passing=True)
+    event = b"hint" if topic == b"team" else b"delta"
+    return Frame(topic.decode(), None, b"event: %b\ndata: %b\n\n" % (event, data), is_passing=True)
+
+
+ANY_HINT = of_passing(b'team\n{"topic":"team","kind":""}')
+"""Hints may have been lost: whatever they tell of may look different."""
 
 
 def _message(event: str, told: Mapping[str, Any], position: int | None = None) -> bytes:
@@ -126,23 +138,3 @@ def _message(event: str, told: Mapping[str, Any], position: int | None = None) -
     data = _json(told)
     place = f"id: {position}\n" if position is not None else ""
     return f"event: {event}\n{place}data: {data}\n\n".encode()
-
-
-def _told(
-    position: int | None,
-    seq: int,
-    topic: str,
-    kind: str,
-    payload: str,
-    actor: str,
-    at: str,
-    key: str,
-    cause: str,
-    trace: str,
-) -> str:
-    # Only names are quoted anew: the payload is JSON already, and holds no raw line break.
-    return (
-        f'{{"topic":{_json(topic)},"seq":{seq},"kind":{_json(kind)},"payload":{payload},"actor":{_json(actor)},'
-        f'"at":{_json(at)},"position":{_json(position)},"id":"{key}","cause":{_json(cause or None)},'
-        f'"trace":{_json(trace)}}}'
-    )

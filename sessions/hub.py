@@ -5,7 +5,7 @@ and fetched, and while Redis is away the reader asks the database once a second.
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from itertools import repeat
 from typing import Any
@@ -26,8 +26,9 @@ from sessions import frames
 from sessions.admission import Listener, Refused, last_position, replay
 from sessions.metrics import STREAM_MENDS, STREAMS
 from sessions.rooms import Client, Room
-from sessions.tail import Entries, Entry, tail
+from sessions.tail import Entries, tail
 from sessions.topics import live_channel, schema_of
+from tenants.context import PUBLIC
 
 logger = structlog.get_logger(__name__)
 
@@ -39,6 +40,7 @@ SILENCE_SECONDS = 5.0
 """So much later than asked for may Redis say that nothing is new; then its connection is taken for dead."""
 PAUSE_SECONDS = 1.0
 HEARS_SECONDS = 1.0
+BEAT_SECONDS = 1.0
 PING_SECONDS = 10
 """So often a connection on which nothing comes is asked whether it lives."""
 
@@ -54,6 +56,8 @@ class Hub:
         self.draining = False
         self.broken = False
         self._rooms: dict[str, Room] = {}
+        self._by_key: dict[bytes, Room] = {}
+        """The same by the keys of their Redis Streams."""
         self._changed = asyncio.Event()
         self._moved = asyncio.Event()
         self._away = False
@@ -66,7 +70,8 @@ class Hub:
             retry=Retry(NoBackoff(), 0),
             protocol=2,
         )
-        self._tasks = [self.loop.create_task(self._tail()), self.loop.create_task(self._watch_deltas())]
+        running = (self._tail(), self._watch_deltas(), self._beat())
+        self._tasks = [self.loop.create_task(one) for one in running]
         for task in self._tasks:
             task.add_done_callback(self._over)
 
@@ -83,6 +88,7 @@ class Hub:
             self._refuse_too_many(room, listener.user)
         else:
             room = self._rooms[listener.schema] = Room(listener.schema, listener.position)
+            self._by_key[room.key] = room
             self._changed.set()
             self._moved.set()
         client = Client(listener)
@@ -103,7 +109,7 @@ class Hub:
         room.remove(client)
         if not room.clients:
             room.pages.close()
-            del self._rooms[room.schema]
+            del self._rooms[room.schema], self._by_key[room.key]
             self._moved.set()
 
     def drain(self, last_words: Iterable[bytes]) -> None:
@@ -152,30 +158,39 @@ class Hub:
 
     def _cursors(self) -> dict[bytes, int]:
         """Where the streams of the teams with clients are known to."""
-        return {room.key: room.cursor for room in self._rooms.values()}
+        return {key: room.cursor for key, room in self._by_key.items()}
 
     def _tell_at_once(self, entries: Entries) -> bool:
         """Tell what is new; returns whether nobody has to be woken for more than that."""
         if self._must_check() or not self._rooms:
             return False
-        return all(room.hear(found) is None for room, found in self._of_rooms(entries))
+        for key, found in entries:
+            room = self._by_key.get(key)
+            if room is not None and room.hear(found) is not None:
+                return False
+        return True
 
     async def _tell(self, entries: Entries) -> None:
         """Tell what is new, and what the database knows that did not come."""
         if self._must_check():
             self._away, self._checked = False, self.loop.time()
             await self._catch_up()
-        for room, found in self._of_rooms(entries):
-            while (position := room.hear(found)) is not None:
+        for key, found in entries:
+            while (room := self._by_key.get(key)) and (position := room.hear(found)) is not None:
                 await self._mend(room, until=position)
 
     def _must_check(self) -> bool:
         return self._away or self.loop.time() - self._checked > CHECK_SECONDS
 
-    def _of_rooms(self, entries: Entries) -> Iterator[tuple[Room, list[Entry]]]:
-        for key, found in entries:
-            if room := self._rooms.get(schema_of(key.decode())):
-                yield room, found
+    async def _beat(self) -> None:
+        """Wake whoever must send a sign of life, or ask whether its reader may stay: all by one clock."""
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            now = self.loop.time()
+            for room in self._rooms.values():
+                for client in room.clients:
+                    if client.must_beat(now):
+                        client.wake.set()
 
     async def _catch_up(self) -> None:
         for room in list(self._rooms.values()):
@@ -216,18 +231,20 @@ class Hub:
                 await _race(self._subscribe(channels), self._listen(channels))
             finally:
                 for room in self._rooms.values():
-                    room.hears.clear()
+                    room.turn_deaf()
 
     async def _subscribe(self, channels: PubSub) -> None:
         heard: set[str] = set()
         while True:
             self._moved.clear()
             rooms = {live_channel(schema): room for schema, room in self._rooms.items()}
-            if new := [name for name, room in rooms.items() if not room.hears.is_set()]:
+            wanted = rooms.keys() | {live_channel(PUBLIC)}
+            new = [name for name, room in rooms.items() if not room.hears.is_set()]
+            if new := [*new, *(wanted - heard - rooms.keys())]:
                 await channels.subscribe(*new)
-            if old := heard - rooms.keys():
+            if old := heard - wanted:
                 await channels.unsubscribe(*old)
-            heard = set(rooms)
+            heard = set(wanted)
             await self._moved.wait()
 
     async def _listen(self, channels: PubSub) -> None:
@@ -235,12 +252,17 @@ class Hub:
             message = await channels.get_message(timeout=PING_SECONDS)
             if message is None:
                 await channels.ping()
-            elif message["channel"] and (room := self._rooms.get(schema_of(message["channel"].decode()))):
-                if message["type"] == "message":
-                    room.pass_on(frames.of_delta(message["data"]))
-                    room.flush()
-                elif message["type"] == "subscribe":
-                    room.hears.set()
+            elif message["channel"]:
+                schema = schema_of(message["channel"].decode())
+                for room in list(self._rooms.values()) if schema == PUBLIC else self._room(schema):
+                    if message["type"] == "message":
+                        room.pass_on(frames.of_passing(message["data"]))
+                    elif message["type"] == "subscribe" and schema != PUBLIC:
+                        room.listen()
+
+    def _room(self, schema: str) -> list[Room]:
+        room = self._rooms.get(schema)
+        return [room] if room else []
 
 
 async def _race(*running: Coroutine[Any, Any, object]) -> None:

@@ -6,16 +6,18 @@ again at the earliest when as much time has passed as that took twice over, so t
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+from uuid import UUID
 
 import structlog
 from channels.db import database_sync_to_async
 
-from sessions import frames, renderers
+from sessions import frames, renderers, topics
 from sessions.frames import Frame
 from sessions.metrics import PAGES_RENDERED, PAGES_SECONDS
 from sessions.models import Event
+from sessions.renderers import Swap
 
 logger = structlog.get_logger(__name__)
 
@@ -30,20 +32,20 @@ _rest = database_sync_to_async(renderers.rest, thread_sensitive=False)
 class Pages:
     """Renders for the pages of one team in this process; its task runs while there is something to render."""
 
-    def __init__(self, schema: str, offer: Callable[[Frame], None]) -> None:
-        """`offer` gives a frame to all pages that listen to its topic."""
+    def __init__(self, schema: str, offer: Callable[[str, Frame], None]) -> None:
+        """`offer` gives a frame to all pages that listen to a topic."""
         self._schema = schema
         self._offer = offer
-        self._events: list[Event] = []
+        self._events: list[tuple[Event, bool]] = []
         self._owed: defaultdict[str, set[str]] = defaultdict(set)
         """Kinds of events by topic, since its rest was shown."""
         self._known: defaultdict[str, dict[str, Any]] = defaultdict(dict)
         self._task: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
 
-    def take(self, event: Event) -> None:
-        """An event that at least one page listens to."""
-        self._events.append(event)
+    def take(self, event: Event, *, is_shown: bool) -> None:
+        """An event that at least one page listens to; `is_shown`: one that named its topic, and is sent its HTML."""
+        self._events.append((event, is_shown))
         self._news.set()
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run())
@@ -97,19 +99,29 @@ class Pages:
 
     async def _show_events(self) -> None:
         batch, self._events = self._events[:BATCH], self._events[BATCH:]
-        try:
-            with PAGES_SECONDS.labels("events").time():
-                shown = await _each(self._schema, batch)
-        except Exception as error:
-            # Whatever it was: no event may be lost for it.
-            logger.warning("pages fetch what happened by themselves", team=self._schema, exc_info=error)
-            shown = [None] * len(batch)
-        for event, swaps in zip(batch, shown, strict=True):
+        found = await self._rendered([event for event, is_shown in batch if is_shown])
+        for event, _ in batch:
+            swaps = found.get(event.pk)
             owed = swaps is not None and renderers.owes(event)
             if owed:
                 self._owed[event.subject].add(event.kind)
-            self._offer(frames.for_page(event, swaps, owed=owed))
-        PAGES_RENDERED.inc(len(batch))
+            self._offer(event.subject, frames.for_page(event, swaps, owed=owed))
+            if wide := topics.wider(event.subject):
+                self._offer(wide, frames.for_page(event))  # who named both has it already
+
+    async def _rendered(self, events: list[Event]) -> dict[UUID, Sequence[Swap] | None]:
+        """What each of the events adds to pages, by its id; nothing where pages must look by themselves."""
+        if not events:
+            return {}
+        try:
+            with PAGES_SECONDS.labels("events").time():
+                shown = await _each(self._schema, events)
+        except Exception as error:
+            # Whatever it was: no event may be lost for it.
+            logger.warning("pages fetch what happened by themselves", team=self._schema, exc_info=error)
+            return {}
+        PAGES_RENDERED.inc(len(events))
+        return {event.pk: swaps for event, swaps in zip(events, shown, strict=True)}
 
     async def _show_rest(self) -> None:
         owed, self._owed = self._owed, defaultdict(set)
@@ -123,4 +135,4 @@ class Pages:
         for topic, swaps in found.items():
             if swaps is None:
                 self._known.pop(topic, None)
-            self._offer(frames.swaps(topic, swaps))
+            self._offer(topic, frames.swaps(topic, swaps))

@@ -20,6 +20,7 @@ from django.utils import timezone
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from sessions.frames import told
 from sessions.metrics import RELAY_LAG, RELAYED
 from sessions.models import Event
 from sessions.topics import stream_key
@@ -190,19 +191,8 @@ def announce(waiting: Waiting, client: redis.Redis) -> int:
 
 
 def fields(event: Event) -> dict[str, str]:
-    """An event as it is on the stream."""
-    return {
-        "id": str(event.pk),
-        "subject": event.subject,
-        "seq": str(event.seq),
-        "kind": event.kind,
-        "payload": json.dumps(event.payload, ensure_ascii=False, separators=(",", ":")),
-        "actor": event.actor,
-        "cause": str(event.cause) if event.cause else "",
-        "trace": event.trace,
-        "at": event.at.isoformat(),
-        "position": str(event.position),
-    }
+    """An event as it is on the stream under its position, encoded here for all who read it; see tail.Entry."""
+    return {"subject": event.subject, "event": told(event)}
 
 
 def _add(client: redis.Redis, key: str, events: Sequence[Event]) -> bool:

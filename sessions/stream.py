@@ -16,7 +16,7 @@ from channels.db import database_sync_to_async
 from django.db import Error as DatabaseError
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from sessions import frames
+from sessions import frames, rooms
 from sessions.admission import Refused, Request, admit, identify
 from sessions.hub import Hub, replayed
 from sessions.rooms import Client
@@ -27,9 +27,6 @@ Scope = Any
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
-HEARTBEAT_SECONDS = 15.0
-RECHECK_SECONDS = 55.0
-"""So often a stream asks whether its reader may still listen; with the time that asking takes, within a minute."""
 RETRY_MS = 2000
 CLOSING_SECONDS = 3.0
 """A client that takes no more bytes is cut off after so long."""
@@ -81,8 +78,7 @@ async def _serve(client: Client, request: Request, receive: Receive, send: Send)
     writing = asyncio.create_task(_write(client, request, send))
     going = asyncio.create_task(_gone(receive))
     ending = asyncio.create_task(client.ended.wait())
-    beating = asyncio.create_task(_beat(client))
-    tasks = (writing, going, ending, beating)
+    tasks = (writing, going, ending)
     try:
         await asyncio.wait({writing, going, ending}, return_when=asyncio.FIRST_COMPLETED)
         if ending.done() and not going.done():
@@ -100,23 +96,6 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-async def _beat(client: Client) -> None:
-    """Wake whoever writes when nothing was sent for a while, or it must be asked whether the reader may stay."""
-    loop = asyncio.get_running_loop()
-    while True:
-        is_due, pause = _due(loop.time(), client.told_at, client.checked_at)
-        if is_due:
-            client.wake.set()
-        await asyncio.sleep(pause)
-
-
-def _due(now: float, told_at: float, checked_at: float) -> tuple[bool, float]:
-    """Whether something must be sent or asked at this moment, and, once that is done, the seconds until the next is."""
-    beat, check = told_at + HEARTBEAT_SECONDS - now, checked_at + RECHECK_SECONDS - now
-    pause = min(beat if beat > 0 else HEARTBEAT_SECONDS, check if check > 0 else RECHECK_SECONDS)
-    return beat <= 0 or check <= 0, pause
-
-
 async def _write(client: Client, request: Request, send: Send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
     await _replay(client, request.after, send)
@@ -126,12 +105,12 @@ async def _write(client: Client, request: Request, send: Send) -> None:
     while client.last_words is None:
         await hand.rest()
         now, chunk = loop.time(), client.take()
-        if not chunk and client.told_at + HEARTBEAT_SECONDS <= now:
+        if not chunk and client.told_at + rooms.HEARTBEAT_SECONDS <= now:
             chunk = frames.HEARTBEAT
         if chunk:
             client.told_at = now
             await _more(send, chunk)
-        if client.checked_at + RECHECK_SECONDS <= now:
+        if client.checked_at + rooms.RECHECK_SECONDS <= now:
             client.checked_at = now
             if not await _may_stay(request):
                 client.end(b"")
@@ -151,19 +130,22 @@ class Hand:
         """Leave the client to whoever offers it something, until there is more to do than to send that."""
         client = self._client
         if not client.has_waiting:
-            client.send_now = self._now
+            client.send_now, client.connection = self._now, self._cycle
         try:
             await client.wake.wait()
         finally:
-            client.send_now = None
+            client.send_now = client.connection = None
         client.wake.clear()
         if self._begun is not None:
             begun, self._begun = self._begun, None
             await begun
 
-    def _now(self, body: bytes) -> None:
+    def _now(self, body: bytes, chunk: bytes) -> None:
         self._client.told_at = self._loop.time()
-        if self._is_written(body):
+        cycle = self._cycle
+        if cycle is not None and not cycle.disconnected and not cycle.flow.write_paused:
+            # Uvicorn's connection takes it as it is: without a message and a coroutine for each client.
+            cycle.transport.write(chunk)
             return
         sending = _more(self._send, body)
         try:
@@ -175,16 +157,8 @@ class Hand:
         else:
             # The server waits for the client's buffer: from here on the writer's task does, and what comes is queued.
             self._begun = Begun(sending, waits_for)
-        self._client.send_now = None
+        self._client.send_now = self._client.connection = None
         self._client.wake.set()
-
-    def _is_written(self, body: bytes) -> bool:
-        """Whether uvicorn's connection took it as the next chunk: without a message and a coroutine for each client."""
-        cycle = self._cycle
-        if cycle is None or cycle.disconnected or cycle.flow.write_paused:
-            return False
-        cycle.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
-        return True
 
 
 class Begun:

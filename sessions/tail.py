@@ -19,7 +19,8 @@ from redis.exceptions import TimeoutError as RedisTimeout
 MOST = b"500"
 """Entries of one stream in an answer."""
 
-Entry = dict[bytes, bytes]
+Entry = tuple[bytes, list[bytes]]
+"""Its id in the stream, then names and values by turns, as Redis sends them."""
 Entries = list[tuple[bytes, list[Entry]]]
 """By the key of each stream, what was added to it, in order."""
 Cursors = Callable[[], Mapping[bytes, int]]
@@ -75,7 +76,7 @@ class Tail(asyncio.Protocol):
         if self._transport.is_closing():
             raise RedisConnectionError("Redis hung up")
         cursors = self._cursors()
-        numbers = (b"%d-0" % number for number in cursors.values())
+        numbers = [b"%d-0" % number for number in cursors.values()]
         words = (b"XREAD", b"COUNT", MOST, b"BLOCK", self._block, b"STREAMS", *cursors, *numbers)
         self._transport.write(hiredis.pack_command(words))  # type: ignore[arg-type]  # it is typed for one word
         self._asked_at = self._loop.time()
@@ -83,7 +84,7 @@ class Tail(asyncio.Protocol):
     def _hear(self, answer: Any) -> None:
         if isinstance(answer, ResponseError):
             raise answer
-        entries = [(key, [_fields(words) for _, words in found]) for key, found in answer or ()]
+        entries: Entries = answer or []
         if self._take(entries):
             self._ask()
         else:
@@ -111,7 +112,3 @@ async def tail(client: Redis, *, wait: float, patience: float) -> AsyncIterator[
             found.close()
     finally:
         await connection.disconnect(nowait=True)
-
-
-def _fields(words: list[bytes]) -> Entry:
-    return dict(zip(words[::2], words[1::2], strict=True))

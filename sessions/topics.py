@@ -3,9 +3,13 @@
 from collections.abc import Callable
 from uuid import UUID
 
+from django.db.models import Q
+
 from sessions.models import Session, Subject
 
 TEAM = "team"
+SWARMS = "swarms"
+"""What happens to any swarm of the team, whatever swarms it has."""
 NOUNS = ("project", "swarm", "session")
 MOST, MOST_OF_PAGES = 20, 100
 """Topics that one stream may name: a program's, and one that all pages of a browser share."""
@@ -34,7 +38,7 @@ def parse(names: list[str], most: int = MOST) -> frozenset[str]:
 
 
 def _spelled(name: str) -> str:
-    if name == TEAM:
+    if name in (TEAM, SWARMS):
         return name
     noun, _, key = name.partition(":")
     if noun not in NOUNS:
@@ -47,7 +51,7 @@ def _spelled(name: str) -> str:
 
 def missing(topics: frozenset[str]) -> frozenset[str]:
     """Those of the topics that the team of this scope does not have."""
-    rest = topics - {TEAM}
+    rest = topics - {TEAM, SWARMS}
     rest -= frozenset(Subject.objects.filter(name__in=rest).values_list("name", flat=True))
     return frozenset(topic for topic in rest if not _exists(topic))
 
@@ -56,6 +60,17 @@ def _exists(topic: str) -> bool:
     noun, _, key = topic.partition(":")
     finder = _finders.get(noun)
     return finder is not None and finder(UUID(key))
+
+
+def wider(topic: str) -> str | None:
+    """The topic that stands for this one and all like it, if there is one."""
+    return SWARMS if topic.startswith("swarm:") else None
+
+
+def about(topics: frozenset[str]) -> Q:
+    """Which events are about these topics."""
+    named = Q(subject__in=topics)
+    return named | Q(subject__startswith="swarm:") if SWARMS in topics else named
 
 
 def stream_key(schema: str) -> str:

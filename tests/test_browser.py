@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 from urllib.request import urlopen
 from uuid import uuid4
@@ -11,16 +12,20 @@ from uuid import uuid4
 import pytest
 from django.conf import settings
 from django.test import Client
+from django.utils import timezone
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from agents.contracts.records import MessageRecord, PartRecord
+from agents.models import Server
+from agents.standings import Watch
 from sessions import deltas, transcript
 from sessions.models import Session
 from sessions.relay import relay_once
 from sessions.transitions import move
 from swarms import goals
 from swarms.models import Node
-from tenants.models import Team
+from tenants.context import current_schema
+from tenants.models import Runner, Team
 from tests.board_stage import Stage
 from tests.conftest import user_of
 from tests.stage_parts import NASTY
@@ -180,6 +185,23 @@ def test_a_goal_that_is_stated_elsewhere_is_on_open_lists_and_so_is_what_becomes
     for page in pages:
         assert page.evaluate("window.same"), "the page was loaded again"
         assert page.evaluate("window.complaints") == []
+
+
+def test_pages_of_runners_and_servers_show_what_no_event_tells_of(stage: Stage, visit: Visit) -> None:
+    page = live(visit("/agents/"))
+    state = page.locator("[aria-labelledby=runners] .row .state").first
+    looks = Watch()
+    looks.look()
+    expect(state).to_have_text("Connected")
+    for seen_at, shown in ((timezone.now() - timedelta(minutes=1), "Silent"), (timezone.now(), "Connected")):
+        Runner.objects.update(seen_at=seen_at)
+        looks.look()
+        expect(state).to_have_text(shown)
+    page.goto(page.url.replace("/agents/", "/servers/"))
+    live(page)
+    Server.objects.filter(pk=stage.server.pk).update(latency_ms=4711)
+    deltas.hint(current_schema(), "server.seen")
+    expect(page.locator(".row", has_text=stage.server.url)).to_contain_text("4711 ms")
 
 
 def test_what_a_person_types_survives_what_happens_meanwhile(stage: Stage, visit: Visit) -> None:

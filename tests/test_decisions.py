@@ -113,6 +113,10 @@ def test_the_page_shows_filters_and_leads_on(stage: Stage, team: Team, client_fo
         assert text in page
     assert f'href="/approvals/{stage.approval.pk}/"' in page
     assert 'href="/projects/textkit/swarms/1/nodes/parser/"' in page
+    made = Event.objects.get(subject=stage.swarm.topic, payload__what="try parser again")
+    address = f"/projects/textkit/swarms/1/replay/?at={made.seq}"
+    assert f'href="{address}"' in page
+    assert str(made.pk) in vera.get(address).text
     page = vera.get("/decisions/", {"q": "silent", "project": "textkit", "swarm": "1"}).text
     assert ENGINE in page
     assert ALICE not in page

@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -11,9 +13,11 @@ from django.conf import settings
 from django.db import connection
 from django.template.loader import render_to_string
 from django.test import Client
+from django.utils import timezone
 
+from agents import standings
 from agents.contracts.records import MessageRecord, PartRecord
-from sessions import metrics, renderers, stream, transcript
+from sessions import deltas, metrics, renderers, stream, transcript
 from sessions.events import publish
 from sessions.models import Event, Session
 from sessions.pages import Pages
@@ -23,7 +27,7 @@ from swarms import regions
 from swarms.models import Node, Swarm
 from swarms.showing import SwarmPages
 from tenants.context import current_schema, in_schema
-from tenants.models import Team
+from tenants.models import Runner, Team
 from tests.board_stage import Stage
 from tests.conftest import user_of
 from tests.test_stream import Visit
@@ -297,5 +301,57 @@ def test_nobody_renders_when_nobody_looks(committed_stage: Stage, cookie: str) -
         await page.leave()
         hub = stream._hub_of_this_loop()
         assert hub._rooms == {}
+
+    asyncio.run(watch())
+
+
+def test_a_list_of_swarms_hears_of_all_and_who_looks_at_one_gets_its_html(committed_stage: Stage, cookie: str) -> None:
+    topic, before = committed_stage.swarm.topic, rendered()
+
+    async def watch() -> None:
+        listing, program = PageVisit(cookie, "swarms"), PageVisit(cookie, "swarms", "json")
+        both = PageVisit(cookie, f"swarms&topic={topic}")
+        for page in (listing, both, program):
+            await page.saw(b"retry:")
+        await committed(lambda: publish("team", "breaker.moved", **BREAKER))
+        await committed(lambda: publish(topic, "decision.made", by="x", what="y", why="z"))
+        await committed(lambda: publish(f"swarm:{uuid4()}", "decision.made", by="x", what="of another", why="z"))
+        await until(lambda: all(len(page.messages) == 2 for page in (listing, both, program)))
+        shown = [[("swaps" in told, told["topic"] == topic) for _, told in one.messages] for one in (listing, both)]
+        assert shown == [[(False, True), (False, False)], [(True, True), (False, False)]]
+        assert [told["payload"]["what"] for _, told in program.messages] == ["y", "of another"]
+        for page in (listing, both, program):
+            await page.leave()
+
+    asyncio.run(watch())
+    assert rendered() - before == 1, "nothing is rendered for who only lists"
+
+
+def test_pages_are_hinted_at_what_no_event_tells_of(committed_stage: Stage, cookie: str) -> None:
+    schema, runner, looks = current_schema(), Runner.objects.get(), standings.Watch()
+    seen = [timezone.now(), timezone.now(), timezone.now() - timedelta(hours=1), timezone.now() - timedelta(hours=2)]
+
+    def look(seen_at: datetime) -> None:
+        Runner.objects.filter(pk=runner.pk).update(seen_at=seen_at, channel="there")
+        looks.look()
+
+    async def watch() -> None:
+        page, program = PageVisit(cookie, "team"), PageVisit(cookie, "team", "json")
+        for visit in (page, program):
+            await visit.saw(b"retry:")
+        hub = stream._hub_of_this_loop()
+        await until(lambda: hub._rooms[schema].hears.is_set())
+        for seen_at in seen:
+            await committed(partial(look, seen_at))
+        deltas.hint("t_other", "runner.seen")
+        deltas.hint(schema, "server.seen")
+        await until(lambda: len(page.messages) == 2)
+        assert [(name, told["kind"]) for name, told in page.messages] == [
+            ("hint", "runner.seen"),
+            ("hint", "server.seen"),
+        ]
+        assert program.messages == []
+        for visit in (page, program):
+            await visit.leave()
 
     asyncio.run(watch())

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 from django.db import transaction
@@ -286,6 +287,14 @@ def test_the_feed_goes_on_after_the_last_known_line(stage: Stage, alice: Client)
     assert [int(n) for n in re.findall(r'data-seq="(\d+)"', newest)] == lines[:2]
     assert "data-seq" not in alice.get(f"{address}?after={lines[0]}").content.decode()
     assert alice.get(f"{address}?after=x").status_code == 200
+
+
+def test_a_line_of_the_feed_leads_to_its_event(stage: Stage, alice: Client) -> None:
+    page = "/projects/textkit/swarms/1/"
+    lines = re.findall(r'data-seq="(\d+)"><a class="moment" href="([^"]+)"', alice.get(f"{page}feed/").content.decode())
+    number, address = lines[len(lines) // 2]
+    shown = alice.get(urljoin(page, address)).content.decode()
+    assert f'<li data-seq="{number}" aria-current="true">' in shown
 
 
 def test_a_project_is_added_with_its_checks(team: Team, alice: Client, tmp_path: Path, settings: Any) -> None:

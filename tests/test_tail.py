@@ -33,7 +33,7 @@ class Follower:
         self.tasks.add(asyncio.current_task())
         for key, found in entries:
             for entry in found:
-                self.cursors[key] = int(entry[b"position"])
+                self.cursors[key] = int(entry[0].partition(b"-")[0])
                 self.heard.append((key, self.cursors[key]))
         return len(self.heard) < self._enough
 
@@ -60,7 +60,7 @@ def run(watch: Callable[[Redis, Tail], Awaitable[None]]) -> None:
 
 async def add(client: Redis, key: bytes, positions: Sequence[int]) -> None:
     for position in positions:
-        await client.xadd(key, {"position": position, "subject": "team"}, id=f"{position}-0")
+        await client.xadd(key, {"subject": "team", "event": position}, id=f"{position}-0")
 
 
 def test_what_is_added_comes_in_order_and_wakes_no_task_until_some_is_left(keys: tuple[bytes, bytes]) -> None:
@@ -72,7 +72,7 @@ def test_what_is_added_comes_in_order_and_wakes_no_task_until_some_is_left(keys:
         await add(client, one, range(1, 600))
         await add(client, other, range(1, 102))
         left = await waiting
-        assert left[-1] == (other, [{b"position": b"101", b"subject": b"team"}])
+        assert left[-1] == [other, [[b"101-0", [b"subject", b"team", b"event", b"101"]]]]
         assert [position for key, position in follower.heard if key == one] == list(range(1, 600))
         assert [position for key, position in follower.heard if key == other] == list(range(1, 102))
         assert follower.tasks == {None}

@@ -10,13 +10,13 @@ from django.core.exceptions import ValidationError
 from django.db.models import Count, Q
 from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from agents import breakers_shown, placing, registry
 from agents.forms import AgentForm
 from agents.models import Agent, Execution
-from agents.placement import Seen, belongs, health
+from agents.placement import belongs
+from agents.standings import standing
 from agents.states import LIVE, AgentState
 from sessions.events import acting
 from sessions.models import Event, Stream
@@ -24,7 +24,6 @@ from tenants.access import TeamRequest, ensure, requires
 from tenants.models import Runner
 from tenants.roles import Permission
 
-MISSED_BEATS = 3
 SHOWN = 20
 
 
@@ -51,11 +50,10 @@ def _context(request: TeamRequest) -> dict[str, Any]:
         "defaults": registry.defaults(),
         "runtime": settings.RUNTIME,
         "model": settings.MODEL_NAME,
-        "runners": [(runner, *_health(runner)) for runner in _runners(request)],
+        "runners": [(runner, *standing(runner)) for runner in _runners(request)],
         "executions": live,
         "substitutes": breakers_shown.substitutes(schema, models),
         "breakers": [*breakers_shown.lines(schema, models), *breakers_shown.of_servers(schema)],
-        "topics": ["team", *sorted({f"swarm:{execution.swarm}" for execution in live})[:18]],
     }
 
 
@@ -64,12 +62,6 @@ def _runners(request: TeamRequest) -> list[Runner]:
     return list(
         ours.annotate(busy=Count("placements", filter=Q(placements__team=request.team)), held=Count("placements"))
     )
-
-
-def _health(runner: Any) -> tuple[str, str]:
-    silent = (timezone.now() - runner.seen_at).total_seconds() if runner.seen_at else None
-    seen = Seen(runner.name, bool(runner.channel), silent, runner.held, runner.capacity)
-    return health(seen, beat=settings.HEARTBEAT_SECONDS, missed=MISSED_BEATS)
 
 
 @require_http_methods(["GET", "POST"])

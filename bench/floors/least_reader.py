@@ -35,10 +35,7 @@ async def _tail() -> None:
 
 def _hand_out(position: bytes, entry: dict[bytes, bytes]) -> None:
     topic = entry[b"subject"].decode()
-    data = (
-        f'event: change\nid: {position.decode()}\ndata: {{"topic":"{topic}","seq":{entry[b"seq"].decode()},'
-        f'"kind":"{entry[b"kind"].decode()}","payload":{entry[b"payload"].decode()}}}\n\n'
-    ).encode()
+    data = b"event: change\nid: %s\ndata: %s\n\n" % (position, entry[b"event"])
     for queue in _queues[topic]:
         queue.put_nowait(data)
 

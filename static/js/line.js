@@ -4,7 +4,7 @@ import { Source } from "./source.js";
 
 const ALIVE_MS = 25_000;
 const ANSWER_MS = 5_000; // a worker that says nothing for so long is not waited for
-const PROTOCOL = "waggle-live-1"; // another name when what page and worker say to each other changes
+const PROTOCOL = "waggle-live-2"; // another name when what page and worker say to each other changes
 
 // `page`: { topics(), position, receive({ event, id, data }), tell(state) }; `position` is kept up to date here.
 export const openLine = (page) => {

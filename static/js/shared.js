@@ -23,7 +23,9 @@ const receive = (message) => {
 };
 
 const concerns = (tab, { topic, session }) =>
-  session ? tab.topics.has(`session:${session}`) : !topic || tab.topics.has(topic);
+  session
+    ? tab.topics.has(`session:${session}`)
+    : !topic || tab.topics.has(topic) || (topic.startsWith("swarm:") && tab.topics.has("swarms"));
 
 const source = new Source(receive, (now) => {
   // One topic that is gone would keep the others from all tabs: each asks for its own.

@@ -6,8 +6,10 @@
 // <div data-transcript="session:…" data-url="…/parts/">      parts, and text as it is written (transcript.js)
 // <div data-live="swarm:…" data-kinds="node. approval." hx-get="…" hx-trigger="refresh">   fetched again after changes
 // <div data-live="swarm:…" data-streamed …>                  the same, but only when its HTML did not come by the stream
-// <div data-live="*" …><li data-topic="swarm:…">             the same, after changes of all that the page shows now: what
-//                                                            is fetched may name more topics, or fewer
+// <div data-live="swarms" …>                                 the same, after changes of any swarm
+// <div data-live="team" data-hinted …>                       the same, and whenever the line is open anew: it shows what
+//                                                            no event tells of, only hints, and these may get lost
+// <div data-topic="session:…">                               one more topic: what is fetched may bring some
 
 import { showConnection } from "./connection.js";
 import { openLine } from "./line.js";
@@ -17,13 +19,12 @@ import { appendDelta, catchUpTranscripts, refreshPart, showParts } from "./trans
 const REFRESH_MS = 150;
 const REFRESH_AT_LATEST_MS = 600;
 const FEED_LENGTH = 100;
-const MOST_TOPICS = 50;
 const AWAY_MS = 60_000; // a hidden tab lets go of its line after this
 
 const topics = () => {
   const named = [...document.querySelectorAll("[data-topic]")].map((el) => el.dataset.topic);
   const words = `${document.body.dataset.topics ?? ""} ${named.join(" ")}`.split(/\s+/);
-  return [...new Set(words.filter(Boolean))].slice(0, MOST_TOPICS);
+  return [...new Set(words.filter(Boolean))];
 };
 
 // --- what is fetched ---------------------------------------------------------------------------------------------
@@ -40,7 +41,10 @@ const soon = (el, act) => {
 
 const refresh = (el) => el.isConnected && window.htmx.trigger(el, "refresh");
 
-const names = (el, topic) => el.dataset.live === "*" || el.dataset.live.split(/\s+/).includes(topic);
+const names = (el, topic) => {
+  const named = el.dataset.live.split(/\s+/);
+  return named.includes(topic) || (topic.startsWith("swarm:") && named.includes("swarms"));
+};
 
 const hears = (el, { topic, kind }) => {
   if (!names(el, topic)) return false;
@@ -116,6 +120,8 @@ const rest = ({ topic, swaps }) => {
   else streamed(topic);
 };
 
+const hinted = () => document.querySelectorAll("[data-hinted]").forEach((el) => soon(el, refresh));
+
 const everything = () => {
   document.querySelectorAll("[data-live]").forEach((el) => soon(el, refresh));
   document.querySelectorAll("[data-feed]").forEach((el) => soon(el, fetchFeed));
@@ -123,7 +129,8 @@ const everything = () => {
 };
 
 const receive = ({ event, data }) => {
-  if (event === "change") changed(data);
+  if (event === "hint" && !data.kind) hinted();
+  else if (event === "change" || event === "hint") changed(data);
   else if (event === "swaps") rest(data);
   else if (event === "delta") appendDelta(data);
   else if (event === "reset") everything();
@@ -141,6 +148,7 @@ const line = openLine({
     if (state !== "live") return;
     owed.forEach(streamed);
     owed.clear();
+    hinted();
   },
 });
 

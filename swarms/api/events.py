@@ -25,7 +25,7 @@ def events(request: TeamRequest) -> HttpResponse:
         raise Refused(404, "not found")
     after, limit = _number(request, "after", 0), min(MOST, max(1, _number(request, "limit", USUAL)))
     # What has no position yet is about to be told by the stream.
-    found = Event.objects.filter(subject__in=wanted, position__gt=after).order_by("position")[: limit + 1]
+    found = Event.objects.filter(topics.about(wanted), position__gt=after).order_by("position")[: limit + 1]
     told: list[str] = []
     size = 0
     for event in found.iterator(chunk_size=100):

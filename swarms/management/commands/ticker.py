@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand
 from django.db import OperationalError, close_old_connections, connection
 from prometheus_client import start_http_server
 
+from agents.standings import Watch
 from sessions.artifacts import sweep as artifacts
 from sessions.relay import Relay
 from swarms import reconcile
@@ -24,7 +25,7 @@ logger = structlog.get_logger(__name__)
 LEADER_LOCK = 0x77616767
 """Key of the advisory lock that makes one ticker the leader ("wagg")."""
 LOOK_SECONDS = 3
-"""How often the clock looks for teams without a schema."""
+"""How often the clock looks for teams without a schema, and for runners that look different."""
 
 
 class Command(BaseCommand):
@@ -69,7 +70,7 @@ class Command(BaseCommand):
                 thread.join(timeout=5)
 
     def _tick(self, leader: psycopg.Connection[Any], stop: threading.Event) -> None:
-        looked = 0.0
+        looked, runners = 0.0, Watch()
         wait_briefly()
         reconcile.begin()
         while not stop.is_set():
@@ -81,6 +82,7 @@ class Command(BaseCommand):
             if started - looked > LOOK_SECONDS:
                 reconcile.find_unprovisioned()
                 removal.remind()
+                runners.look()
                 looked = started
             stop.wait(max(0.01, settings.TICK_SECONDS - (time.monotonic() - started)))
 
