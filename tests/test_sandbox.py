@@ -283,6 +283,27 @@ def test_stopping_the_task_stops_the_command(tmp_path: Path) -> None:
     assert not processes_with(marker)
 
 
+def test_a_sandbox_that_is_stopped_amid_its_making_leaves_nothing(tmp_path: Path) -> None:
+    """Its first process makes the one that all others die with, which knows only some time later that it must die."""
+    places = Places(tmp_path / "work", tmp_path / "scratch")
+    marker = f"{time.time_ns()}"
+
+    async def cancel_after(seconds: float) -> bool:
+        task = asyncio.create_task(sandbox.run(f"sleep 20 # {marker}", WORKING[0], places, Limits()))
+        await asyncio.sleep(seconds)
+        task.cancel()
+        await asyncio.wait({task}, timeout=10)
+        return task.done()
+
+    async def cancel_young_ones() -> None:
+        for milliseconds in range(0, 60, 4):
+            assert await cancel_after(milliseconds / 1000)
+
+    asyncio.run(cancel_young_ones())
+
+    assert not processes_with(marker)
+
+
 def test_a_clipped_output_never_cuts_what_fits() -> None:
     kept = Clipped(10)
     for piece in (b"abc", b"defgh", b"ij"):

@@ -4,6 +4,7 @@ import os
 import resource
 import signal
 import stat
+import time
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
@@ -11,6 +12,8 @@ from functools import cache
 from pathlib import Path
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
+STOPPING_SECONDS = 1.0
+"""At most, until a process stops that was told to: on a busy machine it gets its turn late."""
 
 
 def descendants(pid: int, at_most: int = 1 << 20) -> list[int]:
@@ -101,6 +104,19 @@ def kill_tree(pid: int) -> None:
     _kill(pid)
 
 
+def kill_parent(pid: int) -> None:
+    """Kills a process and its children, also one that it is just making, which does not know yet that it must die with
+    its parent. It is stopped before we look: no child is made afterwards."""
+    if not _signal(pid, signal.SIGSTOP):
+        return
+    patience = time.monotonic() + STOPPING_SECONDS
+    while _may_run(pid) and time.monotonic() < patience:
+        time.sleep(0.0005)
+    for child in _children(pid):
+        _kill(child)
+    _kill(pid)
+
+
 def kill_mentioning(path: Path) -> None:
     """Kills every process on whose command line a path stands."""
     for entry in Path("/proc").iterdir():
@@ -114,8 +130,22 @@ def kill_mentioning(path: Path) -> None:
 
 
 def _kill(pid: int) -> bool:
+    return _signal(pid, signal.SIGKILL)
+
+
+def _may_run(pid: int) -> bool:
+    """Whether a process is neither stopped nor gone."""
     try:
-        os.kill(pid, signal.SIGKILL)
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "TtZX"
+
+
+def _signal(pid: int, number: signal.Signals) -> bool:
+    """Whether there was such a process."""
+    try:
+        os.kill(pid, number)
     except ProcessLookupError:
         return False
     return True

@@ -19,7 +19,7 @@ from agents.runner.cage import cage
 from agents.runner.clipped import Clipped
 from agents.runner.confinement import Places
 from agents.runner.disk import MOST_MB, Disk
-from agents.runner.processes import descendants, kill_tree, private_bytes, whole_bytes
+from agents.runner.processes import descendants, kill_parent, kill_tree, private_bytes, whole_bytes
 from agents.runner.syscalls import filter_file
 
 Sandbox = Literal["bubblewrap", "unshare", "unconfined", "none"]
@@ -181,22 +181,26 @@ async def started(
     home = "/tmp" if kind in WALLED else str(places.tmp)
     async with cage(limits.processes + confinement.SPARE_PROCESSES, limits.memory_mb + SPARE_MB) as entrance:
         with filter_file() as filters:
-            process = await asyncio.create_subprocess_exec(
-                *entrance,
-                *command_line(command, kind, places, limits, filters),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                cwd=places.work,
-                env=confinement.environment(home) | dict(variables or {}),
-                start_new_session=True,  # else it would have the terminal that this was started on
-                pass_fds=[*files, *filters],
+            beginning = asyncio.ensure_future(
+                asyncio.create_subprocess_exec(
+                    *entrance,
+                    *command_line(command, kind, places, limits, filters),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    cwd=places.work,
+                    env=confinement.environment(home) | dict(variables or {}),
+                    start_new_session=True,  # else it would have the terminal that this was started on
+                    pass_fds=[*files, *filters],
+                )
             )
-        try:
-            yield process
-        finally:
-            end(process.pid, kind)
-            await process.wait()
+            try:
+                # Who is cancelled amid it must still know whom to end.
+                yield await asyncio.shield(beginning)
+            finally:
+                process = await beginning
+                end(process.pid, kind)
+                await process.wait()
 
 
 def end(pid: int, kind: Sandbox) -> None:
@@ -206,7 +210,7 @@ def end(pid: int, kind: Sandbox) -> None:
             kill_tree(pid)
             os.killpg(pid, signal.SIGKILL)
         else:
-            os.kill(pid, signal.SIGKILL)
+            kill_parent(pid)
 
 
 STOPPED: dict[Stop, str] = {
