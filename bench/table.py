@@ -1,6 +1,8 @@
 """The tables of docs/performance.md, drawn from results.json."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from bench import results
@@ -14,23 +16,35 @@ DAGS = ("chain100", "fan200", "layered500")
 
 
 def write() -> None:
-    """Draw the tables anew, between their marks in the document. Of an area without figures the old ones stay."""
+    """Draw the tables anew, between their marks in the document. Of a case without figures the old one stays."""
     text = DOCUMENT.read_text()
     figures = results.known()["figures"]
     for part, start in AREAS.items():
-        if found := {name: one for name, one in figures.items() if one["case"].startswith(start)}:
-            text = _with(text, part, drawn(found))
-    if any(name.startswith("engine.") for name in figures):
-        text = _with(text, "peers", beside(figures))
+        found = {name: one for name, one in figures.items() if one["case"].startswith(start)}
+        text = _with(text, part, partial(merged, found))
+    if any(f"engine.{dag}.dramatiq_ratio" in figures for dag in DAGS):
+        text = _with(text, "peers", lambda _: "\n".join(beside(figures)))
     DOCUMENT.write_text(text)
 
 
-def _with(text: str, part: str, lines: Iterable[str]) -> str:
+def _with(text: str, part: str, change: Callable[[str], str]) -> str:
     head, begin, rest = text.partition(f"<!-- {part} -->\n")
-    _, end, foot = rest.partition(f"<!-- end of {part} -->")
+    old, end, foot = rest.partition(f"<!-- end of {part} -->")
     if not begin or not end:
         raise ValueError(f"{DOCUMENT.name} has no marks for its {part}")
-    return head + begin + "\n" + "\n".join(lines) + "\n\n" + end + foot
+    return head + begin + "\n" + change(old).strip() + "\n\n" + end + foot
+
+
+def merged(figures: Mapping[str, Mapping[str, Any]], old: str) -> str:
+    """The tables of an area, those of the cases that were measured anew in place of the old ones."""
+    tables = _by_case(old) | _by_case("\n".join(drawn(figures)))
+    return "\n\n".join(tables.values())
+
+
+def _by_case(text: str) -> dict[str, str]:
+    """Tables by the case that each begins with."""
+    found = (one.strip() for one in re.split(r"^(?=\*\*\w+\*\*\. )", text, flags=re.MULTILINE))
+    return {one.split("**")[1]: one for one in found if one}
 
 
 def drawn(figures: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -92,12 +92,14 @@ def connections(chosen: Sequence[Topic], connect: Connect) -> list[dict[str, Any
     return [connect(topic) for topic in chosen for _ in range(PER_TOPIC)]
 
 
-def one_round(chosen: Sequence[Topic], connect: Connect, process: int) -> tuple[Sent, Readers, float]:
+def one_round(
+    chosen: Sequence[Topic], connect: Connect, process: int, rate: float = RATE
+) -> tuple[Sent, Readers, float]:
     """What was sent, what came, and the microseconds of the server's processor that a delivery took."""
     with scene.readers(connections(chosen, connect)) as came:
-        scene.steadily(chosen, rate=RATE, seconds=SETTLED)
+        scene.steadily(chosen, rate=rate, seconds=SETTLED)
         used = seconds_of(process)
-        sent = scene.steadily(chosen, rate=RATE, seconds=SECONDS)
+        sent = scene.steadily(chosen, rate=rate, seconds=SECONDS)
         used = seconds_of(process) - used
     return sent, came, used * 1e6 / (len(sent) * PER_TOPIC)
 

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 
 from bench.figures import Figures, ratio, tail, typical
 from bench.live import scene
-from bench.live.fanout import Served, beside, connections, one_round, serve
+from bench.live.fanout import ROUNDS, Served, beside, connections, one_round, serve
 from bench.live.scene import PER_TOPIC, Topic
 from bench.stage import Stage
 
+BUSY = 200.0
+"""Events a second."""
+
 
 def measure(at: Stage) -> Figures:
-    """Fifty events a second on one web process."""
+    """Fifty events a second on one web process, and two hundred."""
     scene.platform(at)
     chosen = scene.topics(200)
     served = serve(at, chosen)
@@ -27,7 +30,17 @@ def measure(at: Stage) -> Figures:
         "live.cpu_ratio1000": ratio(rounds.cpus, rounds.floor_cpus, "x floor"),
         "live.encodes_per_event": typical(rounds.encodes, "encodings"),
     }
-    return found | _many(chosen, served)
+    return found | _busy(chosen[:100], served) | _many(chosen, served)
+
+
+def _busy(chosen: Sequence[Topic], served: Served) -> Figures:
+    """Events that follow each other so fast that they share wake-ups."""
+    ways = (served.bares, served.bare), (served.ours, served.web)
+    bare, ours = zip(*([one_round(chosen, *way, rate=BUSY)[2] for way in ways] for _ in range(ROUNDS)), strict=True)
+    return {
+        "live.busy.cpu_us_per_delivery": typical(list(ours), "us"),
+        "live.busy.floor_bare_cpu_us_per_delivery": typical(list(bare), "us"),
+    }
 
 
 def _weight(chosen: Sequence[Topic], served: Served) -> Figures:
