@@ -104,8 +104,8 @@ def test_the_tables_say_what_was_missed_and_where_it_was_measured(
     document = tmp_path / "performance.md"
     document.write_text(
         "head\n<!-- figures -->\n\n**plans**. Old ones\n\nrows\n\n**guard**. Not again\n\nrows\n\n"
-        "<!-- end of figures -->\n<!-- live -->\n**wide**. kept\n\n<!-- end of live -->\n<!-- fleet -->\n<!-- end of fleet -->\n"
-        "<!-- peers -->\n<!-- end of peers -->\nfoot\n"
+        "<!-- end of figures -->\n<!-- live -->\n**wide**. kept\n\n<!-- end of live -->\n"
+        "<!-- fleet -->\n<!-- end of fleet -->\n<!-- peers -->\n<!-- end of peers -->\nfoot\n"
     )
     monkeypatch.setattr(table, "DOCUMENT", document)
     results.keep(kept("engine.validate5000_ms", "engine.plans", 300, "make bench"), MACHINE)
