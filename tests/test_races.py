@@ -12,11 +12,13 @@ from uuid import UUID
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
+from django.db.models.functions import Now
 from dramatiq.brokers.stub import StubBroker
 
 from agents import executions
 from agents.contracts import Assignment, Check, FailureOutcome, FailureReason, PlanOutcome
 from agents.models import Execution
+from agents.states import ExecutionState
 from swarms import (
     approvals,
     dispatch,
@@ -36,7 +38,7 @@ from swarms.workspace import repos
 from swarms.workspace.git import environment
 from tenants import turns
 from tenants.context import current_schema, in_schema
-from tenants.models import Due, Placement, Team, Ticket
+from tenants.models import Due, Placement, Runner, Team, Ticket
 from tests.arena import PLAN, Arena, expire
 from tests.conftest import _empty, user_of
 from tests.hands import Hands
@@ -247,6 +249,7 @@ def test_a_turn_that_comes_while_its_swarm_is_cancelled_is_not_taken(hands: Hand
     meanwhile(swarm, dispatch.dispatch, lambda: operations.cancel(swarm, by=hands.by))
     hands.run(swarm)
     assert swarm.state == "cancelled"
+    Ticket.objects.update(not_before=Now())  # put off when the swarm was locked for too long
     dispatch.dispatch()  # a ticket that was passed over while its swarm was locked is called up once more
     assert violations(current_schema(), quiet=True) == []
 
@@ -355,6 +358,35 @@ def test_a_ticket_that_cannot_begin_stops_nobody(hands: Hands, swarm: Swarm, pro
     assert Execution.objects.get().swarm == other.pk
     assert Ticket.objects.get().subject == swarm.plans.get().pk
     assert Placement.objects.count() == 1
+
+
+def test_a_ticket_that_is_called_up_while_its_order_changes_is_put_right_soon(hands: Hands, swarm: Swarm) -> None:
+    held = hold(hands, swarm, "work")
+    Runner.objects.update(channel="")
+    executions.end(held.execution, ExecutionState.LOST, reason="lost", because="gone")
+    node, waits = Attempt.objects.get(execution=held.execution).node, Ticket.objects.filter(kind="node")
+    team = current_schema()
+
+    def change() -> None:
+        with in_schema(team):
+            operations.set_priority(node, 5, by=hands.by)
+        connection.close()
+
+    with transaction.atomic():
+        called = waits.select_for_update().get(subject=node.pk)
+        thread = threading.Thread(target=change)
+        thread.start()
+        thread.join(20)
+        assert not thread.is_alive()
+    called.refresh_from_db()
+    assert (called.priority, Due.objects.filter(kind="order").count()) == (0, 1)
+    Due.objects.update(due_at=Now())
+    reconcile.tick()
+    called.refresh_from_db()
+    assert (called.priority, called.path, Due.objects.filter(kind="order").count()) == (5, node.path_length, 0)
+    operations.set_priority(node, 7, by=hands.by)
+    called.refresh_from_db()
+    assert (called.priority, Due.objects.filter(kind="order").count()) == (7, 0)
 
 
 def test_checks_whose_runners_are_always_lost_fail_what_waits_for_them(hands: Hands, swarm: Swarm) -> None:
