@@ -12,7 +12,6 @@ from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import F
 from django.utils import timezone
 
 from sessions.events import SYSTEM, acting, publish
@@ -23,7 +22,7 @@ from swarms.refusals import NotNow as NotNow
 from swarms.states import NODE_ENDED, NODE_WAITING, SWARM_ENDED, SWARM_UNDOES, NodeState, SwarmState
 from swarms.vertex import MOST_PRIORITY
 from tenants import turns
-from tenants.models import Ticket, User
+from tenants.models import User
 from tenants.trace import begin_trace
 
 FURTHEST = timedelta(days=366)
@@ -242,19 +241,18 @@ def set_priority(subject: Swarm | Node, priority: int, *, by: User | None) -> No
         if fresh.priority == priority:
             return
         type(fresh)._default_manager.filter(pk=fresh.pk).update(priority=priority)
-        where = {"swarm": locked.pk} if isinstance(subject, Swarm) else {"subject__in": [subject.pk]}
-        _move_tickets(priority - fresh.priority, **where)
+        progress.reorder(locked.pk)
         key = "" if isinstance(subject, Swarm) else subject.key
         publish(locked.topic, "priority.set", priority=priority, node=key)
         what = f"priority {priority} of {key}" if key else f"priority {priority}"
         _decided(locked, by, what, f"it was {fresh.priority}", node=key)
 
 
-def _move_tickets(by_how_much: int, **where: UUID | list[UUID]) -> None:
-    """Tickets that are not being called up just now: who calls one up waits for the swarm that we have locked."""
-    waiting = Ticket.objects.filter(kind="node", **where)
-    free = waiting.select_for_update(skip_locked=True).values_list("pk", flat=True)
-    Ticket.objects.filter(pk__in=list(free)).update(priority=F("priority") + by_how_much)
+def put_in_order(swarm_id: UUID) -> None:
+    """Tickets of a swarm were being called up while their order changed: those that wait still are put right."""
+    with transaction.atomic():
+        Swarm.objects.select_for_update(no_key=True, of=("self",)).get(pk=swarm_id)
+        progress.reorder(swarm_id)
 
 
 def set_deadline(swarm: Swarm, at: datetime | None, *, by: User | None) -> None:

@@ -123,17 +123,6 @@ UNWANTED = f"""
 """
 """Tickets of nodes that do not wait for a turn: taken away, and returned."""
 
-DISORDER = f"""
-    UPDATE public.tenants_ticket t SET priority = o.priority, path = o.path FROM (
-      SELECT x.id, s.priority + n.priority AS priority, n.path_length AS path
-      FROM public.tenants_ticket x JOIN swarms_node n ON n.id = x.subject JOIN swarms_swarm s ON s.id = n.swarm_id
-      WHERE x.team_id = {_TEAM} AND x.kind = 'node'
-        AND (x.priority <> s.priority + n.priority OR x.path <> n.path_length)
-      LIMIT {MOST} FOR UPDATE OF x SKIP LOCKED
-    ) AS o WHERE t.id = o.id RETURNING t.subject
-"""
-"""Tickets that were being called up while their order changed: put right, and returned."""
-
 TEAMS = """
     SELECT t.id, t.schema_name FROM public.tenants_team t
     WHERE t.state = 'ready' AND (

@@ -30,14 +30,6 @@ _LENGTHS = """
 UPDATE swarms_node n SET path_length = x.length FROM unnest(%s::uuid[], %s::int[]) AS x (id, length)
 WHERE n.id = x.id AND n.path_length <> x.length
 """
-_TICKETS = """
-WITH free AS (
-  SELECT t.id, n.path_length AS path FROM public.tenants_ticket t JOIN swarms_node n ON n.id = t.subject
-  WHERE t.swarm = %s AND t.kind = 'node' AND t.path <> n.path_length FOR UPDATE OF t SKIP LOCKED
-)
-UPDATE public.tenants_ticket t SET path = f.path FROM free f WHERE t.id = f.id
-"""
-# Waiting for a ticket's lock would be waiting in a circle: who calls it up waits for the swarm that we have locked.
 
 
 def row(swarm: Swarm, plan: Plan, node: PlanNode, path_length: int, *, under: Node | None = None) -> Node:
@@ -186,7 +178,7 @@ def apply(swarm: Swarm, plan: Plan, changes: Changes, *, under: Node | None = No
     with connection.cursor() as cursor:
         cursor.execute(_RECOUNT, [[*touched, *(node.pk for node in gone)]])
         cursor.execute(_LENGTHS, [list(lengths), list(lengths.values())])
-        cursor.execute(_TICKETS, [swarm.pk])
+    progress.reorder(swarm.pk)
     planned.tell(swarm, [*stay, *new, *gone], dropped=gone)
     moves += _end(gone, plan)
     progress.tell(swarm, moves)

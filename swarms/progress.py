@@ -21,6 +21,20 @@ from tenants import turns
 from tenants.models import Ticket
 from tenants.trace import current_trace
 
+ORDER_AGAIN = timedelta(seconds=1)
+_REORDER = """
+WITH wrong AS (
+  SELECT t.id, s.priority + n.priority AS priority, n.path_length AS path
+  FROM public.tenants_ticket t JOIN swarms_node n ON n.id = t.subject JOIN swarms_swarm s ON s.id = n.swarm_id
+  WHERE t.swarm = %s AND t.kind = 'node' AND (t.priority <> s.priority + n.priority OR t.path <> n.path_length)
+), free AS (
+  SELECT t.id FROM public.tenants_ticket t WHERE t.id IN (SELECT w.id FROM wrong w) FOR UPDATE SKIP LOCKED
+), moved AS (
+  UPDATE public.tenants_ticket t SET priority = w.priority, path = w.path FROM wrong w JOIN free f ON f.id = w.id
+  WHERE t.id = w.id RETURNING t.id
+)
+SELECT (SELECT count(*) FROM wrong) > (SELECT count(*) FROM moved)
+"""
 _RELEASE = "SELECT lanes, asks FROM swarms_release(%s, %s, %s, %s, %s, %s)"
 
 
@@ -74,6 +88,19 @@ def queue(swarm: Swarm, nodes: Iterable[Node], *, delay: timedelta = timedelta(0
     if tickets:
         turns.queue_all(tickets)
         wake(swarm.pk, Counter(ticket.lane for ticket in tickets))
+
+
+def reorder(swarm_id: UUID) -> None:
+    """Give the tickets of a swarm the order that its priority, its nodes' and the paths left say. With it locked.
+
+    A ticket that is being called up just now is put right soon after: who calls it up waits for the swarm that we hold.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_REORDER, [swarm_id])
+        is_left = cursor.fetchone()[0]
+    turns.settled("order", swarm_id)
+    if is_left:
+        turns.due("order", swarm_id, after=ORDER_AGAIN)
 
 
 def wake(swarm_id: UUID, lanes: dict[str, int]) -> None:

@@ -111,6 +111,7 @@ LOOK: dict[str, Callable[[UUID], object]] = {
     "advance": engine.advance,
     "approval": approvals.expire,
     "swarm_deadline": operations.expire,
+    "order": operations.put_in_order,
     "step": _step,
     "merge": _hand_over("merge"),
     "revert": _hand_over("revert"),

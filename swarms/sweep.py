@@ -158,7 +158,6 @@ MEND: dict[str, Callable[[UUID], object]] = {
 TAKE: dict[str, str] = {
     "due time": orphans.NOT_DUE,
     "ticket of a node that is not ready": orphans.UNWANTED,
-    "ticket out of its order": orphans.DISORDER,
 }
 """What one statement finds and mends."""
 

@@ -17,13 +17,11 @@ from django.utils import timezone
 from agents import executions
 from agents.contracts import Assignment, Check, FailureOutcome, FailureReason, PlanNode, PlanProposal
 from agents.models import Execution
-from agents.states import ExecutionState
 from sessions.models import Event
 from swarms import approvals, conditions, goals, operations, projects, reconcile
 from swarms.models import Approval, CheckRun, Node, Project, Swarm
 from swarms.operations import NotNow
 from swarms.states import SwarmState
-from swarms.sweep import Sweep
 from swarms.workspace.git import environment
 from tenants.models import Due, Team, Ticket, User
 from tests.conftest import user_of
@@ -369,20 +367,6 @@ def _stop(assignment: Assignment) -> None:
     assert executions.accept(assignment.execution, assignment.fence) == "cancel"
     outcome = FailureOutcome(reason=FailureReason.CANCELLED, message="stopped as asked")
     assert executions.settle(assignment.execution, assignment.fence, outcome) == []
-
-
-def test_a_ticket_that_was_called_up_while_its_order_changed_is_put_right(
-    project: Project, crew: Crew, alice: User, team: Team
-) -> None:
-    begin(project, crew, plan(work("a"), work("b", "a")), holds="ab")
-    crew.runner.channel = ""
-    crew.runner.save()
-    executions.end(crew.held[0].execution, ExecutionState.LOST, reason="lost", because="gone")
-    operations.set_priority(Node.objects.get(key="a"), 5, by=alice)
-    assert Ticket.objects.get(kind="node").priority == 5
-    Ticket.objects.update(priority=0, path=1)  # as if it had been locked by who gives out turns
-    assert Sweep().look(team.pk) == {"ticket out of its order": 1}
-    assert Ticket.objects.filter(kind="node").values_list("priority", "path").get() == (5, 2)
 
 
 def test_a_priority_changes_whose_turn_is_next(project: Project, crew: Crew, alice: User) -> None:

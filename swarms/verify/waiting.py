@@ -6,7 +6,9 @@ from swarms.verify.invariant import Invariant, words
 _STARTS = words(SWARM_STARTS)
 _LIVE = "x.state IN ('leased', 'running')"
 _NO_DEADLINE = words(SWARM_ENDED | SWARM_UNDOES | {SwarmState.CANCELLING, SwarmState.FAILING})
-_CLOCKS = ("lease", "close", "stall", "approval", "swarm_deadline", "advance", "step", "merge", "revert", "land")
+_CLOCKS = words(
+    {"lease", "close", "stall", "approval", "swarm_deadline", "order", "advance", "step", "merge", "revert", "land"}
+)
 """Kinds of due times that come within an hour of what they are about."""
 
 INVARIANTS = (
@@ -106,7 +108,7 @@ INVARIANTS = (
           concat(d.kind, ' of ', d.subject, ' is looked at no sooner than at ', d.due_at) AS says
         FROM public.tenants_due d LEFT JOIN agents_execution x ON x.id = d.subject
         LEFT JOIN swarms_approval q ON q.id = d.subject LEFT JOIN swarms_swarm s ON s.id = d.subject
-        WHERE d.team_id = %(team)s AND d.kind IN ({words(_CLOCKS)}) AND d.due_at > interval '1 hour' + greatest(
+        WHERE d.team_id = %(team)s AND d.kind IN ({_CLOCKS}) AND d.due_at > interval '1 hour' + greatest(
           statement_timestamp(), x.lease_until, x.deadline_at, x.progress_at + x.stall_seconds * interval '1 second',
           q.expires_at, CASE d.kind WHEN 'swarm_deadline' THEN s.deadline_at END)
         UNION ALL
@@ -128,7 +130,7 @@ INVARIANTS = (
         WHERE t.team_id = %(team)s AND t.kind = 'node' AND n.state = 'ready'
           AND (t.priority <> s.priority + n.priority OR t.path <> n.path_length)
         """,
-        settles=True,  # one that is being called up just now is not changed: the next sweep does it
+        settles=True,  # one that is being called up just now is not changed: the clock does it soon
     ),
     Invariant(
         "merge_is_hinted",
