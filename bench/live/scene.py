@@ -118,8 +118,8 @@ class Readers:
 
 
 @contextmanager
-def readers(connections: Sequence[dict[str, Any]]) -> Iterator[Readers]:
-    """Clients that are connected and listen. After the block they have told what came to them."""
+def readers(connections: Sequence[dict[str, Any]], *, ends: bool = True) -> Iterator[Readers]:
+    """Clients that are connected and listen. After the block they tell what came to them, if they are to end so."""
     process = subprocess.Popen(
         [sys.executable, "-m", "bench.live.readers"],
         cwd=PROJECT_ROOT,
@@ -136,8 +136,9 @@ def readers(connections: Sequence[dict[str, Any]]) -> Iterator[Readers]:
             raise AssertionError("the readers are not let in")
         found = Readers(process, len(connections))
         yield found
-        time.sleep(1)  # what is under way may arrive
-        found.stop()
+        if ends:
+            time.sleep(1)  # what is under way may arrive
+            found.stop()
     finally:
         if process.poll() is None:
             process.kill()
