@@ -57,8 +57,8 @@ class Side:
             self.stage = Stage(self.boss, slug=self.word)
         self.live: Execution = self.stage.live
         project = self.stage.project
-        self.topics = ("team", f"project:{project.pk}", self.stage.swarm.topic, f"session:{self.live.session_id}")
-        self.own = set(self.topics) - {"team"}
+        named = (f"project:{project.pk}", self.stage.swarm.topic, f"session:{self.live.session_id}")
+        self.topics, self.own = ("team", *named, "swarms"), set(named)
         browser = Client()
         browser.force_login(self.boss)
         name = settings.SESSION_COOKIE_NAME
@@ -124,7 +124,7 @@ def test_every_pair_of_who_asks_and_what_for(sides: list[Side]) -> None:
                 opened[*key, "program"] = Program(asker.token, host.slug, topic)
         await until(lambda: all(one.status for one in opened.values()))
         for (asker, host, owner, topic, _), one in opened.items():
-            may = asker is host and (owner is host or topic == "team")
+            may = asker is host and (owner is host or topic in ("team", "swarms"))
             assert one.status == (200 if may else 404), (asker.slug, host.slug, owner.slug, topic)
             if not may:
                 await one.task
@@ -144,7 +144,7 @@ def test_every_pair_of_who_asks_and_what_for(sides: list[Side]) -> None:
 def _wanted(key: tuple[Any, ...]) -> bytes:
     """What must be heard: the team's word; of teams and projects pages are told only that something happened."""
     asker, _, _, topic, form = key
-    only_told = form == "page" and topic.startswith(("team", "project"))
+    only_told = form == "page" and topic.startswith(("team", "project", "swarms"))
     return b"event: change" if only_told else asker.word.encode()
 
 
