@@ -103,10 +103,11 @@ class Nobody:
         return f"{self.role}: " + "; ".join(misfit.text for misfit in self.misfits)
 
 
-def unwalled(chosen: Chosen, runner: str, sandbox: str) -> str:
-    """Why nothing locks in the agent that takes work on this runner: what its owner has and can reach, it has and can
-    reach. Empty: it is locked in, or runs nothing. `sandbox`: that of the runner."""
-    if chosen.host is not None:
+def unwalled(chosen: Chosen | None, runner: str, sandbox: str) -> str:
+    """Why nothing locks in the agent that takes work on this runner, or where there is none (checks) the runner's own
+    work: what its owner has and can reach, it has and can reach. Empty: it is locked in, or runs nothing. `sandbox`:
+    that of the runner."""
+    if chosen is not None and chosen.host is not None:
         return f"it works on the server {chosen.host.name}, where agents are not locked in"
     return f"it works on the runner {runner}, which locks nothing in" if sandbox == "unconfined" else ""
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 from agents.models import Execution
 from sessions.events import acting, publish
 from sessions.transitions import move
-from swarms import admission, budgets, compensation, hints, toolrules
+from swarms import admission, budgets, compensation, exposure, hints, toolrules
 from swarms.digests import digest
 from swarms.models import Approval, Node, Plan, Swarm
 from swarms.states import ApprovalState
@@ -89,6 +89,12 @@ def ask_budget(swarm: Swarm, subject: dict[str, Any], *, node: Node | None = Non
     return _ask(swarm, kind="budget", title=title[:200], subject=subject, node=node)
 
 
+def ask_unconfined(swarm: Swarm, place: str) -> Approval:
+    """Ask whether a swarm's coordinator and checks may work where nothing locks them in."""
+    title = f"Plan and check {swarm} where nothing locks that in"
+    return _ask(swarm, kind="unconfined", title=title[:200], subject={"swarm": str(swarm.pk), "place": place})
+
+
 def ask_tool(
     swarm: Swarm, execution: Execution, subject: dict[str, Any], *, node: Node | None, life: timedelta
 ) -> Approval:
@@ -114,6 +120,7 @@ def _ask(
     swarm: Swarm, *, kind: str, title: str, subject: dict[str, Any], life: timedelta = LIFE, **fields: Any
 ) -> Approval:
     fields.setdefault("requested_by", swarm.goal.created_by)
+    fields.setdefault("four_eyes", swarm.project.four_eyes)
     approval = Approval.objects.create(
         swarm=swarm,
         kind=kind,
@@ -143,7 +150,7 @@ def current_subject(approval: Approval) -> dict[str, Any]:
         return _node(approval.node)
     if approval.kind == "budget":
         return budgets.current(approval.subject)
-    if approval.kind == "tool":
+    if approval.kind in ("tool", "unconfined"):
         return approval.subject
     if approval.kind == "rollback":
         return compensation.subject(approval.swarm)
@@ -209,6 +216,8 @@ def _decide(approval: Approval, verdict: str, *, by: User, because: str, life: s
             )
             if fresh.kind == "budget":
                 budgets.decided(fresh)
+            if fresh.kind == "unconfined":
+                exposure.wake()
             if fresh.kind == "tool" and verdict == ApprovalState.APPROVED:
                 toolrules.answer(fresh, life, by=by)
             crash_point("approval.deciding")

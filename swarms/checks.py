@@ -9,9 +9,11 @@ from django.utils import timezone
 from agents import executions, placing
 from agents.contracts import CheckOutcome
 from agents.models import Execution
+from agents.placement import unwalled
 from sessions.events import publish
 from sessions.transitions import move
-from swarms import hints
+from swarms import confinement, hints
+from swarms.allowances import Denied, Parked
 from swarms.models import Attempt, CheckRun, Merge, Swarm
 from swarms.states import CheckRunState
 from tenants import turns
@@ -58,14 +60,24 @@ def ask(
     return run
 
 
-def begin(run_id: UUID, runner: Runner) -> Execution | None:
-    """The turn of a check run has come: place it."""
+def begin(run_id: UUID, runner: Runner) -> Execution | Parked | None:
+    """The turn of a check run has come: place it, if it may work on this runner."""
     # The swarm first: whoever voids this run holds it, and a run that is void must not be begun.
     Swarm.objects.select_for_update(no_key=True, of=("self",)).get(check_runs=run_id)
     run = CheckRun.objects.select_related("swarm__project", "attempt__node").get(pk=run_id)
-    if run.state != CheckRunState.WAITING or not move(
-        run, CheckRunState.RUNNING, because=f"on {runner.name}", tries=run.tries + 1
-    ):
+    if run.state != CheckRunState.WAITING:
+        return None
+    held = confinement.allowed(run, unwalled(None, runner.name, runner.sandbox))
+    if isinstance(held, Parked):
+        return held
+    if isinstance(held, Denied):
+        _broken(run, held.because)
+        return None
+    return _start(run, runner)
+
+
+def _start(run: CheckRun, runner: Runner) -> Execution | None:
+    if not move(run, CheckRunState.RUNNING, because=f"on {runner.name}", tries=run.tries + 1):
         return None
     node = run.attempt.node.key if run.attempt else ""
     return executions.open_execution(
@@ -117,8 +129,14 @@ def lost(run: CheckRun, because: str) -> None:
         if move(run, CheckRunState.WAITING, because=because):
             turns.queue("checks", run.id, priority=PRIORITY, cost=0.2)
             hints.dispatch()
-    elif move(run, CheckRunState.BROKEN, because=because, ended_at=timezone.now()):
+    else:
+        _broken(run, because)
+
+
+def _broken(run: CheckRun, because: str) -> None:
+    if move(run, CheckRunState.BROKEN, because=because, ended_at=timezone.now()):
         _follow(run)
+        hints.advance(run.swarm_id)
 
 
 def _follow(run: CheckRun) -> None:

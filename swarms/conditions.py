@@ -92,6 +92,7 @@ def surroundings(swarm: Swarm) -> Surroundings:
     ours = connected.filter(team=None) | connected.filter(team=team)
     capacity = ours.aggregate(n=Count("pk"), slots=Sum("capacity"), trusted=Count("pk", filter=Q(trusted=True)))
     taken = Placement.objects.filter(runner__in=ours).count()
+    asked = swarm.approvals.filter(kind="unconfined", state="pending").values_list("requested_at", flat=True)
     cap = TeamShare.objects.filter(team=team).values_list("cap", flat=True).first()
     return Surroundings(
         now=timezone.now(),
@@ -102,6 +103,7 @@ def surroundings(swarm: Swarm) -> Surroundings:
         free_slots=max(0, (capacity["slots"] or 0) - taken),
         placed=Placement.objects.filter(team=team).count(),
         cap=cap,
+        unconfined_asked_at=asked.first(),
     )
 
 

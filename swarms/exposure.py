@@ -7,13 +7,19 @@ agent that is not locked in has both, whatever rules and plan say: its owner's f
 from typing import Protocol
 
 from django.db import transaction
+from django.db.models.functions import Now
 
 from sessions.events import acting, publish
 from swarms import hints, progress, rulebook
 from swarms.models import Node, Project, Swarm
 from swarms.policy.rules import reaches_out
 from swarms.states import NodeState
-from tenants.models import User
+from tenants import turns
+from tenants.models import Ticket, User
+
+AGENTS = ("agent", "plan")
+"""Kinds of nodes on which an agent works and reads; those that undo what others did were approved together."""
+COORDINATOR = "coordinator"
 
 
 class Declared(Protocol):
@@ -42,7 +48,7 @@ def is_trifecta(swarm: Swarm, node: Declared, *, unwalled: bool = False) -> bool
     if node.untrusted and node.secrets and node.effects:
         return True
     project = swarm.project
-    if node.kind != "agent" or not (node.untrusted or project.untrusted_input):
+    if node.kind not in AGENTS or not (node.untrusted or project.untrusted_input):
         return False
     if unwalled:
         return True
@@ -50,12 +56,31 @@ def is_trifecta(swarm: Swarm, node: Declared, *, unwalled: bool = False) -> bool
         return False
     if node.effects or node.compensate:
         return True
-    return reaches_out(rulebook.of_swarm(swarm), rulebook.call_in(swarm, node.role))
+    return reaches_out(rulebook.of_swarm(swarm), rulebook.call_in(swarm, node.role or COORDINATOR))
 
 
 def reads_strangers(swarm: Swarm, node: Declared) -> bool:
     """Whether an agent of the node reads what strangers wrote, by what its plan or its project says."""
     return node.untrusted or swarm.project.untrusted_input
+
+
+def meets_strangers(swarm: Swarm) -> bool:
+    """Whether strangers' words come into a swarm at all: then they may be in what its agents have written, too."""
+    return swarm.project.untrusted_input or swarm.nodes.filter(untrusted=True).exists()
+
+
+def parked(why: str) -> str:
+    """What a ticket says that waits for a person's word about its place."""
+    return f"approval:{why}"
+
+
+def wake() -> None:
+    """A person has answered: whatever waits for a word about its place is looked at now."""
+    waiting = Ticket.objects.filter(team=turns.current_team_id(), parked__startswith="approval:")
+    with transaction.atomic():
+        free = list(waiting.select_for_update(skip_locked=True).values_list("pk", flat=True))
+        Ticket.objects.filter(pk__in=free).update(not_before=Now())
+    hints.dispatch()
 
 
 def held_back(swarm: Swarm, node: Node, unwalled: str = "") -> bool:

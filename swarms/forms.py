@@ -60,12 +60,13 @@ class ProjectForm(forms.ModelForm):
     class Meta:
         model = Project
         # The checks stay out: they become rows of JSON in the verb, not here.
-        fields = ("name", "slug", "source", "target_branch", "approve_plan", "approve_landing")
+        fields = ("name", "slug", "source", "target_branch", "approve_plan", "approve_landing", "four_eyes")
         labels = {
             "slug": "Short name",
             "source": "Repository",
             "approve_plan": "A person approves each plan",
             "approve_landing": "A person approves each landing",
+            "four_eyes": "Four eyes: somebody else decides what a person has asked for",
         }
         help_texts = {
             "name": "For people, for example: Text kit.",
@@ -74,6 +75,7 @@ class ProjectForm(forms.ModelForm):
             "target_branch": "Where finished work lands.",
             "approve_plan": "",
             "approve_landing": "",
+            "four_eyes": "Approvals of a goal are not for who stated it, or gave the plan. For teams of two or more.",
         }
 
     def __init__(self, *args: Any, **options: Any) -> None:

@@ -55,7 +55,13 @@ def _exactly(execution: Execution, asked: PermissionAsked) -> dict[str, object]:
         "role": str(execution.assignment.get("role", "")),
         "tool": asked.tool,
         "arguments": asked.arguments,
+        "sandboxed": _is_sandboxed(execution),
     }
+
+
+def _is_sandboxed(execution: Execution) -> bool:
+    """Whether commands are locked in where it works."""
+    return "server" not in execution.placed and (execution.runner.sandbox in WALLED or execution.is_rehearsal)
 
 
 def _what(known: Approval | dict[str, object]) -> str:
@@ -64,14 +70,13 @@ def _what(known: Approval | dict[str, object]) -> str:
 
 
 def _judge(execution: Execution, swarm: Swarm, asked: PermissionAsked, of_call: str) -> Judgement:
-    hosted = "server" in execution.placed
     call = rulebook.call_in(
         swarm,
         str(execution.assignment.get("role", "")),
         asked.tool,
         asked.arguments,
-        sandboxed=not hosted and (execution.runner.sandbox in WALLED or execution.is_rehearsal),
-        hosted=hosted,
+        sandboxed=_is_sandboxed(execution),
+        hosted="server" in execution.placed,
         digest=of_call,
     )
     return judge(rulebook.of_swarm(swarm), call)

@@ -16,6 +16,7 @@ from swarms import (
     approvals,
     briefing,
     budgets,
+    confinement,
     graph,
     hints,
     plan_rows,
@@ -70,7 +71,8 @@ def begin(plan_id: UUID, runner: Runner) -> Execution | Nobody | Parked | None:
     chosen = placing.chosen("coordinator", runner, swarm.goal.text, untrusted=swarm.project.untrusted_input)
     if isinstance(chosen, Nobody):
         return chosen
-    begun = allowances.allowed(swarm, "coordinator", lambda: _start(plan, runner, chosen))
+    held = confinement.allowed(plan, unwalled(chosen, runner.name, runner.sandbox))
+    begun = held or allowances.allowed(swarm, "coordinator", lambda: _start(plan, runner, chosen))
     if not isinstance(begun, Denied):
         return begun
     move(plan, PlanState.INVALID, because=begun.because, faults=[begun.because])

@@ -42,6 +42,7 @@ def add_project(
     acceptance: Sequence[Check] = (),
     approve_plan: bool = True,
     approve_landing: bool = True,
+    four_eyes: bool = False,
     by: User,
 ) -> Project:
     """Add a project and begin to copy its repository. Raises ValidationError."""
@@ -57,6 +58,7 @@ def add_project(
             acceptance=[check.model_dump() for check in acceptance],
             approve_plan=approve_plan,
             approve_landing=approve_landing,
+            four_eyes=four_eyes,
             created_by=by,
         )
         project.full_clean()

@@ -93,9 +93,10 @@ RULES: dict[str, Rule] = {
         "Read the check's output. If the check itself is wrong, correct it in the project or the plan, then retry.",
     ),
     "checks_broken": _outside(
-        "Its checks could not be run, which says nothing about its work: one runner after the other was lost.",
+        "Its checks could not be run, which says nothing about its work: one runner after the other was lost, or nobody"
+        " allowed them where nothing locks them in.",
         Retry.NEVER,
-        "Look at the runners' logs and memory: a check may use it up. Then retry it.",
+        "Look at the runners' logs and memory: a check may use it up. Then retry it: who said no is asked again.",
         Told.OPERATOR,
     ),
     "merge_conflict": _work(

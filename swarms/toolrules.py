@@ -56,7 +56,8 @@ def make(
 def answer(approval: Approval, life: str, *, by: User) -> ToolRule:
     """What a person allows becomes a rule, right before the one that made the platform ask. With the swarm locked.
 
-    One for a single call holds for that call alone; the others for the same arguments, whatever is written.
+    One for a single call holds for that call alone; the others for the same arguments, whatever is written. What was
+    asked of an agent that is locked in is allowed to those alone that are, too.
     """
     subject, swarm = approval.subject, approval.swarm
     _lock()
@@ -73,6 +74,7 @@ def answer(approval: Approval, life: str, *, by: User) -> ToolRule:
         arguments=telling(subject["arguments"]),
         exact=True,
         verdict=Verdict.ALLOW,
+        sandboxed=subject["sandboxed"],
         why=approval.because[:500] or f"{by} allowed it.",
         life=life,
         approval=approval,

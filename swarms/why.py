@@ -50,6 +50,8 @@ class Surroundings:
     placed: int = 0
     """Executions of the team that have a runner."""
     cap: int | None = None
+    unconfined_asked_at: datetime | None = None
+    """Since when a person is asked whether checks may run where nothing locks them in."""
 
     @property
     def is_full(self) -> bool:
@@ -108,6 +110,7 @@ _REMEDY = {
     "any_success": "It starts when one of them has succeeded.",
 }
 _PARKED = {
+    "approval": ("a person must decide about its place", "Approve or reject it."),
     "breaker": ("the provider of its model does not answer", "It goes on by itself when the provider answers again."),
     "agent": ("no agent takes it now", "Look at the agents: enable one, give one more room, or add one with its role."),
     "budget": ("a budget has no room for it", "Approve the request to raise the budget, or raise it yourself."),
@@ -158,7 +161,7 @@ def unmet_of(swarm: Whole, around: Surroundings) -> list[Unmet]:
         found.append(Unmet("plan", "it has no plan that can be carried out", around.swarm_since, remedy))
     if swarm.plan_ticket:
         found += [replace(one, text=f"its coordinator: {one.text}") for one in _of_ticket(swarm.plan_ticket, around)]
-    if swarm.checks_since:
+    if swarm.checks_since and not around.unconfined_asked_at:  # that is told above
         found.append(_checks(swarm.checks_since, around))
     if swarm.stopping:
         what = "1 execution has" if swarm.stopping == 1 else f"{swarm.stopping} executions have"
@@ -174,6 +177,9 @@ def _paused(around: Surroundings) -> Unmet:
 
 def _checks(since: datetime, around: Surroundings) -> Unmet:
     """Why checks do not run: only a trusted runner may, and they take a place of the team's."""
+    if around.unconfined_asked_at:
+        text = "a person must decide whether its checks may run where nothing locks them in"
+        return Unmet("approval", text, around.unconfined_asked_at, "Approve or reject it.")
     text, remedy = "its checks wait for a free runner", "Start another trusted runner, or wait for a slot."
     if not around.trusted:
         text, remedy = "no runner is connected that may run checks", "Start a trusted runner."

@@ -306,6 +306,7 @@ def test_a_project_is_added_with_its_checks(team: Team, alice: Client, tmp_path:
         "target_branch": "main",
         "checks": "unit tests: python -m unittest\n\nmake lint",
         "approve_plan": "on",
+        "four_eyes": "on",
     }
     answer = alice.post("/projects/new/", given)
     assert (answer.status_code, answer["Location"]) == (302, "/projects/kit/")
@@ -314,7 +315,8 @@ def test_a_project_is_added_with_its_checks(team: Team, alice: Client, tmp_path:
         ("unit tests", "python -m unittest"),
         ("make lint", "make lint"),
     ]
-    assert (project.approve_plan, project.approve_landing) == (True, False)
+    assert (project.approve_plan, project.approve_landing, project.four_eyes) == (True, False, True)
+    assert "Four eyes" in alice.get("/projects/kit/").text
 
 
 def test_a_wrong_project_is_refused_at_its_fields_and_nothing_typed_is_lost(

@@ -174,6 +174,20 @@ def test_an_answer_for_the_swarm_is_a_rule_for_these_arguments(
     assert agent.ask("shell", RM, "c1") == ("deny", "The permission for this was taken back.")
 
 
+def test_what_one_that_is_locked_in_was_allowed_is_not_allowed_to_one_that_is_not(
+    agent: Agent, asking: ToolRule, boss: User, stage: Stage
+) -> None:
+    agent.ask("shell", RM, "c1")
+    approvals.approve(pending(), by=boss, life="always")
+    assert agent.ask("shell", RM)[0] == "allow"
+    Execution.objects.filter(pk=stage.live.pk).update(placed={"server": "x"})
+    assert agent.ask("shell", RM, "c2")[0] == "ask"
+    approvals.approve(pending(), by=boss, life="always")
+    assert agent.ask("shell", RM)[0] == "allow"
+    Execution.objects.filter(pk=stage.live.pk).update(placed=stage.live.placed)
+    assert agent.ask("shell", RM)[0] == "allow"
+
+
 def test_an_answer_for_ever_is_for_those_who_make_rules(
     agent: Agent, asking: ToolRule, approver: User, boss: User, stage: Stage
 ) -> None:

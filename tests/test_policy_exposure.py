@@ -8,14 +8,15 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from agents import registry
+from agents import registry, runners
 from agents.contracts import Assignment, PlanNode, PlanProposal
+from agents.contracts.link import PROTOCOL, Hello
 from agents.models import Execution, Server
 from agents.registry import Terms
 from sessions.models import Event, Session
-from swarms import approvals, exposure, goals, toolrules
+from swarms import approvals, conditions, exposure, goals, planner, toolrules
 from swarms.decide import NodeView, Snapshot, decide
-from swarms.models import Approval, Attempt, Node, Project
+from swarms.models import Approval, Attempt, CheckRun, Node, Project
 from tenants import tokens
 from tenants.models import Runner, Team
 from tests.board_stage import Stage
@@ -85,6 +86,9 @@ def test_who_reads_strangers_words_and_is_not_locked_in_asks_before_it_starts(
     for assignment in hands.held:
         hands.carry_out(assignment)
     hands.run(swarm, approve=False)
+    for gate in Approval.objects.filter(kind="unconfined", state="pending"):  # about the checks of a
+        approvals.approve(gate, by=hands.by)
+    hands.run(swarm, approve=False)
     node = Node.objects.get(key="b")
     assert (node.state, starts_asked_for()) == ("awaiting_approval", ["b"])
     assert any(where in str(event.payload) for event in Event.objects.filter(subject=swarm.topic))
@@ -110,6 +114,76 @@ def unlocked(team: Team, hands: Hands, *, hosted: bool) -> str:
     )
     registry.add(Terms(name="anna", roles=("developer",), runtime="opencode", server="any"))
     return "on the server gpu1, where agents are not locked in"
+
+
+def gate(state: str = "pending") -> Approval:
+    return Approval.objects.get(kind="unconfined", state=state)
+
+
+def test_a_coordinator_that_nothing_locks_in_asks_before_it_reads_strangers_words(
+    project: Project, team: Team, client_for: Any
+) -> None:
+    exposure.declare(project, untrusted_input=True, has_secrets=False, by=user_of("alice", "acme"))
+    hands = hands_for(team, A)
+    unlocked(team, hands, hosted=False)
+    swarm = goals.state_goal(project, "Write it", by=hands.by)
+    hands.run(swarm, approve=False)
+    assert hands.done == []
+    assert "where nothing locks that in" in conditions.of_swarm(swarm)[0].text
+    pages = client_for(hands.by, team)
+    for page in (f"/approvals/{gate().pk}/", "/approvals/"):
+        assert "which locks nothing in" in pages.get(page).text
+    approvals.reject(gate(), by=hands.by, because="Not on that machine.")
+    hands.run(swarm, approve=False)
+    assert "Not on that machine." in swarm.plans.get().because
+    planner.draft(swarm)
+    hands.run(swarm, approve=False)
+    assert hands.done == []
+    approvals.approve(gate(), by=hands.by)
+    hands.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+    assert [gate("approved").state, gate("rejected").state] == ["approved", "rejected"]  # the checks ask no more
+    assert {title.partition(":")[0] for title in hands.done} == {"plan", "work", "check"}
+
+
+@pytest.mark.parametrize("answer", ["yes", "no"])
+def test_checks_of_what_reads_strangers_words_ask_where_nothing_locks_them_in(
+    project: Project, team: Team, answer: str
+) -> None:
+    hands = hands_for(team, A.model_copy(update={"untrusted": True}))
+    swarm = start(project, hands, "a")
+    unlocked(team, hands, hosted=False)
+    for assignment in hands.held:
+        hands.carry_out(assignment)
+    hands.run(swarm, approve=False)
+    node = Node.objects.get()
+    assert (node.state, CheckRun.objects.get(purpose="exact").state) == ("verifying", "waiting")
+    assert ["whether its checks may run" in one.text for one in conditions.of_node(node)] == [True]
+    if answer == "yes":
+        approvals.approve(gate(), by=hands.by)
+    else:
+        approvals.reject(gate(), by=hands.by, because="Never.")
+    hands.run(swarm)
+    assert swarm.state == ("succeeded" if answer == "yes" else "failed"), swarm.because
+    if answer == "no":
+        assert Node.objects.get().because.startswith("checks_broken: it works on the runner hands")
+        assert not any(title.startswith("check:") and "commit" in title for title in hands.done)
+
+
+def test_what_was_placed_and_not_begun_is_placed_anew_when_its_runner_locks_in_no_more(
+    project: Project, team: Team
+) -> None:
+    hands = hands_for(team, A.model_copy(update={"untrusted": True}))
+    swarm = start(project, hands, "a")
+    (held,) = hands.held
+    hello = {"name": "hands", "boot": uuid4(), "version": "1", "protocol": PROTOCOL, "capacity": 4}
+    Runner.objects.filter(pk=hands.runner.pk).update(channel="")
+    runners.connect(hands.runner.pk, Hello(sandbox="unconfined", **hello), "there")
+    first = Execution.objects.get(pk=held.execution)
+    assert (first.state, first.reason, "another sandbox" in first.because) == ("lost", "released", True)
+    hands.run(swarm, approve=False)
+    node = Node.objects.get()
+    assert (node.state, node.trifecta, node.failures, node.losses) == ("awaiting_approval", True, 0, 0)
 
 
 def test_what_became_known_after_the_plan_holds_a_node_back_at_its_start(project: Project, team: Team) -> None:
@@ -187,6 +261,29 @@ def test_no_attempt_of_it_begins_where_nothing_locks_it_in(exposed: Node, place:
     Runner.objects.filter(pk=runner.pk).update(sandbox="bubblewrap")
     Execution.objects.filter(pk=execution.pk).update(placed={})
     begin(1)
+
+
+@pytest.mark.parametrize("subject", ["plan", "checks"])
+def test_no_coordinator_and_no_check_begins_where_nothing_locks_it_in(exposed: Node, subject: str) -> None:
+    runner = Runner.objects.create(name="x", token=tokens.issue("runner")[0], sandbox="unconfined")
+
+    def begin() -> None:
+        with transaction.atomic():
+            Execution.objects.create(
+                kind="plan" if subject == "plan" else "check",
+                subject=f"{subject}:{exposed.pk}",
+                swarm=exposed.swarm_id,
+                runner=runner,
+                agent="x",
+                assignment={},
+                session=Session.objects.create(subject="x", title="x", agent="x"),
+                lease_until=timezone.now(),
+            )
+
+    with pytest.raises(IntegrityError, match="is not locked in: nobody approved it"):
+        begin()
+    Runner.objects.filter(pk=runner.pk).update(sandbox="bubblewrap")
+    begin()
 
 
 def answer(node: Node, state: str) -> None:

@@ -265,9 +265,11 @@ def test_programs_list_and_answer_what_waits_for_a_person(stage: Stage, team: Te
     assert "owners and admins" in refused.json()["error"]
     for verb, body in (("approve", {"life": "ever"}), ("reject", {"because": " "}), ("reject", {}), ("burn", {})):
         assert owner.post(f"{path}/{verb}", **body).status_code == (404 if verb == "burn" else 422)
-    Approval.objects.filter(pk=asked.pk).update(four_eyes=True, requested_by=stage.by)
-    own = owner.post(f"{path}/approve")
+    Project.objects.update(four_eyes=True)
+    Agent(stage.live, team).ask("shell", {"command": "rm x"}, "c2")
+    own = owner.post(f"approvals/{Approval.objects.get(call='c2').pk}/approve")
     assert (own.status_code, "four eyes" in own.json()["error"]) == (403, True)
+    assert owner.get(path).json()["four_eyes"] is False  # it was asked before
     done = approver.post(f"{path}/approve", life="swarm", because="Only here.").json()
     assert (done["state"], done["because"]) == ("approved", "Only here.")
     rule = ToolRule.objects.get(life="swarm")

@@ -353,6 +353,12 @@ class Migration(migrations.Migration):
                 ("approve_plan", models.BooleanField(default=True, help_text="A person approves each plan.")),
                 ("approve_landing", models.BooleanField(default=True, help_text="A person approves each landing.")),
                 (
+                    "four_eyes",
+                    models.BooleanField(
+                        default=False, help_text="Who stated a goal, or gave a plan, decides nothing of it."
+                    ),
+                ),
+                (
                     "untrusted_input",
                     models.BooleanField(
                         default=False,
@@ -667,6 +673,7 @@ class Migration(migrations.Migration):
                             ("budget", "budget"),
                             ("rollback", "rollback"),
                             ("tool", "use of a tool"),
+                            ("unconfined", "work that nothing locks in"),
                         ],
                         max_length=12,
                     ),

@@ -27,6 +27,7 @@ class Approval(models.Model):
         ("budget", "budget"),
         ("rollback", "rollback"),
         ("tool", "use of a tool"),
+        ("unconfined", "work that nothing locks in"),
     ]
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)

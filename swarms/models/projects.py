@@ -38,6 +38,9 @@ class Project(models.Model):
     acceptance = models.JSONField(default=list, blank=True, help_text="Commands that must pass before anything lands.")
     approve_plan = models.BooleanField(default=True, help_text="A person approves each plan.")
     approve_landing = models.BooleanField(default=True, help_text="A person approves each landing.")
+    four_eyes = models.BooleanField(
+        default=False, help_text="Who stated a goal, or gave a plan, decides nothing of it."
+    )
     untrusted_input = models.BooleanField(
         default=False, help_text="Strangers may write what its agents read: issues, mails, web pages."
     )

@@ -28,7 +28,7 @@ BEGIN
     JOIN swarms_project p ON p.id = s.project_id
     JOIN agents_execution e ON e.id = NEW.execution_id
     JOIN public.tenants_runner r ON r.id = e.runner_id
-    WHERE n.id = NEW.node_id AND n.kind = 'agent' AND n.undoes_id IS NULL AND NOT n.trifecta
+    WHERE n.id = NEW.node_id AND n.kind IN ('agent', 'plan') AND n.undoes_id IS NULL AND NOT n.trifecta
       AND (n.untrusted OR p.untrusted_input) AND (r.sandbox = 'unconfined' OR e.placed ? 'server')
   ) THEN
     RAISE EXCEPTION 'swarms_attempt: its agent reads strangers'' words and is not locked in: nobody approved it'
@@ -41,6 +41,30 @@ CREATE TRIGGER swarms_attempt_place BEFORE INSERT OR UPDATE OF execution_id, nod
 """
 """Who is not locked in has secrets and a way out by that: with strangers' words, all three (see TRIFECTA)."""
 NO_PLACE = "DROP TRIGGER swarms_attempt_place ON swarms_attempt; DROP FUNCTION swarms_attempt_place();"
+
+WHOLE_PLACE = """
+CREATE FUNCTION swarms_execution_place() RETURNS trigger LANGUAGE plpgsql AS $body$
+BEGIN
+  IF EXISTS (
+    SELECT 1 FROM swarms_swarm s
+    JOIN swarms_project p ON p.id = s.project_id
+    JOIN public.tenants_runner r ON r.id = NEW.runner_id
+    WHERE s.id = NEW.swarm AND (r.sandbox = 'unconfined' OR NEW.placed ? 'server')
+      AND (p.untrusted_input OR EXISTS (SELECT FROM swarms_node n WHERE n.swarm_id = s.id AND n.untrusted))
+      AND (SELECT a.state FROM swarms_approval a WHERE a.swarm_id = s.id AND a.kind = 'unconfined'
+        ORDER BY a.requested_at DESC, a.id DESC LIMIT 1) IS DISTINCT FROM 'approved'
+  ) THEN
+    RAISE EXCEPTION 'agents_execution: % meets strangers'' words and is not locked in: nobody approved it', NEW.subject
+      USING ERRCODE = 'check_violation';
+  END IF;
+  RETURN NEW;
+END $body$;
+CREATE TRIGGER swarms_execution_place BEFORE INSERT OR UPDATE OF runner_id, placed ON agents_execution
+  FOR EACH ROW WHEN (NEW.kind = 'check' OR NEW.subject LIKE 'plan:%')
+  EXECUTE FUNCTION swarms_execution_place();
+"""
+"""The same for coordinators and checks, about which no node's approval is."""
+NO_WHOLE_PLACE = "DROP TRIGGER swarms_execution_place ON agents_execution; DROP FUNCTION swarms_execution_place();"
 
 RULE_FROZEN = """
 CREATE FUNCTION swarms_toolrule_frozen() RETURNS trigger LANGUAGE plpgsql AS $body$
@@ -62,4 +86,4 @@ CREATE TRIGGER swarms_toolrule_frozen BEFORE UPDATE ON swarms_toolrule
 """
 THAW_RULES = "DROP TRIGGER swarms_toolrule_frozen ON swarms_toolrule; DROP FUNCTION swarms_toolrule_frozen();"
 
-ALL = ((RULE_FROZEN, THAW_RULES), (PLACE, NO_PLACE))
+ALL = ((RULE_FROZEN, THAW_RULES), (PLACE, NO_PLACE), (WHOLE_PLACE, NO_WHOLE_PLACE))
