@@ -48,7 +48,8 @@ def running(folder: Path) -> Iterator[str]:
         *(weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
         *(f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", "-s3", f"-s3.port={s3}"),
         *(f"-master.port.grpc={inner[0]}", f"-volume.port.grpc={inner[1]}", f"-filer.port.grpc={inner[2]}"),
-        *(f"-s3.port.grpc={inner[3]}", "-master.volumeSizeLimitMB=64", "-volume.max=20"),
+        *(f"-s3.port.grpc={inner[3]}", "-s3.port.iceberg=0", "-s3.port.lance=0"),  # else at fixed ports, once a machine
+        *("-master.volumeSizeLimitMB=64", "-volume.max=20"),
     ]
     env = os.environ | {"AWS_ACCESS_KEY_ID": KEYS[0], "AWS_SECRET_ACCESS_KEY": KEYS[1]}
     folder.mkdir(parents=True, exist_ok=True)

@@ -97,6 +97,19 @@ def test_sent_twice_it_is_one_and_other_bytes_take_the_place_of_the_first(place:
     assert list(contents.pieces(other.content)) == [b"other"]
 
 
+def test_of_a_team_that_is_deleted_nothing_stays_and_others_keep_theirs(place: str, team: Team, globex: Team) -> None:
+    gone = [keeps(session_of(), data).content for data in (b"one", b"two", BYTES)]
+    with in_schema(globex.schema_name):
+        kept = keeps(session_of())
+    for _ in range(2):  # a removal that broke off is tried again
+        contents.remove_all(team.schema_name)
+        for content in gone:
+            with pytest.raises(FileNotFoundError):
+                list(contents.pieces(content))
+    with in_schema(globex.schema_name):
+        assert b"".join(contents.pieces(kept.content)) == BYTES
+
+
 def test_what_nothing_names_is_pruned_after_its_hour_and_what_is_named_is_not(place: str, team: Team) -> None:
     kept, gone = keeps(session_of(), b"kept"), keeps(session_of(), b"gone")
     lost = gone.content
