@@ -195,7 +195,7 @@ def test_endless_and_binary_output_costs_little_and_who_is_cancelled_is_gone_wit
     outcome = stage.end()
     assert time.monotonic() - began < CANCEL_SECONDS
     assert isinstance(outcome, FailureOutcome)
-    assert outcome.reason == FailureReason.CANCELLED
+    assert outcome.reason == FailureReason.CANCELLED, outcome
     assert not processes_with(mark)
     assert not alive(agent)
 
@@ -208,7 +208,7 @@ def test_a_command_that_never_ends_is_ended_by_the_time_limit(stage: Stage) -> N
     outcome = stage.end()
 
     assert isinstance(outcome, FailureOutcome)
-    assert outcome.reason == FailureReason.TIMED_OUT
+    assert outcome.reason == FailureReason.TIMED_OUT, outcome
     assert not processes_with(mark)
 
 
@@ -300,7 +300,7 @@ def test_an_agent_whose_process_is_killed_goes_on_or_fails_as_declared(stage: St
         assert outcome.files == ("a.txt", "b.txt")
     else:
         assert isinstance(outcome, FailureOutcome), outcome
-        assert outcome.reason == FailureReason.AGENT_ERROR
+        assert outcome.reason == FailureReason.AGENT_ERROR, outcome
         assert stage.plane.git("show", "attempts/1:a.txt") == "a"
 
 
@@ -311,7 +311,7 @@ def test_an_agent_that_says_it_is_done_and_did_nothing_fails(stage: Stage) -> No
     outcome = stage.end()
 
     assert isinstance(outcome, FailureOutcome), outcome
-    assert outcome.reason == FailureReason.NO_CHANGES
+    assert outcome.reason == FailureReason.NO_CHANGES, outcome
     assert "attempts/1" not in stage.plane.git("branch", "--list")
 
 
