@@ -86,7 +86,6 @@ def _caller(schema: str, found: tuple[Any, ...]) -> Caller:
         trace=trace,
         is_budgeted=is_budgeted,
         ways=ways,
-        way=ways[0] if ways else None,
         rehearsal=rehearsal,
     )
 

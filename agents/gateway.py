@@ -19,6 +19,7 @@ from django.db import Error as DatabaseError
 from agents import spending
 from agents.callers import caller_of
 from agents.metering import CLIENT_GONE, NOT_REACHED, Caller, Meter, keep
+from agents.outreach import outreach
 from agents.provider import Call, Course, Receive, Refused, Scope, Send, ask, openai_error
 from tenants import tokens
 from tenants.faults import crash_point
@@ -74,6 +75,9 @@ def prepared(body: bytes, model: str) -> bytes:
         raise Refused(400, "invalid_json", f"The body is not JSON: {error}.") from error
     if not isinstance(asked, dict):
         raise Refused(400, "invalid_json", "The body must be a JSON object.")
+    if what := outreach(asked):
+        text = f"Agents have no network, and the provider must reach none for them: {what}. Send files as data: URLs."
+        raise Refused(400, "reaches_out", text)
     asked["model"] = model
     if asked.get("stream"):
         options = asked.get("stream_options")
@@ -139,7 +143,7 @@ async def _carry(caller: Caller, call: Call, course: Course, receive: Receive, s
         else:
             status = NOT_REACHED if problem else asking.result()
         crash_point("gateway.answered")
-        answering = replace(caller, way=course.way, because=course.because)
+        answering = replace(caller, ways=(course.way,), because=course.because)
         await _note(answering, meter, status, time.monotonic() - begun, held)
     if problem is not None:
         raise problem

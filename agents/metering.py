@@ -47,12 +47,15 @@ class Caller:
     is_budgeted: bool = False
     """Something that it is for has a budget."""
     ways: tuple[Way, ...] = ()
-    """Where its calls may go, in that order."""
-    way: Way | None = None
-    """Where this one went, or goes while all is well; None: nowhere."""
+    """Where its calls may go, in that order; of one that is over: where it went."""
     because: str = ""
     """Why those before did not answer it."""
     rehearsal: bool = False
+
+    @property
+    def way(self) -> Way | None:
+        """Where it went, or goes while all is well; None: nowhere."""
+        return self.ways[0] if self.ways else None
 
     @property
     def route(self) -> Route | None:

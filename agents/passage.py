@@ -56,7 +56,13 @@ class Judgement:
     endpoint: Told = Told.NOTHING
     key: Told = Told.NOTHING
     went: Went = Went.NEITHER
-    hold: timedelta = timedelta()
+    wait: timedelta = timedelta()
+    """So long it asks to be left alone, whatever it answered."""
+
+    @property
+    def hold(self) -> timedelta:
+        """So long its key is left alone."""
+        return self.wait if self.key == Told.COOL else timedelta()
 
     @property
     def is_failure(self) -> bool:
@@ -66,13 +72,14 @@ class Judgement:
 
 def judged(status: int, seconds: float, retry_after: timedelta | None = None) -> Judgement:
     """Judge an answer by its status and how long its head took. Pure."""
+    wait = retry_after or timedelta()
     if status == _TOO_MANY:
         told = Told.FAILED if retry_after is None else Told.COOL
-        return Judgement(Told.WORKED, told, Went.OVER, retry_after or timedelta())
+        return Judgement(Told.WORKED, told, Went.OVER, wait)
     if status in _KEY:
-        return Judgement(Told.WORKED, Told.FAILED)
+        return Judgement(Told.WORKED, Told.FAILED, wait=wait)
     if status >= 500 or status in _TOO_LATE:
-        return Judgement(Told.FAILED, went=Went.OVER if status in _TOO_LATE else Went.NEITHER)
+        return Judgement(Told.FAILED, went=Went.OVER if status in _TOO_LATE else Went.NEITHER, wait=wait)
     endpoint = Told.SLOW if seconds > SLOW_SECONDS else Told.WORKED
     return Judgement(endpoint, Told.WORKED, Went.WELL if seconds <= TARGET_SECONDS else Went.NEITHER)
 
@@ -99,8 +106,8 @@ class Passage:
         self._trial = trial
         self._began = time.monotonic()
 
-    def answered(self, response: httpx.Response) -> None:
-        """The head of an answer is here."""
+    def answered(self, response: httpx.Response) -> Judgement:
+        """The head of an answer is here: what it says, to the gates and to whoever asks the next provider."""
         wait = asked_to_wait(response.headers.get("retry-after"), datetime.now(UTC))
         told = judged(response.status_code, time.monotonic() - self._began, wait)
         why = f"the provider answered HTTP {response.status_code}"
@@ -108,6 +115,7 @@ class Passage:
         hold = int(told.hold.total_seconds() * 1000)
         word = Word(key=told.key, key_why=why + asked, hold=hold, endpoint=told.endpoint, endpoint_why=why)
         self._trial.answered(word, told.went)
+        return told
 
     def broke(self, error: httpx.TransportError) -> None:
         """There is no answer, or no end of it."""

@@ -3,19 +3,20 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
 import httpx
+from django.conf import settings
 
 from agents.course import Course, Failed, NoUse
 from agents.failover import ahead
 from agents.hiding import Hidden, HiddenStream
 from agents.metering import BROKEN_OFF, Meter
-from agents.passage import Passage, Refused, asked_to_wait, judged, passage
+from agents.passage import Judgement, Passage, Refused, passage
 from agents.routes import Route, Way, rule
 from tenants.outward import HeldTransport
 from tenants.reachable import NotAllowed
@@ -25,9 +26,17 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 TIMEOUTS = httpx.Timeout(connect=10, read=300, write=60, pool=10)
-MOST_WHOLE, MOST_LINE = 32 << 20, 4 << 20
-"""Bytes of an answer, and of a line of one that is streamed."""
+MOST_WHOLE, MOST_LINE, MOST_STREAM = 32 << 20, 4 << 20, 128 << 20
+"""Bytes of an answer; of a line of one that is streamed, and of all of it."""
 _PASSED_ON = frozenset({b"content-type", b"retry-after", b"x-request-id"})
+
+
+class TooMuch(httpx.RemoteProtocolError):
+    """An answer has more bytes than it may have; the text says so."""
+
+
+class NoEnd(httpx.TimeoutException):
+    """An answer has not ended in time; the text says so."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +83,11 @@ async def ask(call: Call, course: Course, meter: Meter, send: Send) -> int:
 
 async def _ask(call: Call, way: Way, meter: Meter, send: Send) -> int:
     """Of one provider. Raises Refused or NoUse while nothing is passed on yet."""
+    until = asyncio.get_running_loop().time() + settings.MODEL_SECONDS
     async with passage(call.schema, call.execution, way.route, repeat=call.repeat) as through:
         try:
-            response = await _send(call, way)
+            async with _ends(until):
+                response = await _send(call, way)
         except httpx.TransportError as error:
             through.broke(error)
             raise _unreached(error, way.route) from error
@@ -84,13 +95,12 @@ async def _ask(call: Call, way: Way, meter: Meter, send: Send) -> int:
             text = f"{way.route.provider}: {error}"
             raise Refused(502, "provider_not_allowed", text, why=str(error), asked=False) from error
         try:
-            through.answered(response)
-            if judged(response.status_code, 0).is_failure:
-                raise await _no_use(response, way, through)
-            if response.headers.get("content-type", "").startswith("text/event-stream"):
-                status, last = await _pass_stream_on(response, way, meter, send, through)
-            else:
-                status, last = await _pass_whole_on(response, way, meter, send, through)
+            judgement = through.answered(response)
+            if judgement.is_failure:
+                raise await _no_use(response, way, through, judgement, until)
+            is_stream = response.headers.get("content-type", "").startswith("text/event-stream")
+            pass_on = _pass_stream_on if is_stream else _pass_whole_on
+            status, last = await pass_on(response, way, meter, send, through, until)
         finally:
             await response.aclose()
         # The end of the answer does not wait until the gates have heard of it, nor do they wait for it.
@@ -98,6 +108,16 @@ async def _ask(call: Call, way: Way, meter: Meter, send: Send) -> int:
         await send({"type": "http.response.body", "body": last})
         meter.is_sent = True
     return status
+
+
+@asynccontextmanager
+async def _ends(until: float) -> AsyncIterator[None]:
+    """A part of a call, which is over by then. Raises NoEnd."""
+    try:
+        async with asyncio.timeout_at(until):
+            yield
+    except TimeoutError as error:
+        raise NoEnd(f"did not end its answer within {settings.MODEL_SECONDS:g} s") from error
 
 
 async def _send(call: Call, way: Way) -> httpx.Response:
@@ -110,42 +130,42 @@ async def _send(call: Call, way: Way) -> httpx.Response:
     return await client.send(client.build_request(call.method, url, content=call.body, headers=headers), stream=True)
 
 
-async def _no_use(response: httpx.Response, way: Way, through: Passage) -> NoUse:
-    body = await _whole(response, way, through)
-    wait = asked_to_wait(response.headers.get("retry-after"), datetime.now(UTC))
-    failed = Failed(response.status_code, _start(response, way.key), body)
-    return NoUse(failed, wait.total_seconds() if wait else 0)
+async def _no_use(response: httpx.Response, way: Way, through: Passage, judgement: Judgement, until: float) -> NoUse:
+    body = await _whole(response, way, through, until)
+    return NoUse(Failed(response.status_code, _start(response, way.key), body), judgement.wait.total_seconds())
 
 
 async def _pass_whole_on(
-    response: httpx.Response, way: Way, meter: Meter, send: Send, through: Passage
+    response: httpx.Response, way: Way, meter: Meter, send: Send, through: Passage, until: float
 ) -> tuple[int, bytes]:
-    body = await _whole(response, way, through)
+    body = await _whole(response, way, through, until)
     meter.feed(body)
     await send(_start(response, way.key))
     return response.status_code, body
 
 
-async def _whole(response: httpx.Response, way: Way, through: Passage) -> bytes:
+async def _whole(response: httpx.Response, way: Way, through: Passage, until: float) -> bytes:
     try:
-        return Hidden(way.key).whole(b"".join([piece async for piece in _pieces(response)]))
+        async with _ends(until):
+            return Hidden(way.key).whole(b"".join([piece async for piece in _pieces(response)]))
     except httpx.TransportError as error:
         through.broke(error)
         raise _unreached(error, way.route) from error
 
 
 async def _pass_stream_on(
-    response: httpx.Response, way: Way, meter: Meter, send: Send, through: Passage
+    response: httpx.Response, way: Way, meter: Meter, send: Send, through: Passage, until: float
 ) -> tuple[int, bytes]:
     meter.begin(streamed=True)
     await send(_start(response, way.key))
     hidden = HiddenStream(way.key)
     status, last = response.status_code, b""
     try:
-        async for chunk in _pieces(response, streamed=True):
-            if shown := hidden.feed(chunk):
-                meter.feed(shown)
-                await send({"type": "http.response.body", "body": shown, "more_body": True})
+        async with _ends(until):
+            async for chunk in _pieces(response, streamed=True):
+                if shown := hidden.feed(chunk):
+                    meter.feed(shown)
+                    await send({"type": "http.response.body", "body": shown, "more_body": True})
         last = hidden.end()
         meter.feed(last)
     except httpx.TransportError as error:
@@ -166,13 +186,17 @@ async def _pieces(response: httpx.Response, *, streamed: bool = False) -> AsyncI
 
     Raises httpx.TransportError.
     """
-    held = 0
+    held = whole = 0
+    most, most_whole = (MOST_LINE, MOST_STREAM) if streamed else (MOST_WHOLE, MOST_WHOLE)
     try:
         async for piece in response.aiter_bytes():
             newline = piece.rfind(b"\n") if streamed else -1
             held = len(piece) - newline - 1 if newline >= 0 else held + len(piece)
-            if held > (MOST_LINE if streamed else MOST_WHOLE):
-                raise httpx.RemoteProtocolError("an answer that is too long")
+            whole += len(piece)
+            if held > most:
+                raise TooMuch(f"sent {'a line' if streamed else 'an answer'} of more than {most >> 20} MB")
+            if whole > most_whole:
+                raise TooMuch(f"sent an answer of more than {most_whole >> 20} MB")
             yield piece
     except httpx.DecodingError as error:
         raise httpx.RemoteProtocolError(str(error)) from error
@@ -181,6 +205,10 @@ async def _pieces(response: httpx.Response, *, streamed: bool = False) -> AsyncI
 def _unreached(error: httpx.TransportError, route: Route) -> Refused:
     where = f"{route.base_url.partition('://')[0]}://{route.host}"
     what = f"the address of {route.provider} on the page of providers" if route.provider else "WAGGLE_MODEL_BASE_URL"
+    if isinstance(error, TooMuch):
+        return Refused(502, "model_unreachable", f"The model at {where} {error}.", why=str(error))
+    if isinstance(error, NoEnd):
+        return Refused(504, "model_timed_out", f"The model at {where} {error}.", why=str(error))
     if isinstance(error, httpx.ReadTimeout):
         silent = f"was silent for {TIMEOUTS.read:.0f} s"
         return Refused(504, "model_timed_out", f"The model at {where} {silent}.", why=silent)

@@ -76,6 +76,8 @@ MODEL_BASE_URL = env_url("WAGGLE_MODEL_BASE_URL", ["http", "https"], "https://ap
 MODEL_API_KEY = env_secret("WAGGLE_MODEL_API_KEY", "")
 MODEL_NAME = env("WAGGLE_MODEL_NAME", "")
 MODEL_WINDOW = env_int("WAGGLE_MODEL_WINDOW", 0)
+# The longest that a provider may take for one call, in seconds.
+MODEL_SECONDS = env_float("WAGGLE_MODEL_SECONDS", 1800, minimum=1)
 MODEL_REHEARSAL = env_bool("WAGGLE_MODEL_REHEARSAL", False)
 
 # Whose agents work: ours, or OpenCode's.

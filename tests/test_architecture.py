@@ -41,6 +41,7 @@ PURE = (
     "swarms.layout",
     "agents.states",
     "agents.contracts",
+    "agents.outreach",
     "agents.placement",
     "agents.server_choice",
     "agents.opencode.found",

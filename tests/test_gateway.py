@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -22,11 +23,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents import callers, gateway, prices
+from agents import provider as asking
 from agents.contracts import Usage
+from agents.course import Course
 from agents.metering import CLIENT_GONE, NOT_REACHED, Meter
 from agents.models import Execution, ModelCall
+from agents.outreach import outreach
 from agents.passage import Refused
 from agents.provider import MOST_LINE, MOST_WHOLE
+from agents.routes import Route, Way
 from sessions.models import Event, Session
 from tenants import tokens
 from tenants.context import in_schema
@@ -507,6 +512,41 @@ def test_half_a_letter_in_a_prompt_is_no_obstacle(web: Web, provider: Provider, 
     assert provider.asked[0][2]["messages"][0]["content"] == "cut ? here"
 
 
+def image(url: str, **more: Any) -> dict[str, Any]:
+    part = {"type": "image_url", "image_url": {"url": url}} | more
+    return {"messages": [{"role": "user", "content": [{"type": "text", "text": "see https://ok.example"}, part]}]}
+
+
+@pytest.mark.parametrize(
+    ("asked", "what"),
+    [
+        (image("https://evil.example/?secret=1"), "image_url with an address"),
+        (image(" HTTP://evil.example/x"), "image_url with an address"),
+        (image("", image_url="s3://bucket/x"), "image_url with an address"),
+        (image("", type="file", file={"file_data": "https://evil.example/a.pdf"}), "file with an address"),
+        (image("", deep=[{"a": [{"b": "ftp://evil.example"}]}]), "image_url with an address"),
+        ({"tools": [{"type": "web_search"}]}, "a tool of type web_search"),
+        ({"tools": [{"type": "mcp", "server_url": "https://evil.example"}]}, "a tool of type mcp"),
+        ({"web_search_options": {"search_context_size": "low"}}, "web_search_options"),
+        ({"plugins": [{"id": "web"}]}, "plugins"),
+        (image("data:image/png;base64,AAAA"), ""),
+        ({"messages": [{"role": "user", "content": "look at https://ok.example"}]}, ""),
+        ({"tools": [{"type": "function", "function": {"name": "f", "description": "https://ok.example"}}]}, ""),
+        ({"tools": None, "messages": "none", "web_search_options": None, "plugins": []}, ""),
+        ({"messages": [{"content": [{"type": "thinking", "thinking": "https://ok.example"}, 3, None]}, 4]}, ""),
+    ],
+)
+def test_no_request_has_the_provider_reach_out_for_an_agent(asked: dict[str, Any], what: str) -> None:
+    assert outreach(asked) == what
+    body = json.dumps(asked).encode()
+    if not what:
+        assert json.loads(gateway.prepared(body, "large"))["model"] == "large"
+        return
+    with pytest.raises(Refused, match=what) as refused:
+        gateway.prepared(body, "large")
+    assert (refused.value.status, refused.value.code) == (400, "reaches_out")
+
+
 OddAnswer = tuple[dict[str, str], bytes, int]
 
 
@@ -542,6 +582,45 @@ def test_no_answer_of_a_provider_breaks_the_gateway(
     assert got.status_code == status
     assert kept().status == (502 if odd == "LINE_WITHOUT_END" else 0 if status == 502 else 200)
     assert "Traceback" not in web.log.read_text()
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+@pytest.mark.parametrize("bound", ["time", "bytes"])
+def test_an_answer_without_end_is_ended_and_the_agent_hears_why(
+    provider: Provider, bound: str, is_stream: bool, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    def answer(self: Answering) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream" if is_stream else "application/json")
+        self.end_headers()
+        with suppress(OSError):  # whoever asked has hung up
+            while not time.sleep(0.01):
+                self.wfile.write(chunk("on and on"))
+
+    monkeypatch.setattr(Answering, "do_POST", answer)
+    for name in ("MOST_STREAM", "MOST_WHOLE"):
+        monkeypatch.setattr(asking, name, 1 << 30 if bound == "time" else 3 << 10)
+    settings.MODEL_SECONDS = 0.5 if bound == "time" else 60
+    words, status = ("did not end its answer within 0.5 s", 504) if bound == "time" else ("more than 0 MB", 502)
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    route = Route(f"http://127.0.0.1:{provider.port}/v1", "large")
+    call = asking.Call("POST", "chat/completions", b"{}", schema="x", execution=uuid7())
+    meter = Meter()
+    made = asking.ask(call, Course((Way(route, KEY),)), meter, send)
+    if is_stream:
+        assert asyncio.run(made) == 502
+        assert (meter.model, meter.is_sent) == ("large-1", True)
+        error = sent[-1]["body"].partition(b"data: ")[2].strip()
+        assert words in json.loads(error)["error"]["message"]
+    else:
+        with pytest.raises(Refused, match=words) as refused:
+            asyncio.run(made)
+        assert (refused.value.status, sent) == (status, [])
 
 
 def test_a_slow_answer_does_not_hold_others_up(web: Web, provider: Provider, agent: Agent) -> None:
