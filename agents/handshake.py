@@ -8,14 +8,15 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address, ip_interface
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+import ifaddr
 from django.conf import settings
 
 from tenants.outward import NoAnswer, Way
-from tenants.reachable import PORTS, NotAllowed, Rule, check, meant, port_of
+from tenants.reachable import PORTS, Network, NotAllowed, Rule, check, meant, port_of
 
 FIND_SECONDS, ASK_SECONDS, PROBE_SECONDS = 2.0, 5.0, 15.0
 """The longest that a handshake may take: the first, one for which a member waits, one with a server that is known (a
@@ -41,9 +42,32 @@ class NoServer(Exception):
     """No agent server is there; the text says what is instead."""
 
 
+class NotAsked(NoServer):
+    """Nobody was asked: the address may not be gone to; the text says why, and what to do."""
+
+
 def announced_rule() -> Rule:
-    """For addresses out of announcements, which `candidate_urls` has let through: literal ones, of this network."""
+    """For servers that were found by their announcements: literal addresses, which `near_rule` has let through."""
     return Rule(True, frozenset(), "")
+
+
+def near_rule() -> Rule:
+    """For addresses out of announcements, which `candidate_urls` has let through: of networks that this machine is on
+    now. Whoever announces another one would have this machine ask a stranger."""
+    return Rule(True, frozenset(), "", own_networks())
+
+
+def own_networks() -> tuple[Network, ...]:
+    """The networks that this machine is on: those of its interfaces' addresses."""
+    found = (ip for adapter in ifaddr.get_adapters() for ip in adapter.ips)
+    return tuple({_network(str(ip.ip if ip.is_IPv4 else ip.ip[0]), ip.network_prefix) for ip in found})
+
+
+def _network(address: str, prefix: int) -> Network:
+    own = ip_interface(address)
+    # An address that a server gave out (DHCPv6) says nothing of its network, which is a /64 as every one of IPv6.
+    known = min(prefix, 64) if own.version == 6 and not own.is_loopback else prefix
+    return ip_interface(f"{address}/{known}").network
 
 
 def given_rule() -> Rule:
@@ -90,7 +114,9 @@ def shake(url: str, rule: Rule, *, seconds: float = FIND_SECONDS, username: str 
     way = Way(f"{url}{_PATH}", rule, seconds=seconds)
     try:
         answer = way.get(headers)
-    except (NoAnswer, NotAllowed) as error:
+    except NotAllowed as error:
+        raise NotAsked(str(error)) from error
+    except NoAnswer as error:
         raise NoServer(str(error)) from error
     finally:
         way.close()

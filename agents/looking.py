@@ -9,7 +9,17 @@ from queue import SimpleQueue
 import structlog
 
 from agents import hosting, servers
-from agents.handshake import PROBE_SECONDS, Health, NoServer, announced_rule, candidate_urls, given_rule, shake
+from agents.handshake import (
+    PROBE_SECONDS,
+    Health,
+    NoServer,
+    NotAsked,
+    announced_rule,
+    candidate_urls,
+    given_rule,
+    near_rule,
+    shake,
+)
 from agents.hosting import Proof, Untried
 from agents.neighbourhood import Hint, Name
 from agents.servers import Locked
@@ -19,6 +29,7 @@ logger = structlog.get_logger(__name__)
 
 AT_ONCE, ROUNDS_AT_ONCE = 48, 24
 """Handshakes at once, and of these with what is known already: a find never waits behind those."""
+MOST_TOLD = 1000
 SHARED_HOST = "opencode.local."
 """The host name that every OpenCode server takes unless it is told another: it may mean several machines."""
 
@@ -77,6 +88,8 @@ class Look:
         self._meetings = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="meet")
         self._visits = ThreadPoolExecutor(ROUNDS_AT_ONCE, thread_name_prefix="visit")
         self._visited: set[Name] = set()
+        self._told: set[str] = set()
+        """Addresses of which was said why they are left alone."""
 
     def meet(self, name: Name, resolve: Callable[[Name], Hint | None]) -> None:
         """Look who is behind an announcement; a Met comes into the inbox."""
@@ -93,7 +106,7 @@ class Look:
         try:
             hint = resolve(name)
             urls = candidate_urls(hint.addresses, hint.port, loopback=self._loopback) if hint else []
-            answers = self._ask({url: announced_rule() for url in urls}, self._finds)
+            answers = self._ask(dict.fromkeys(urls, near_rule()) if urls else {}, self._finds)
             self._inbox.put(Met(name, tuple(urls), tuple(of_hint(hint, answers)) if hint else ()))
         except Exception:  # a thread's last words: its announcement is met again in the next round
             logger.exception("an announcement could not be looked at", name=name.instance)
@@ -122,17 +135,20 @@ class Look:
     def _ask(self, rules: Mapping[str, object], pool: ThreadPoolExecutor, **options: float) -> dict[str, Health]:
         asking = {url: pool.submit(shake, url, rule, **options) for url, rule in rules.items()}  # type: ignore[arg-type]
         wait(asking.values())
-        return {url: health for url, future in asking.items() if (health := _answer(url, future))}
+        return {url: health for url, future in asking.items() if (health := self._answer(url, future))}
+
+    def _answer(self, url: str, future: "Future[Health]") -> Health | None:
+        try:
+            return future.result()
+        except NotAsked as error:
+            if url not in self._told and len(self._told) < MOST_TOLD:
+                self._told.add(url)
+                logger.warning("an announced address is left alone", url=url, because=str(error))
+        except NoServer as error:
+            logger.debug("no handshake", url=url, error=str(error))
+        return None
 
     def close(self) -> None:
         """Nothing more is asked; what is under way ends by itself."""
         for pool in (self._meetings, self._visits, self._finds, self._probes):
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _answer(url: str, future: "Future[Health]") -> Health | None:
-    try:
-        return future.result()
-    except NoServer as error:
-        logger.debug("no handshake", url=url, error=str(error))
-        return None

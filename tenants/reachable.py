@@ -2,19 +2,20 @@
 
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import SplitResult, urlsplit
 
 Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
 PORTS = {"https": 443, "http": 80}
 # Strict, since whoever reads an address must see the same host in it.
 _URL = re.compile(
     r"https?://(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[!-\"$-\[\]-~]*)?"
 )
 _NAT64 = IPv6Network("64:ff9b::/96")
-_LOCAL: tuple[IPv6Network | IPv4Network, ...] = (
+_LOCAL: tuple[Network, ...] = (
     *map(IPv6Network, ("::/96", "64:ff9b:1::/48", "fec0::/10")),
     IPv4Network("192.0.0.0/24"),
 )
@@ -34,6 +35,8 @@ class Rule:
     hosts: frozenset[str]
     """`host` or `host:port` that are fine all the same."""
     hosts_setting: str
+    networks: tuple[Network, ...] | None = None
+    """Addresses must be in one of these; None: they may be anywhere."""
 
     def names(self, parts: SplitResult) -> bool:
         """Whether the operator has named this host."""
@@ -69,7 +72,15 @@ def check(url: str, rule: Rule) -> list[Address]:
             f"{parts.hostname} is a machine of a private network. Use a public address, or ask the operator to add"
             f" {parts.hostname} to {rule.hosts_setting}."
         )
+    if rule.networks is not None and not all(is_within(one, rule.networks) for one in found):
+        raise NotAllowed(f"{parts.hostname} is on no network that this machine is on. Give its address by hand.")
     return found
+
+
+def is_within(address: Address, networks: Iterable[Network]) -> bool:
+    """Whether an address, and what it wraps, is in one of these networks."""
+    known = list(networks)
+    return all(any(one in network for network in known) for one in meant(address))
 
 
 def resolved(host: str, port: int) -> list[Address]:

@@ -14,21 +14,24 @@ from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
+from ipaddress import ip_address
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import ifaddr
 import pytest
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
+from structlog.testing import capture_logs
 from zeroconf import ServiceInfo, Zeroconf
 
 from agents import neighbourhood, servers, sightings
 from agents.discovery import _Watch
-from agents.handshake import Health, NoServer, announced_rule, candidate_urls, checked, shake
+from agents.handshake import Health, NoServer, announced_rule, candidate_urls, checked, own_networks, shake
 from agents.looking import SHARED_HOST, Look, Met, of_hint
 from agents.models import Agent, Server
 from agents.neighbourhood import HTTP, WAGGLE, Gone, Hint, Name, Neighbourhood, may_be_agent_server
@@ -37,6 +40,7 @@ from agents.states import ServerState
 from sessions.models import Event
 from tenants.context import each_team, in_schema
 from tenants.models import Team
+from tenants.reachable import is_within
 from tests.conftest import user_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -237,6 +241,47 @@ def test_addresses_that_no_other_machine_can_mean_are_left_alone_however_they_ar
     assert "http://127.0.0.1:4096" in candidate_urls(addresses, 4096, loopback=True)
     assert candidate_urls(["10.0.0.7"], 22) == []
     assert len(candidate_urls([f"10.0.0.{n}" for n in range(99)], 4096)) == 8
+
+
+def test_an_announced_address_on_another_network_is_not_asked_and_the_log_says_why() -> None:
+    inbox: SimpleQueue[object] = SimpleQueue()
+    look, asked_for = Look(inbox, loopback=True), Name(HTTP, "opencode-9")
+    try:
+        with server(HEALTHY, host="127.0.0.9") as (url, _):
+            far = ("8.8.8.8", "198.51.100.7", "2001:db8::7", "2002:808:808::1", "::ffff:8.8.8.8")
+            hint = Hint(HTTP, "opencode-9", port_of(url), ("127.0.0.9", *far), "agent-9.local.")
+            with capture_logs() as logs:
+                for _ in range(2):
+                    look.meet(asked_for, lambda _: hint)
+                    met = inbox.get(timeout=10)
+                    assert isinstance(met, Met)
+                    assert [(one.url, one.also_at) for one in met.found] == [(url, ())]
+    finally:
+        look.close()
+    told = {entry["url"]: entry["because"] for entry in logs if entry["event"] == "an announced address is left alone"}
+    assert len(told) == len([entry for entry in logs if "left alone" in entry["event"]]) == len(far), "each once"
+    assert all("is on no network that this machine is on" in because for because in told.values())
+
+
+@pytest.mark.parametrize(
+    ("address", "prefix", "near", "far"),
+    [
+        ("192.168.7.20", 24, "192.168.7.9", "192.168.8.9"),
+        ("10.1.2.3", 32, "10.1.2.3", "10.1.2.4"),
+        ("fd12::5", 128, "fd12::77", "fd12:0:0:1::77"),
+        ("2001:db8:1::5", 64, "2001:db8:1::9", "2001:db8:2::9"),
+        ("192.168.7.20", 24, "192.168.7.9", "::ffff:192.168.7.9"),
+        ("192.168.7.20", 24, "192.168.7.20", "2002:c0a8:709::1"),
+    ],
+)
+def test_networks_of_this_machine_are_those_of_its_addresses(
+    monkeypatch: Any, address: str, prefix: int, near: str, far: str
+) -> None:
+    own = ifaddr.IP((address, 0, 0) if ":" in address else address, prefix, "eth0")  # type: ignore[arg-type]
+    loopback = ifaddr.IP("127.0.0.1", 8, "lo")
+    monkeypatch.setattr(ifaddr, "get_adapters", lambda: [ifaddr.Adapter("x", "x", [own, loopback])])
+    found = own_networks()
+    assert [is_within(ip_address(one), found) for one in (near, far, "127.8.8.8")] == [True, False, True]
 
 
 def test_addresses_of_one_host_are_one_server_and_of_the_shared_name_one_each() -> None:
