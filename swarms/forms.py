@@ -80,7 +80,7 @@ class ProjectForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        if settings.LOCAL_SOURCES:
+        if settings.LOCAL_SOURCES and "source" in self.fields:
             self.fields["source"].help_text += " Or the path of a folder on this server: /home/ana/textkit."
 
     def clean_slug(self) -> str:

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from agents.contracts import Check
-from sessions.events import acting
+from sessions.events import acting, publish
 from sessions.transitions import move
 from swarms import hints
 from swarms.models import Project
@@ -65,6 +65,34 @@ def add_project(
         project.save()
         hints.fetch(project.pk)
     return project
+
+
+def change(
+    project: Project, *, checks: Sequence[Check], acceptance: Sequence[Check], by: User, **more: str | bool
+) -> None:
+    """Set a project's checks, and `more`: other fields of it. Copies the repository again if it is another one.
+
+    Whoever began with the former checks keeps them. A check that keeps its name keeps its time limit.
+    Raises ValidationError.
+    """
+    given = more | {"checks": _timed(checks, project.checks), "acceptance": _timed(acceptance, project.acceptance)}
+    what = sorted(name for name, value in given.items() if getattr(project, name) != value)
+    if not what:
+        return
+    if "source" in what:
+        sources.check(str(more["source"]))
+    if "target_branch" in what:
+        check_branch(str(more["target_branch"]))
+    with transaction.atomic(), acting(f"user:{by.pk}"):
+        Project.objects.filter(pk=project.pk).update(**given)
+        publish(project.topic, "project.changed", what=what)
+    if {"source", "target_branch"} & set(what):
+        refetch(project, by=by)
+
+
+def _timed(checks: Sequence[Check], former: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
+    limits = {row["name"]: row["timeout"] for row in former if "timeout" in row}
+    return [check.model_dump() | ({"timeout": limits[check.name]} if check.name in limits else {}) for check in checks]
 
 
 def set_limits(project: Project, limits: Mapping[str, int], *, by: User) -> None:

@@ -36,6 +36,7 @@ urlpatterns = [
     path("projects/<slug:slug>/state/", projects.project_state, name="project-state"),
     path("projects/<slug:slug>/rows/", projects.project_rows, name="project-rows"),
     path("projects/<slug:slug>/sessions/", imported.sessions, name="project-sessions"),
+    path("projects/<slug:slug>/change/", projects.change, name="project-change"),
     path("projects/<slug:slug>/limits/", projects.limits, name="project-limits"),
     path("projects/<slug:slug>/rules/", rules.project, name="project-rules"),
     path("projects/<slug:slug>/rules/exposure/", rules.declare, name="project-exposure"),

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4, uuid5
 from django.utils import timezone
 
 from agents import registry, servers, steering
-from agents.contracts import Doing, MessageRecord, PartRecord, Usage
+from agents.contracts import Check, Doing, MessageRecord, PartRecord, Usage
 from agents.models import Budget, Execution, ModelCall, Server, Steer
 from sessions import history, transcript
 from sessions.artifacts.keeping import keep, remove
@@ -17,7 +17,7 @@ from sessions.events import publish
 from sessions.relay import relay_once
 from sessions.transitions import move, move_all
 from sessions.webhooks import endpoints
-from swarms import exposure, goals, operations, planned, toolrules
+from swarms import exposure, goals, operations, planned, projects, toolrules
 from swarms.models import Attempt, CheckRun, Edge, Merge, Node, Plan, Project, Swarm
 from tests.board_stage import Stage
 from tests.conftest import user_of
@@ -286,6 +286,10 @@ class Surroundings:
     def rule_is_made(self) -> None:
         project = self.stage.project
         elsewhere(lambda: toolrules.make(by=self.alice, tool="web", verdict="ask", project=project, why="Who knows."))
+
+    def project_is_changed(self) -> None:
+        checks = [Check(name="unit tests", command="python -m unittest -v")]
+        elsewhere(lambda: projects.change(self.stage.project, checks=checks, acceptance=[], by=self.alice))
 
     def exposure_is_declared(self) -> None:
         project = self.stage.project

@@ -64,6 +64,7 @@ def test_every_page_of_the_dashboard_is_on_the_stage(stage: Stage) -> None:
     }
     posts = {
         "project-new",
+        "project-change",
         "project-limits",
         "project-refetch",
         "goal-new",
@@ -140,6 +141,7 @@ def test_every_page_of_the_dashboard_is_on_the_stage(stage: Stage) -> None:
 
 POSTS = {
     "/projects/new/": Permission.EDIT_PROJECT,
+    "/projects/textkit/change/": Permission.EDIT_PROJECT,
     "/projects/textkit/limits/": Permission.EDIT_PROJECT,
     "/projects/textkit/refetch/": Permission.EDIT_PROJECT,
     "/projects/textkit/goals/": Permission.STATE_GOAL,

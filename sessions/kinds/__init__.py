@@ -14,7 +14,7 @@ from sessions.kinds.plans import (
     PlanRefused,
     PrioritySet,
 )
-from sessions.kinds.policy import ExposureSet, RuleChanged
+from sessions.kinds.policy import ExposureSet, ProjectChanged, RuleChanged
 from sessions.kinds.talk import (
     MessageRecorded,
     PartRecorded,
@@ -86,6 +86,7 @@ KINDS: dict[str, type[Payload]] = {f"{noun}.moved": model for noun, model in MOV
     "provider.changed": ProviderChanged,
     "server.changed": ServerChanged,
     "rule.changed": RuleChanged,
+    "project.changed": ProjectChanged,
     "exposure.set": ExposureSet,
     "webhook.changed": WebhookChanged,
     "webhook.tested": WebhookTested,

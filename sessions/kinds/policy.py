@@ -26,6 +26,13 @@ class RuleChanged(Payload):
     """Its place: the lowest is asked first."""
 
 
+class ProjectChanged(Payload):
+    """A member changed a project: its name, repository, checks or policies."""
+
+    what: list[str]
+    """What is different now: name, source, checks, acceptance, approve_plan and so on."""
+
+
 class ExposureSet(Payload):
     """A member said what a project's agents are exposed to."""
 

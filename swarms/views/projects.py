@@ -13,9 +13,10 @@ from swarms import board, goals, listing
 from swarms import projects as verbs
 from swarms.forms import GoalForm, LimitsForm, ProjectForm
 from swarms.models import Project
+from swarms.project_forms import ProjectChangeForm
 from swarms.views.found import project_of
 from tenants.access import TeamRequest, requires
-from tenants.roles import Permission
+from tenants.roles import Permission, may
 
 MOST_GOALS = 50
 """Goals on a project's page; the list of swarms has the rest."""
@@ -87,6 +88,27 @@ def _rows(found: Project) -> dict[str, object]:
     page = listing.page(found.swarms.all(), most=MOST_GOALS)
     older = f"/swarms/?{urlencode({'project': found.slug, 'before': page.older})}" if page.older else ""
     return {"project": found, "rows": page.rows, "older": older}
+
+
+@require_http_methods(["GET", "POST"])
+@requires(Permission.EDIT_PROJECT)
+def change(request: TeamRequest, slug: str) -> HttpResponse:
+    """Its name, checks and policies."""
+    found = project_of(slug)
+    may_decide = may(request.membership.role, Permission.APPROVE)
+    # The form writes into the instance that it is given; the verb must see what was before.
+    given = request.POST if request.method == "POST" else None
+    form = ProjectChangeForm(given, instance=project_of(slug), may_decide=may_decide)
+    if request.method == "POST" and form.is_valid():
+        try:
+            verbs.change(found, **form.cleaned_data, by=request.user)
+        except ValidationError as error:
+            _show(form, error)
+        else:
+            messages.success(request, "Saved. What begins now goes by it; what runs keeps the checks it began with.")
+            return redirect("project", slug=slug)
+    context = {"project": found, "form": form}
+    return render(request, "swarms/project_change.html", context, status=422 if form.errors else 200)
 
 
 @require_http_methods(["GET", "POST"])
