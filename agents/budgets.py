@@ -45,15 +45,22 @@ _BOOK = f"""
 WITH {_MINE}
 UPDATE agents_budget AS b SET
   spent_microusd = b.spent_microusd + LEAST(%(cost)s::bigint, GREATEST(mine.room, 0) + %(covered)s::bigint),
+  over_microusd = b.over_microusd + GREATEST(%(cost)s::bigint - GREATEST(mine.room, 0) - %(covered)s::bigint, 0),
   reserved_microusd = GREATEST(b.reserved_microusd - %(covered)s::bigint, 0)
 FROM mine WHERE b.id = mine.id
 RETURNING b.subject, b.asked_at IS NULL AND b.spent_microusd > 0
   AND b.spent_microusd * 100 >= b.limit_microusd * b.soft_percent
 """
 _FREE = f"""
-WITH {_MINE}
-UPDATE agents_budget AS b SET reserved_microusd = GREATEST(b.reserved_microusd - %(amount)s::bigint, 0)
-FROM mine WHERE b.id = mine.id
+WITH {_MINE}, freed AS (
+  SELECT b.id, GREATEST(b.reserved_microusd - %(amount)s::bigint, 0) AS kept,
+    LEAST(b.over_microusd, b.limit_microusd - b.spent_microusd - GREATEST(b.reserved_microusd - %(amount)s::bigint, 0))
+      AS late
+  FROM agents_budget b JOIN mine ON mine.id = b.id
+)
+UPDATE agents_budget AS b SET reserved_microusd = freed.kept, spent_microusd = b.spent_microusd + freed.late,
+  over_microusd = b.over_microusd - freed.late
+FROM freed WHERE b.id = freed.id
 """
 LEFT = """(
   SELECT min(b.limit_microusd - b.spent_microusd - b.reserved_microusd) FROM agents_budget b
@@ -148,7 +155,7 @@ def spend(execution: Execution, cost: int, *, held: int = 0) -> list[str]:
     """Book what a model call cost, on an execution that the caller has locked; `held` is what was held for it.
 
     Returns the subjects that are at their soft line and for which nobody was asked. Should the provider charge more
-    than anybody could know, each budget is full afterwards and never more than full: the call's row has the whole cost.
+    than anybody could know, each budget is full afterwards and never more than full; it keeps the rest apart.
     """
     if held:  # calls of one amount are all the same
         HeldCall.objects.filter(pk__in=HeldCall.objects.filter(execution=execution, microusd=held)[:1]).delete()
@@ -222,6 +229,8 @@ def set_limit(subject: str, limit_microusd: int, soft_percent: int = SOFT_PERCEN
             raise ValidationError(
                 {"limit": f"${taken / 1e6:.2f} is spent or set aside already: the limit cannot be lower."}
             )
+        late = min(budget.over_microusd, limit_microusd - taken)
+        budget.spent_microusd, budget.over_microusd = budget.spent_microusd + late, budget.over_microusd - late
         budget.limit_microusd, budget.soft_percent = limit_microusd, soft_percent
         if budget.spent_microusd * 100 < limit_microusd * soft_percent:
             budget.asked_at = None

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from agents import executions
 from agents.contracts import Assignment, PlanNode, PlanProposal
-from agents.models import Budget, Execution
+from agents.models import Budget, Execution, ModelCall
 from sessions.events import publish
 from sessions.models import Artifact, Backlog, Content, Event, Webhook
 from swarms.digests import digest
@@ -290,6 +290,14 @@ def _merge_checked(scene: Scene) -> None:
 
 plain("node_as_planned", "UPDATE swarms_node SET instructions = 'rather this' WHERE id = %s", node("c"))
 plain(
+    "edge_as_planned",
+    "UPDATE swarms_edge SET condition = %s WHERE child_id = %s AND parent_id = %s",
+    lambda _: '{"field": "summary", "values": ["x"]}',
+    node("d"),
+    node("b"),
+)
+plain("says_when_done", """UPDATE swarms_node SET output = '{"verdict": "approve"}' WHERE id = %s""", node("b"))
+plain(
     "belongs_to_one_swarm",
     "UPDATE agents_execution SET swarm = %s WHERE subject = 'node:' || %s",
     done,
@@ -357,7 +365,7 @@ breaks("plan_question_is_current")(
 )
 
 
-@breaks("budget_line")
+@breaks("budget_line", "budget_spent")
 def _budget_line(scene: Scene) -> None:
     sql("ALTER TABLE agents_budget DROP CONSTRAINT budget_hard_line")
     Budget.objects.create(subject="team", limit_microusd=5, spent_microusd=-1)
@@ -365,6 +373,20 @@ def _budget_line(scene: Scene) -> None:
 
 breaks("budget_reserved")(
     lambda scene: Budget.objects.create(subject=scene.live.topic, limit_microusd=5, reserved_microusd=1)
+)
+
+
+@breaks("budget_spent")
+def _budget_spent(scene: Scene) -> None:
+    call = ModelCall.objects.create(execution=scene.attempt("b").execution, model="x", status=200, cost_microusd=3)
+    Execution.objects.filter(pk=call.execution_id).update(spent_microusd=3, budgets=[scene.live.topic])
+    Budget.objects.create(subject=scene.live.topic, limit_microusd=5, spent_microusd=2)
+
+
+plain(
+    "calls_are_booked",
+    "UPDATE agents_execution SET spent_microusd = 1 WHERE subject = 'node:' || %s",
+    node("b"),
 )
 plain(
     "events_gapless",

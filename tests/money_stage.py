@@ -5,11 +5,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from django.db import connection
 from django.utils import timezone
 
-from agents.models import Budget, Execution
+from agents import budgets
+from agents.models import Budget, Execution, ModelCall
 from sessions.models import Session
 from tenants import tokens
 from tenants.context import in_schema
@@ -59,3 +61,9 @@ def _close(pool: ThreadPoolExecutor, workers: int) -> None:
     together = threading.Barrier(workers)
     for done in [pool.submit(lambda: (together.wait(30), connection.close())) for _ in range(workers)]:
         done.result()
+
+
+def spend(execution: UUID, cost: int, *, held: int = 0) -> list[str]:
+    """Book a model call, as the gateway does."""
+    ModelCall.objects.create(execution_id=execution, model="m", status=200, cost_microusd=cost)
+    return budgets.spend(budgets.locked(execution), cost, held=held)

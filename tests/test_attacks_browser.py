@@ -20,6 +20,7 @@ from swarms.workspace.git import environment
 from tenants.context import current_schema
 from tenants.models import Team, User
 from tests.board_stage import Stage
+from tests.broken import sql
 from tests.conftest import user_of
 from tests.test_browser import CHROMIUM, Visit, browser, live, visit, web  # noqa: F401
 
@@ -87,10 +88,12 @@ def stage(committed_team: Team, monkeypatch: pytest.MonkeyPatch) -> Any:
     Plan.objects.filter(pk=plan.pk).update(
         document=document, because=LONG, warnings=[LONG], faults=[LONG], digest=digest(document)
     )
+    sql("ALTER TABLE swarms_approval DISABLE TRIGGER USER")  # what was asked is frozen
     for approval in Approval.objects.all():
         subject = approval.subject | {"title": SHORT, "instructions": LONG, "branch": SHORT, "commit": head}
         subject |= {"document": document, "reviews": [{"node": SHORT, "summary": LONG}]}
         Approval.objects.filter(pk=approval.pk).update(title=SHORT, subject=subject, digest=digest(subject))
+    sql("ALTER TABLE swarms_approval ENABLE TRIGGER USER")
     relay_once()
     yield made
     User.objects.filter(pk=alice.pk).update(name="Alice")

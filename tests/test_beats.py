@@ -28,6 +28,7 @@ from tenants import tokens
 from tenants.context import current_schema, in_schema
 from tenants.models import Runner, Team, Ticket
 from tests.invariants import violations
+from tests.money_stage import spend
 from tests.test_timeouts import Holding, age, source_project
 
 PATIENCE = 20
@@ -120,7 +121,7 @@ def test_the_answer_says_what_may_still_be_spent_on_the_tightest_budget(swarm: S
     assert budgets.hold(held.execution, 700_000) is None
     assert left() == 1_300_000
     with transaction.atomic():
-        budgets.spend(budgets.locked(held.execution), 100_000, held=700_000)
+        spend(held.execution, 100_000, held=700_000)
     assert left() == 1_900_000
 
 

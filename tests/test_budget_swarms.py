@@ -24,7 +24,7 @@ from tenants.models import Team, Ticket
 from tests.conftest import user_of
 from tests.hands import Hands
 from tests.invariants import violations
-from tests.money_stage import books
+from tests.money_stage import books, spend
 
 PLAN = PlanProposal(
     summary="One, then another.",
@@ -170,13 +170,13 @@ def test_the_soft_line_asks_once_and_stops_nothing(swarm: Swarm, hands: Hands) -
     _, running = begun(swarm)
     for _ in range(4):
         budgets.hold(running.pk, 150_000)
-        softly = budgets.spend(budgets.locked(running.pk), 150_000, held=150_000)
+        softly = spend(running.pk, 150_000, held=150_000)
         allowances.soft_line(swarm.pk, softly)
     asked = Approval.objects.get(kind="budget")
     assert (asked.subject["line"], asked.subject["spent_microusd"]) == ("soft", 600_000)
     approvals.reject(asked, by=hands.by, because="go on, but no more")
     budgets.hold(running.pk, 10)
-    assert budgets.spend(budgets.locked(running.pk), 10, held=10) == []
+    assert spend(running.pk, 10, held=10) == []
     running.refresh_from_db()
     assert running.is_live
 
@@ -227,7 +227,7 @@ def test_in_a_small_budget_one_waits_for_the_other_and_nobody_is_asked_meanwhile
     assert Ticket.objects.get(kind="node").parked == "budget:team"
     assert not Approval.objects.filter(kind="budget").exists()
     with transaction.atomic():
-        assert budgets.spend(budgets.locked(running.pk), 10_000) == []
+        assert spend(running.pk, 10_000) == []
     look_again()
     dispatch.dispatch()
     asked = Approval.objects.get(kind="budget")  # what is left is less than one sets aside: nobody gives back enough
@@ -261,7 +261,7 @@ def test_what_ends_gives_back_what_it_did_not_spend(team: Team, how: str, swarm:
     _, running = begun(swarm)
     assert running.reserved_microusd == 100
     budgets.hold(running.pk, 40)
-    budgets.spend(budgets.locked(running.pk), 30, held=40)
+    spend(running.pk, 30, held=40)
     assert books() == (100, 70, 30)
     if how == "lost":
         Execution.objects.filter(pk=running.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
@@ -273,7 +273,7 @@ def test_what_ends_gives_back_what_it_did_not_spend(team: Team, how: str, swarm:
     running.refresh_from_db()
     assert (running.reserved_microusd, running.held_microusd, running.spent_microusd) == (0, 0, 30)
     # An answer that comes late is booked all the same.
-    budgets.spend(budgets.locked(running.pk), 5)
+    spend(running.pk, 5)
     assert books() == (100, 0, 35)
 
 
@@ -284,12 +284,12 @@ def test_a_call_over_which_the_gateway_died_is_booked_as_what_was_held_for_it(te
     budgets.hold(running.pk, 25)  # and this one never
     Execution.objects.filter(pk=running.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
     assert executions.reap(running.pk)
-    assert budgets.spend(budgets.locked(running.pk), 30, held=40) == []
+    assert spend(running.pk, 30, held=40) == []
     assert books() == (100, 0, 30)
     assert metering.book_unheard() == 0, "it may still tell"
     assert metering.book_unheard(after=timedelta(0)) == 1
     assert books() == (100, 0, 55)
-    assert ModelCall.objects.get().cost_microusd == 25
+    assert ModelCall.objects.latest("pk").cost_microusd == 25
     assert Event.objects.filter(kind="model.called").count() == 1
     assert metering.book_unheard(after=timedelta(0)) == 0
 

@@ -106,6 +106,24 @@ def test_a_call_that_costs_more_than_it_could_fills_the_budget_and_no_more(team:
     assert books() == (10, 0, 10)
     assert (dear.spent_microusd, dear.reserved_microusd, dear.held_microusd) == (1000, 0, 0)
     assert budgets.hold(dear.pk, 1) == "team"
+    assert Budget.objects.get().over_microusd == 990
+    budgets.set_limit("team", 500)
+    assert (books(), Budget.objects.get().over_microusd) == ((500, 0, 500), 500)
+    budgets.set_limit("team", 1200)
+    assert (books(), Budget.objects.get().over_microusd) == ((1200, 0, 1000), 0)
+
+
+def test_what_was_charged_beyond_the_limit_is_spent_when_others_give_back_what_they_did_not_need(team: Team) -> None:
+    budgets.set_limit("team", 10)
+    dear, other = execution(), execution()
+    assert budgets.reserve(dear, dear.budgets, 4) is None
+    assert budgets.reserve(other, other.budgets, 6) is None
+    assert budgets.hold(dear.pk, 4) is None
+    budgets.spend(budgets.locked(dear.pk), 8, held=4)
+    assert (books(), Budget.objects.get().over_microusd) == ((10, 6, 4), 4)
+    budgets.settle(budgets.aside(other))
+    assert (books(), Budget.objects.get().over_microusd) == ((10, 0, 8), 0)
+    assert budgets.reserve(dear, dear.budgets, 3) == "team"
 
 
 def test_a_budget_begins_with_the_books_as_they_are(team: Team) -> None:

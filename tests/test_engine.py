@@ -378,6 +378,14 @@ def test_the_database_refuses_rogue_changes(project: Project, hands: Hands) -> N
     refused(lambda: Node.objects.filter(key="a").update(summary="rewritten"))
     refused(lambda: Attempt.objects.filter(state="succeeded").update(state="failed"))
     refused(lambda: Approval.objects.update(state="rejected"))
+    with transaction.atomic():
+        asked = {"kind": "rollback", "title": "x", "subject": {}, "digest": "", "expires_at": timezone.now()}
+        made = Approval.objects.create(swarm=swarm, four_eyes=True, **asked)
+        gate = Approval.objects.filter(pk=made.pk)
+        refused(lambda: gate.update(four_eyes=False))
+        refused(lambda: gate.update(requested_by=hands.by))
+        refused(lambda: gate.update(subject={"commit": "x"}, digest="x"))
+        transaction.set_rollback(True)
     refused(lambda: Merge.objects.filter(state="merged").update(commit="0" * 40))
     refused(lambda: Execution.objects.update(state="running"))
     refused(lambda: Edge.objects.all().delete())

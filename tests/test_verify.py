@@ -83,6 +83,15 @@ def test_every_invariant_is_seen_to_be_violated_when_it_is_broken_and_no_other(
             sql(statement)
             assert look(scene.team) == {"looked_at_in_time"}
             transaction.set_rollback(True)
+    for statement, names in (
+        ("UPDATE swarms_node SET commit = '1' WHERE state = 'running'", {"says_when_done"}),
+        ("UPDATE agents_execution SET spent_microusd = 9 WHERE ended_at IS NOT NULL", {"calls_are_booked"}),
+        ("UPDATE agents_execution SET held_microusd = 9 WHERE ended_at IS NULL", {"calls_are_booked"}),
+    ):
+        with subtests.test(statement), transaction.atomic():
+            sql(statement)
+            assert look(scene.team) == names
+            transaction.set_rollback(True)
     with subtests.test("nothing that is wrong hides the rest"), transaction.atomic():
         sql("""UPDATE agents_execution SET budgets = '{"a": 1}'""")
         sql("UPDATE swarms_node SET failures = 9 WHERE id = %s", scene.node("d").pk)

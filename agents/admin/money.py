@@ -103,7 +103,15 @@ class ModelCallAdmin(TeamAdminMixin, admin.ModelAdmin):
 class BudgetAdmin(TeamAdminMixin, admin.ModelAdmin):
     """The books, to be looked at; a budget is set on the dashboard."""
 
-    list_display = ("subject", "limit_microusd", "reserved_microusd", "spent_microusd", "soft_percent", "asked_at")
+    list_display = (
+        "subject",
+        "limit_microusd",
+        "reserved_microusd",
+        "spent_microusd",
+        "over_microusd",
+        "soft_percent",
+        "asked_at",
+    )
     search_fields = ("subject",)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:

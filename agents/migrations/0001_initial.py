@@ -250,6 +250,13 @@ class Migration(migrations.Migration):
                 ("reserved_microusd", models.BigIntegerField(default=0)),
                 ("spent_microusd", models.BigIntegerField(default=0)),
                 (
+                    "over_microusd",
+                    models.BigIntegerField(
+                        default=0,
+                        help_text="What providers charged beyond the limit: it is spent when there is room again.",
+                    ),
+                ),
+                (
                     "soft_percent",
                     models.PositiveSmallIntegerField(default=80, help_text="From here on a person is asked."),
                 ),

@@ -51,6 +51,9 @@ class Budget(models.Model):
     limit_microusd = models.BigIntegerField(help_text="The hard line, in millionths of a dollar.")
     reserved_microusd = models.BigIntegerField(default=0)
     spent_microusd = models.BigIntegerField(default=0)
+    over_microusd = models.BigIntegerField(
+        default=0, help_text="What providers charged beyond the limit: it is spent when there is room again."
+    )
     soft_percent = models.PositiveSmallIntegerField(default=80, help_text="From here on a person is asked.")
     asked_at = models.DateTimeField(null=True, blank=True, help_text="When a person was asked at the soft line.")
 

@@ -42,6 +42,40 @@ INVARIANTS = (
         """,
     ),
     Invariant(
+        "edge_as_planned",
+        "What an open edge looks at in its parent is what the newest plan of its node says.",
+        """
+        WITH open AS MATERIALIZED (
+          SELECT e.id, c.swarm_id AS swarm, p.key AS parent, c.key AS child, e.condition
+          FROM swarms_edge e JOIN swarms_node c ON c.id = e.child_id JOIN swarms_node p ON p.id = e.parent_id
+          WHERE e.resolved IS NULL
+        ), newest AS MATERIALIZED (
+          SELECT DISTINCT ON (p.swarm_id, node ->> 'key') p.swarm_id AS swarm, node ->> 'key' AS child,
+            node -> 'when' AS conditions
+          FROM swarms_plan p, jsonb_path_query(p.document, '$.nodes[*]') AS node
+          WHERE p.state = 'approved' AND p.swarm_id IN (SELECT o.swarm FROM open o)
+          ORDER BY p.swarm_id, node ->> 'key', p.version DESC
+        ), written AS (
+          SELECT w.swarm, w.child, looks ->> 'parent' AS parent, looks - 'parent' AS condition
+          FROM newest w, jsonb_path_query(w.conditions, '$[*]') AS looks
+        )
+        SELECT o.id::text AS id, o.swarm, concat('edge ', o.parent, ' to ', o.child, ' looks at ',
+          coalesce(o.condition ->> 'field', 'nothing'), ', and its plan says ',
+          coalesce(w.condition ->> 'field', 'nothing'), ', or otherwise') AS says
+        FROM open o LEFT JOIN written w USING (swarm, child, parent)
+        WHERE nullif(o.condition, 'null') IS DISTINCT FROM w.condition
+        """,
+    ),
+    Invariant(
+        "says_when_done",
+        "A node has an output and a commit once it has succeeded, and not before.",
+        """
+        SELECT n.id::text AS id, n.swarm_id AS swarm, concat(n.key, ' is ', n.state, ', and has ',
+          CASE WHEN n.commit = '' THEN 'an output' ELSE 'a commit' END, ' already') AS says
+        FROM swarms_node n WHERE n.state <> 'succeeded' AND (n.commit <> '' OR n.output <> '{}')
+        """,
+    ),
+    Invariant(
         "belongs_to_one_swarm",
         "What belongs to a swarm in two ways belongs to one swarm.",
         """

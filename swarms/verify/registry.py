@@ -1,6 +1,6 @@
 """All invariants, by subject. Pure."""
 
-from swarms.verify import nodes, outside, proof, swarm, telling, tries, waiting
+from swarms.verify import money, nodes, outside, proof, swarm, telling, tries, waiting
 from swarms.verify.invariant import Invariant
 
 ALL: tuple[Invariant, ...] = (
@@ -9,6 +9,7 @@ ALL: tuple[Invariant, ...] = (
     *tries.INVARIANTS,
     *proof.INVARIANTS,
     *waiting.INVARIANTS,
+    *money.INVARIANTS,
     *telling.INVARIANTS,
     *outside.INVARIANTS,
 )

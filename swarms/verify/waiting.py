@@ -1,4 +1,4 @@
-"""Invariants of turns, leases, approvals and money: what waits, and who looks at it. Pure text."""
+"""Invariants of turns, leases and approvals: what waits, and who looks at it. Pure text."""
 
 from swarms.states import SWARM_AT_WORK, SWARM_ENDED, SWARM_STARTS, SWARM_UNDOES, SwarmState
 from swarms.verify.invariant import Invariant, words
@@ -200,29 +200,6 @@ INVARIANTS = (
           p.state) AS says
         FROM swarms_approval q JOIN swarms_plan p ON p.id = q.plan_id
         WHERE q.kind = 'plan' AND q.state = 'pending' AND p.state <> 'proposed'
-        """,
-    ),
-    Invariant(
-        "budget_line",
-        "What is spent and what is set aside never exceed a budget's limit.",
-        """
-        SELECT b.id::text AS id, substring(b.subject FROM '^swarm:(.*)$')::uuid AS swarm, concat(b.subject, ': spent ',
-          b.spent_microusd, ' and reserved ', b.reserved_microusd, ' of ', b.limit_microusd, ' millionths') AS says
-        FROM agents_budget b WHERE b.spent_microusd < 0 OR b.reserved_microusd < 0
-          OR b.spent_microusd + b.reserved_microusd > b.limit_microusd
-        """,
-    ),
-    Invariant(
-        "budget_reserved",
-        "What a budget sets aside is what its live executions have set aside, as far as there is room.",
-        f"""
-        SELECT b.id::text AS id, substring(b.subject FROM '^swarm:(.*)$')::uuid AS swarm, concat(b.subject, ': ',
-          b.reserved_microusd, ' millionths are reserved, and live executions hold ', coalesce(held.amount, 0)) AS says
-        FROM agents_budget b LEFT JOIN (
-          SELECT s.name #>> '{{}}' AS subject, sum(x.reserved_microusd) AS amount
-          FROM agents_execution x, jsonb_path_query(x.budgets, '$[*]') AS s (name) WHERE {_LIVE} GROUP BY 1
-        ) AS held ON held.subject = b.subject
-        WHERE b.reserved_microusd <> least(coalesce(held.amount, 0), b.limit_microusd - b.spent_microusd)
         """,
     ),
 )
