@@ -11,6 +11,8 @@ def main() -> None:
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
 
+    if any("\udc80" <= letter <= "\udcff" for word in sys.argv for letter in word):
+        sys.exit("An argument is not UTF-8: nothing here has such a name.")
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:

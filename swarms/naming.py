@@ -6,6 +6,7 @@ from uuid import UUID
 from swarms.models import Archive, Swarm
 from tenants.context import each_team, in_schema
 from tenants.models import Team
+from tenants.states import TeamState
 
 
 class NoSuch(ValueError):
@@ -40,9 +41,9 @@ def parts(name: str) -> Parts | None:
 
 def schema_of(team: str) -> str:
     """The schema of the team with this address. Raises NoSuch."""
-    found = Team.objects.filter(domains__slug=team).values_list("schema_name", flat=True).first()
+    found = Team.objects.filter(domains__slug=team, state=TeamState.READY).values_list("schema_name", flat=True).first()
     if found is None:
-        raise NoSuch(f"--team: there is no team with the address {team}.")
+        raise NoSuch(f"--team: there is no team with the address {team}, or it is not ready.")
     return found
 
 
@@ -58,7 +59,7 @@ def find(name: str, team: str | None, *, archives: bool = False) -> Named:
         except ValueError as error:
             raise NoSuch(f"{name} is neither <project>#<number>, e.g. textkit#12, nor an id.") from error
     found = []
-    for schema in [schema_of(team)] if team else list(each_team()):
+    for schema in list(each_team()) if team is None else [schema_of(team)]:
         with in_schema(schema):
             found += [Named(schema, pk) for pk in Swarm.objects.filter(**wanted).values_list("pk", flat=True)]
             if archives and "pk" in wanted:

@@ -1,11 +1,10 @@
 """What a person may do to a live swarm, and to a node of it.
 
-`by` is a member, or None for the operator on the command line. Every verb locks the swarm first, and raises NotNow
-when the state does not allow it (with what it does allow), or ValidationError when what was given is wrong.
+`by` is a member, or None for the operator on the command line; `because` is the reason that they give. Every verb locks
+the swarm first, and raises NotNow when the state does not allow it (with what it does allow), or ValidationError when
+what was given is wrong.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -14,10 +13,11 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from sessions.events import SYSTEM, acting, publish
+from sessions.events import publish
 from sessions.transitions import move
 from swarms import admission, approvals, engine, hints, progress, replan, retry
 from swarms.models import Node, Swarm
+from swarms.orders import decided, doing, told
 from swarms.refusals import NotNow as NotNow
 from swarms.states import NODE_ENDED, NODE_WAITING, SWARM_ENDED, SWARM_UNDOES, NodeState, SwarmState
 from swarms.vertex import MOST_PRIORITY
@@ -38,16 +38,6 @@ ALLOWED: dict[str, tuple[SwarmState, ...]] = {
 """In which states of a swarm each verb is possible."""
 
 
-@contextmanager
-def _doing(swarm: Swarm, by: User | None) -> Iterator[Swarm]:
-    """One transaction with the swarm locked, in the name of who does it."""
-    with transaction.atomic(), acting(f"user:{by.pk}" if by else SYSTEM):
-        found = Swarm.objects.select_for_update(no_key=True, of=("self",)).select_related("project")
-        locked = found.get(pk=swarm.pk)
-        begin_trace(locked.trace)
-        yield locked
-
-
 def possible(swarm: Swarm) -> set[str]:
     """Which verbs the swarm's state allows now; for the pages."""
     found = {name for name, states in ALLOWED.items() if swarm.state in states}
@@ -64,11 +54,6 @@ def possible_for(node: Node) -> set[str]:
     return {"retry"} if can_retry else set()
 
 
-def name_of(by: User | None) -> str:
-    """Who did it, for people."""
-    return str(by) if by else "the operator"
-
-
 def _change(swarm: Swarm, to: str, because: str, allowed: tuple[str, ...], *, also: str = "", **fields: Any) -> None:
     if swarm.state not in allowed or not move(swarm, to, because=because, **fields):
         raise NotNow(f"The swarm is {_words(swarm.state)}; that is possible only while it is {_any(allowed)}.{also}")
@@ -82,34 +67,30 @@ def _any(states: tuple[str, ...]) -> str:
     return " or ".join(_words(state) for state in states)
 
 
-def _decided(swarm: Swarm, by: User | None, what: str, why: str = "", node: str = "") -> None:
-    publish(swarm.topic, "decision.made", by=f"user:{by.pk}" if by else "operator", what=what, why=why, node=node)
-
-
-def pause(swarm: Swarm, *, by: User | None) -> None:
+def pause(swarm: Swarm, *, by: User | None, because: str = "") -> None:
     """Let nothing new start, of its plan or of its rollback; live attempts go on."""
-    with _doing(swarm, by) as locked:
+    with doing(swarm, by) as locked:
         _is_not_landing(locked, "pause")
         to = SwarmState.ROLLBACK_PAUSED if locked.undoes else SwarmState.PAUSED
-        _change(locked, to, f"paused by {name_of(by)}", ALLOWED["pause"])
+        _change(locked, to, told("paused", by, because), ALLOWED["pause"])
         turns.unqueue("node", *locked.nodes.filter(state=NodeState.READY).values_list("pk", flat=True))
         hints.advance(swarm.pk)
 
 
-def resume(swarm: Swarm, *, by: User | None) -> None:
+def resume(swarm: Swarm, *, by: User | None, because: str = "") -> None:
     """Go on after a pause."""
-    with _doing(swarm, by) as locked:
+    with doing(swarm, by) as locked:
         to = SwarmState.ROLLING_BACK if locked.undoes else SwarmState.RUNNING
-        _change(locked, to, f"resumed by {name_of(by)}", ALLOWED["resume"])
+        _change(locked, to, told("resumed", by, because), ALLOWED["resume"])
         progress.queue(locked, locked.nodes.filter(state=NodeState.READY))
         hints.merge(swarm.pk)
         hints.advance(swarm.pk)
 
 
-def drain(swarm: Swarm, *, by: User | None) -> None:
+def drain(swarm: Swarm, *, by: User | None, because: str = "") -> None:
     """Let what runs come to its end, leave the rest out, and land what is merged."""
-    with _doing(swarm, by) as locked:
-        because = f"drained by {name_of(by)}"
+    with doing(swarm, by) as locked:
+        because = told("drained", by, because)
         also = " Pause the rollback, and cancel it when what runs has ended." if locked.undoes else ""
         _change(locked, SwarmState.DRAINING, because, ALLOWED["drain"], also=also)
         approvals.void(locked, because=because, kind="node")
@@ -119,14 +100,14 @@ def drain(swarm: Swarm, *, by: User | None) -> None:
         hints.advance(swarm.pk)
 
 
-def cancel(swarm: Swarm, *, by: User | None) -> None:
+def cancel(swarm: Swarm, *, by: User | None, because: str = "") -> None:
     """Stop everything; the target branch stays as it is. It is cancelled when all who work on it have stopped.
 
     A rollback stops in the same way. The swarm has failed then, and says what is undone; rolled back again, it goes on.
     """
-    with _doing(swarm, by) as locked:
+    with doing(swarm, by) as locked:
         _is_not_landing(locked, "cancel")
-        because = f"{'rollback stopped' if locked.undoes else 'cancelled'} by {name_of(by)}"
+        because = told("rollback stopped" if locked.undoes else "cancelled", by, because)
         to = SwarmState.FAILING if locked.undoes else SwarmState.CANCELLING
         _change(locked, to, because, ALLOWED["cancel"])
         engine.stop_work(locked, because=because)
@@ -139,19 +120,19 @@ def _is_not_landing(swarm: Swarm, verb: str) -> None:
         raise NotNow(f"The swarm is going to its target branch at this moment; it is too late to {verb}.")
 
 
-def retry_swarm(swarm: Swarm, *, by: User | None) -> None:
+def retry_swarm(swarm: Swarm, *, by: User | None, because: str = "") -> None:
     """Try a failed swarm again: what succeeded stays, the rest starts anew with all its attempts.
 
     A deadline that has passed is taken away. Checks of the whole are run, and its landing is asked for, again.
     """
-    with _doing(swarm, by) as locked:
+    with doing(swarm, by) as locked:
         if locked.state == SwarmState.FAILED:
             if reason := _no_retry(locked):
                 raise NotNow(reason)
             admission.admit_retry()
         now = timezone.now()
         is_late = locked.deadline_at is not None and locked.deadline_at <= now
-        because = f"tried again by {name_of(by)}" + (", without its deadline, which has passed" if is_late else "")
+        because = told("tried again", by, because) + " (without its deadline, which has passed)" * is_late
         kept = None if is_late else locked.deadline_at
         _change(
             locked,
@@ -179,16 +160,15 @@ def _no_retry(swarm: Swarm) -> str:
     return "" if swarm.started_at else "It failed before it had a plan: state the goal again."
 
 
-def retry_node(node: Node, *, by: User | None) -> None:
+def retry_node(node: Node, *, by: User | None, because: str = "") -> None:
     """Try a node again that failed or was skipped while its swarm goes on, with what was left out because of it."""
-    with _doing(node.swarm, by) as locked:
-        fresh = _node(locked, node, f"tried again by {name_of(by)}")
+    with doing(node.swarm, by) as locked:
+        fresh = _node(locked, node, "tried again")
         if fresh.state not in (NodeState.FAILED, NodeState.SKIPPED):
             raise NotNow(f"{fresh.key} is {_words(fresh.state)}; only what failed or was skipped can be tried again.")
         if fresh.dropped_by_id:
             raise NotNow(f"{fresh.key} is no part of the plan any more; change the plan to bring it back.")
-        because = f"tried again by {name_of(by)}"
-        found = retry.again(locked, because=because, node=fresh)
+        found = retry.again(locked, because=told("tried again", by, because), node=fresh)
         if not found:
             begun = ", ".join(retry.builds_on(fresh)[:5])
             why = f"{begun} began because of how {fresh.key} ended, so it cannot be tried again"
@@ -205,10 +185,7 @@ def _node(swarm: Swarm, node: Node, what: str, states: tuple[str, ...] = GOING) 
     """The node as it is now. Raises NotNow when its swarm does not go on."""
     if swarm.state not in states:
         also = " Retry the swarm." if swarm.state == SwarmState.FAILED else ""
-        raise NotNow(
-            f"The swarm is {_words(swarm.state)}; a node can be {what.partition(' by ')[0]} only while it is"
-            f" {_any(states)}.{also}"
-        )
+        raise NotNow(f"The swarm is {_words(swarm.state)}; a node can be {what} only while it is {_any(states)}.{also}")
     fresh = swarm.nodes.get(pk=node.pk)
     fresh.swarm = swarm
     return fresh
@@ -216,9 +193,9 @@ def _node(swarm: Swarm, node: Node, what: str, states: tuple[str, ...] = GOING) 
 
 def skip(node: Node, *, by: User | None, because: str = "") -> None:
     """Leave out a node that has not started; what depends on it starts, or is left out, by its own rule."""
-    with _doing(node.swarm, by) as locked:
-        why = f"skipped by {name_of(by)}" + (f": {because.strip()}" if because.strip() else "")
-        fresh = _node(locked, node, why)
+    with doing(node.swarm, by) as locked:
+        why = told("skipped", by, because)
+        fresh = _node(locked, node, "skipped")
         if fresh.state not in NODE_WAITING:
             raise NotNow(f"{fresh.key} is {_words(fresh.state)}; only a node that has not started can be skipped.")
         if not move(fresh, NodeState.SKIPPED, because=why, ended_at=timezone.now()):
@@ -234,7 +211,7 @@ def set_priority(subject: Swarm | Node, priority: int, *, by: User | None) -> No
     if not -MOST_PRIORITY <= priority <= MOST_PRIORITY:
         raise ValidationError({"priority": f"Priorities go from -{MOST_PRIORITY} to {MOST_PRIORITY}; 0 is usual."})
     swarm = subject if isinstance(subject, Swarm) else subject.swarm
-    with _doing(swarm, by) as locked:
+    with doing(swarm, by) as locked:
         fresh = locked if isinstance(subject, Swarm) else locked.nodes.get(pk=subject.pk)
         if fresh.state in (SWARM_ENDED if isinstance(subject, Swarm) else NODE_ENDED):
             raise NotNow(f"It has ended ({_words(fresh.state)}); its priority says nothing any more.")
@@ -245,7 +222,7 @@ def set_priority(subject: Swarm | Node, priority: int, *, by: User | None) -> No
         key = "" if isinstance(subject, Swarm) else subject.key
         publish(locked.topic, "priority.set", priority=priority, node=key)
         what = f"priority {priority} of {key}" if key else f"priority {priority}"
-        _decided(locked, by, what, f"it was {fresh.priority}", node=key)
+        decided(locked, by, what, f"it was {fresh.priority}", node=key)
 
 
 def put_in_order(swarm_id: UUID) -> None:
@@ -260,7 +237,7 @@ def set_deadline(swarm: Swarm, at: datetime | None, *, by: User | None) -> None:
     now = timezone.now()
     if at is not None and not now < at <= now + FURTHEST:
         raise ValidationError({"at": "A deadline lies in the future, within a year."})
-    with _doing(swarm, by) as locked:
+    with doing(swarm, by) as locked:
         if locked.is_ended:
             raise NotNow(f"The swarm has ended ({_words(locked.state)}); a deadline means nothing any more.")
         if locked.undoes:
@@ -270,7 +247,7 @@ def set_deadline(swarm: Swarm, at: datetime | None, *, by: User | None) -> None:
         if at is not None:
             turns.due("swarm_deadline", locked.pk, after=at - now)
         publish(locked.topic, "deadline.set", at=at and at.isoformat())
-        _decided(locked, by, f"deadline {_moment(at)}" if at else "no deadline any more")
+        decided(locked, by, f"deadline {_moment(at)}" if at else "no deadline any more")
 
 
 def _moment(at: datetime) -> str:

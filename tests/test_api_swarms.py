@@ -270,7 +270,9 @@ def test_verbs_act_as_the_member_and_say_what_is_in_the_way(stage: Stage, bob: P
     assert bob.post(f"{swarm}/nodes/printer/skip").status_code == 409
     assert bob.post(f"{swarm}/nodes/parser/priority", {"priority": 1}).status_code == 409
     assert bob.post(f"{swarm}/drain").json()["state"] == "draining"
-    assert bob.post(f"{swarm}/cancel").json()["state"] == "cancelling"
+    assert bob.post(f"{swarm}/cancel", {"because": "x" * 501}).status_code == 422
+    stopped = bob.post(f"{swarm}/cancel", {"because": "too dear"}).json()
+    assert (stopped["state"], stopped["because"]) == ("cancelling", "cancelled by Bob: too dear")
     for path in (f"{swarm}/explode", f"{swarm}/nodes/docs/explode", f"{swarm}/nodes/nothing/skip"):
         assert bob.post(path).status_code == 404
 

@@ -490,9 +490,11 @@ def command(*words: str) -> str:
 
 def test_the_operator_does_the_same_on_the_command_line(project: Project, crew: Crew) -> None:
     swarm = begin(project, crew, plan(work("w"), work("s", "w"), work("f", "w", on_failure="continue")), holds="w")
-    assert "lists #1" in command("pause", "lists#1").splitlines()[0]
-    assert "paused by the operator" in command("show", str(swarm.pk))
+    assert "lists #1" in command("pause", "lists#1", "--because", "the <b>network</b> is slow").splitlines()[0]
+    assert "paused by the operator: the <b>network</b> is slow" in command("show", str(swarm.pk))
     assert "running, resumed by the operator" in command("resume", "lists#1")
+    assert "w                        running" in command("show", "lists#1", "--node", "w")
+    assert "s  " not in command("show", "lists#1", "--node", "w")
     assert "skipped by the operator: too late" in command("skip", "lists#1", "--node", "s", "--because", "too late")
     assert "s                        blocked" in command("retry", "lists#1", "--node", "s")
     command("priority", "lists#1", "--to", "9")
@@ -502,10 +504,10 @@ def test_the_operator_does_the_same_on_the_command_line(project: Project, crew: 
     assert (swarm.priority, Node.objects.get(key="s").priority) == (9, -3)
     assert swarm.deadline_at is not None
     command("deadline", "lists#1", "--at", "none")
-    command("drain", "lists#1")
-    command("cancel", "lists#1")
+    assert "draining, drained by the operator: enough" in command("drain", "lists#1", "--because", " enough ")
+    command("cancel", "lists#1", "--because", "no more")
     swarm.refresh_from_db()
-    assert (swarm.state, swarm.because, swarm.deadline_at) == ("cancelling", "cancelled by the operator", None)
+    assert (swarm.state, swarm.because, swarm.deadline_at) == ("cancelling", "cancelled by the operator: no more", None)
     moved = Event.objects.filter(subject=swarm.topic, kind="swarm.moved", payload__after="cancelling").get()
     assert moved.actor == "system"
 
@@ -519,8 +521,63 @@ WRONG = {
     "--to: say the priority": ["priority", "lists#1"],
     "--at: say until when": ["deadline", "lists#1"],
     "no moment with a time zone": ["deadline", "lists#1", "--at", "tomorrow"],
+    "--at: 2030-13-31T18:00+00:00 is no moment": ["deadline", "lists#1", "--at", "2030-13-31T18:00+00:00"],
+    "has no node . Its nodes": ["retry", "lists#1", "--node", ""],
+    "--because: priority takes none": ["priority", "lists#1", "--to", "1", "--because", "x"],
+    "--because: rollback takes none": ["rollback", "lists#1", "--because", "x"],
+    "--to: pause takes none; it is for priority": ["pause", "lists#1", "--to", "1"],
+    "--at: show takes none": ["show", "lists#1", "--at", "none"],
+    "--note: plan takes none": ["plan", "lists#1", "--note", ""],
+    "--node: plan takes none": ["plan", "lists#1", "--node", "a"],
+    "Say what should be different": ["change", "lists#1", "--note", " "],
+    "Priorities go from": ["priority", "lists#1", "--to", str(10**30)],
+    "swarm:  is neither project#number nor an id": ["show", ""],
+    "A reason has at most 500 characters, and this one 501": ["cancel", "lists#1", "--because", "x" * 501],
     "invalid choice": ["fly", "lists#1"],
 }
+
+
+def test_what_agents_wrote_gives_the_operators_terminal_no_orders(project: Project, alice: User) -> None:
+    swarm = goals.state_goal(project, "Write the files", by=alice)
+    Swarm.objects.update(because="\x1b]0;pwned\x07 \u202eevil\u202c\r")
+    said = command("show", "lists#1") + _of("why", "lists#1") + _of("replay", "lists#1")
+    assert "pwned" in said
+    assert {letter for letter in said if not letter.isprintable()} == {"\n"}
+    Swarm.objects.filter(pk=swarm.pk).update(because="")
+
+
+def _of(name: str, *words: str) -> str:
+    out = StringIO()
+    call_command(name, *words, stdout=out)
+    return out.getvalue()
+
+
+OTHERS = {
+    "there is no team with the address , or it is not ready": [
+        ("why", "lists#1", "--team", ""),
+        ("replay", "lists#1", "--team", ""),
+        ("swarm", "show", "lists#1", "--team", ""),
+        ("fork_swarm", "lists#1", "--at", "1", "--team", ""),
+    ],
+    "--team : there is no ready team": [("verify", "--team", "")],
+    "in the team globex": [
+        ("replay", "lists#1", "--team", "globex"),
+        ("verify", "--swarm", "lists#1", "--team", "globex"),
+    ],
+    "the team has no swarm lists#1": [("swarm", "cancel", "lists#1", "--team", "globex")],
+    "No node 'lists#1'": [("why", "lists#1", "--team", "globex")],
+    "it is from 1 to 100000": [("verify", "--most", "0"), ("verify", "--most", "9" * 30), ("verify", "--most", "-1")],
+    "has the events 1 to": [("replay", "lists#1", "--at", "9" * 30), ("replay", "lists#1", "--at", "0")],
+    "neither <project>#<number>": [("replay", ""), ("verify", "--swarm", "#"), ("export_swarm", "lists#1/x")],
+}
+
+
+def test_no_command_passes_over_what_it_was_told(project: Project, alice: User, globex: Team) -> None:
+    goals.state_goal(project, "Write the files", by=alice)
+    for says, commands in OTHERS.items():
+        for words in commands:
+            with pytest.raises(CommandError, match=re.escape(says)):
+                _of(*words)
 
 
 def test_the_command_says_what_is_wrong(project: Project, alice: User) -> None:

@@ -113,7 +113,7 @@ def test_a_plan_is_printed_changed_and_given_back(team: Team, ready: None, tmp_p
             command(*words)
     with pytest.raises(CommandError, match="cannot be read"):
         command("change", "plain#1", "--plan", str(tmp_path / "nothing.yaml"))
-    with pytest.raises(CommandError, match="change is for the whole swarm"):
+    with pytest.raises(CommandError, match="--node: change takes none; it is for show, skip, retry, priority"):
         command("change", "plain#1", "--plan", str(file), "--node", "a")
 
 

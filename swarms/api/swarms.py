@@ -61,19 +61,19 @@ def _change(swarm: Swarm, given: Change, by: User) -> Plan:
 SwarmVerb = tuple[type[Given], Callable[[Swarm, Any, User], object]]
 NodeVerb = tuple[type[Given], Callable[[Node, Any, User], None]]
 SWARM_VERBS: dict[str, SwarmVerb] = {
-    "pause": (Nothing, lambda swarm, given, by: operations.pause(swarm, by=by)),
-    "resume": (Nothing, lambda swarm, given, by: operations.resume(swarm, by=by)),
-    "drain": (Nothing, lambda swarm, given, by: operations.drain(swarm, by=by)),
-    "cancel": (Nothing, lambda swarm, given, by: operations.cancel(swarm, by=by)),
-    "retry": (Nothing, lambda swarm, given, by: operations.retry_swarm(swarm, by=by)),
+    "pause": (Because, lambda swarm, given, by: operations.pause(swarm, by=by, because=given.because)),
+    "resume": (Because, lambda swarm, given, by: operations.resume(swarm, by=by, because=given.because)),
+    "drain": (Because, lambda swarm, given, by: operations.drain(swarm, by=by, because=given.because)),
+    "cancel": (Because, lambda swarm, given, by: operations.cancel(swarm, by=by, because=given.because)),
+    "retry": (Because, lambda swarm, given, by: operations.retry_swarm(swarm, by=by, because=given.because)),
     "change": (Change, _change),
     "rollback": (Nothing, lambda swarm, given, by: rollback.request(swarm, by=by)),
     "priority": (Priority, lambda swarm, given, by: operations.set_priority(swarm, given.priority, by=by)),
     "deadline": (Deadline, lambda swarm, given, by: operations.set_deadline(swarm, given.at, by=by)),
 }
 NODE_VERBS: dict[str, NodeVerb] = {
-    "skip": (Because, lambda node, given, by: operations.skip(node, by=by, because=given.because[:500])),
-    "retry": (Nothing, lambda node, given, by: operations.retry_node(node, by=by)),
+    "skip": (Because, lambda node, given, by: operations.skip(node, by=by, because=given.because)),
+    "retry": (Because, lambda node, given, by: operations.retry_node(node, by=by, because=given.because)),
     "priority": (Priority, lambda node, given, by: operations.set_priority(node, given.priority, by=by)),
 }
 

@@ -75,10 +75,11 @@ class Scope:
     """Seconds after which what may be untrue for a moment is looked at again."""
 
 
-def teams(slug: str = "") -> list[tuple[str, str]]:
+def teams(slug: str | None = None) -> list[tuple[str, str]]:
     """Slug and schema of the ready teams, or of the one with this slug."""
     with in_schema(PUBLIC):
-        wanted = Domain.objects.filter(is_primary=True, tenant__state="ready", **({"slug": slug} if slug else {}))
+        of_one = {} if slug is None else {"slug": slug}
+        wanted = Domain.objects.filter(is_primary=True, tenant__state="ready", **of_one)
         return list(wanted.order_by("slug").values_list("slug", "tenant__schema_name"))
 
 

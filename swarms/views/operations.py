@@ -136,7 +136,7 @@ def deadline(request: TeamRequest, slug: str, number: int) -> HttpResponse:
 @requires(Permission.STATE_GOAL)
 def node_skip(request: TeamRequest, slug: str, number: int, key: str) -> HttpResponse:
     """Leave a node out."""
-    because = request.POST.get("because", "")[:500]
+    because = request.POST.get("because", "")
     return _act_on(request, slug, number, key, lambda node, by: operations.skip(node, by=by, because=because))
 
 

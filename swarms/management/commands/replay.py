@@ -11,6 +11,7 @@ from swarms.replay.checkpoints import scene_at
 from swarms.replay.says import say
 from swarms.replay.scene import Scene
 from swarms.templatetags.waggle import clock, money
+from swarms.terminal import plain
 from tenants.context import in_schema
 
 
@@ -41,28 +42,31 @@ class Command(BaseCommand):
                 return
             scene, event = scene_at(story, seq), story.at(seq)
         said = say(event.kind, event.payload) if event else None
-        self.stdout.write(f"Event {seq} of {last}, {scene.at:%Y-%m-%d %H:%M:%S} UTC: {said.text if said else ''}")
+        self._say(f"Event {seq} of {last}, {scene.at:%Y-%m-%d %H:%M:%S} UTC: {said.text if said else ''}")
         self._print(scene)
 
     def _print(self, scene: Scene) -> None:
         passed = (scene.at - scene.began).total_seconds() if scene.at and scene.began else 0
         because = f", {scene.because}" if scene.because else ""
-        self.stdout.write(f"Swarm: {scene.state}{because}; {clock(passed)} after the beginning")
+        self._say(f"Swarm: {scene.state}{because}; {clock(passed)} after the beginning")
         meters = shown.meters(scene)
         cost = "no cost known" if meters.cost is None else money(meters.cost)
         done = f"{meters.done} of {meters.total} nodes done"
-        self.stdout.write(f"Plan {scene.version or 'none'}; {done}; {meters.tokens} tokens, {cost}")
+        self._say(f"Plan {scene.version or 'none'}; {done}; {meters.tokens} tokens, {cost}")
         for node in scene.present:
             attempt = f"attempt {node.attempts}" if node.attempts else ""
             words = [node.key.ljust(24), node.state.ljust(18), attempt.ljust(10), scene.agent_of(node), node.because]
-            self.stdout.write("  " + " ".join(word for word in words if word).rstrip())
+            self._say("  " + " ".join(word for word in words if word).rstrip())
         for work in scene.works.values():
-            self.stdout.write(f"  at work: {work.agent} ({work.kind}): {work.title}; {work.doing or 'starting'}")
+            self._say(f"  at work: {work.agent} ({work.kind}): {work.title}; {work.doing or 'starting'}")
         for ask in scene.asks.values():
-            self.stdout.write(f"  waits for approval: {ask.title}")
+            self._say(f"  waits for approval: {ask.title}")
         if scene.branch:
-            self.stdout.write(f"Branch: {scene.branch}, with {len(scene.merges)} merges")
+            self._say(f"Branch: {scene.branch}, with {len(scene.merges)} merges")
         if scene.landed:
-            self.stdout.write(f"Landed on {scene.landed_on} as {scene.landed}")
+            self._say(f"Landed on {scene.landed_on} as {scene.landed}")
         if scene.rolled_back:
-            self.stdout.write(f"Taken back as {scene.rolled_back}")
+            self._say(f"Taken back as {scene.rolled_back}")
+
+    def _say(self, line: str) -> None:
+        self.stdout.write(plain(line))

@@ -1,6 +1,7 @@
 """manage.py verify [--team acme] [--swarm textkit#12] [--git] [--artifacts] [--replay] [--json]"""
 
 import json
+from argparse import ArgumentTypeError
 from dataclasses import asdict
 from typing import IO, Any, cast
 
@@ -9,10 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from swarms import naming
+from swarms.terminal import plain
 from swarms.verify import hashes, registry, replay, repositories, stored
 from swarms.verify.run import MOST, Report, Scope, teams, verify
 
 SAYS = {each.name: each.says for each in registry.ALL} | {hashes.NAME: hashes.SAYS, replay.NAME: replay.SAYS}
+MOST_TOLD = 100_000
 SAYS |= repositories.NAMES | stored.NAMES
 
 
@@ -21,19 +24,21 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """See docs/operations.md."""
-        parser.add_argument("--team", default="", metavar="SLUG", help="Only this team, e.g. acme")
+        parser.add_argument("--team", metavar="SLUG", help="Only this team, e.g. acme")
         parser.add_argument("--swarm", help="Only this swarm (textkit#12, or its id); its events are folded, too")
         parser.add_argument("--replay", action="store_true", help="Fold all events and compare them with the tables")
         parser.add_argument("--git", action="store_true", help="Look whether git has what the tables say: slow")
         parser.add_argument("--artifacts", action="store_true", help="Ask the object store for every artifact: slow")
         parser.add_argument("--json", action="store_true", help="For programs: one object on standard output")
-        parser.add_argument("--most", type=int, default=MOST, help="Violations that are told of one invariant and team")
+        parser.add_argument(
+            "--most", type=_most, default=MOST, help="Violations that are told of one invariant and team"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Look and tell. Raises CommandError for a team or swarm that is not there; ends the process with 1."""
         swarm, slug = options["swarm"], options["team"]
         wanted, only = teams(slug), None
-        if slug and not wanted:
+        if slug is not None and not wanted:
             raise CommandError(f"--team {slug}: there is no ready team of that address.", returncode=2)
         if swarm is not None:
             schema, only = _found(str(swarm), slug)
@@ -43,7 +48,7 @@ class Command(BaseCommand):
             replay=options["replay"] or only is not None,
             git=options["git"],
             artifacts=options["artifacts"],
-            most=max(1, options["most"]),
+            most=options["most"],
         )
         report = verify(wanted, scope)
         if options["json"]:
@@ -64,13 +69,19 @@ class Command(BaseCommand):
             console.print(table)
             console.print()
         for each in report.violations:
-            console.print(f"{each.team}  {each.invariant}  {each.says}  [{each.id}]")
+            console.print(plain(f"{each.team}  {each.invariant}  {each.says}  [{each.id}]"))
         looked = f"{len(report.counts)} invariants, {report.teams} teams, {report.seconds:.1f} s"
         console.print(f"{found} violations: {looked}" if found else f"Every invariant holds: {looked}")
 
 
-def _found(swarm: str, team: str) -> naming.Named:
+def _most(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:7]) <= MOST_TOLD and len(text) < 7):
+        raise ArgumentTypeError(f"{text[:20]}: it is from 1 to {MOST_TOLD}")
+    return int(text)
+
+
+def _found(swarm: str, team: str | None) -> naming.Named:
     try:
-        return naming.find(swarm, team or None)
+        return naming.find(swarm, team)
     except naming.NoSuch as error:
         raise CommandError(f"--swarm: {error}", returncode=2) from error

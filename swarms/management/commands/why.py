@@ -11,8 +11,8 @@ from swarms import conditions, naming
 from swarms.models import Node, Swarm
 from swarms.reasons import RULES
 from swarms.states import NODE_ENDED
+from swarms.terminal import plain
 from tenants.context import each_team, in_schema
-from tenants.models import Team
 
 
 class Command(BaseCommand):
@@ -41,21 +41,21 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(_facts(one, reasons), indent=2, default=str))
             return
         name = f"{one.swarm} / {one.key}" if isinstance(one, Node) else str(one)
-        self.stdout.write(f"{name} is {one.state}: {one.because or 'no reason given'}")
+        self.stdout.write(plain(f"{name} is {one.state}: {one.because or 'no reason given'}"))
         for why in reasons:
             since = f" (since {why.since:%Y-%m-%d %H:%M:%S} UTC)" if why.since else ""
-            self.stdout.write(f"- {why.text}{since}. {why.remedy}")
+            self.stdout.write(plain(f"- {why.text}{since}. {why.remedy}"))
         if not reasons:
-            self.stdout.write(rest)
+            self.stdout.write(plain(rest))
 
 
 def _schemas(team: str | None) -> list[str]:
     if team is None:
         return list(each_team())
-    found = Team.objects.filter(domains__slug=team).values_list("schema_name", flat=True).first()
-    if found is None:
-        raise CommandError(f"No team has the address '{team}'.")
-    return [found]
+    try:
+        return [naming.schema_of(team)]
+    except naming.NoSuch as error:
+        raise CommandError(str(error)) from error
 
 
 def _find(schema: str, name: str) -> list[Node | Swarm]:
