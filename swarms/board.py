@@ -13,6 +13,7 @@ from agents.models import Execution, ModelCall
 from agents.states import LIVE
 from sessions.models import Stream
 from swarms import conditions
+from swarms.graph import path_lengths
 from swarms.looks import Look, look
 from swarms.models import Approval, Attempt, CheckRun, Edge, Node, Plan, Swarm
 from swarms.states import NodeState
@@ -62,7 +63,7 @@ class Card:
 
 
 def cards(swarm: Swarm) -> list[Card]:
-    """The nodes of a swarm, in the order of the work."""
+    """The nodes of a swarm in the order of the work: none before those that it needs."""
     tries = Attempt.objects.select_related("execution").order_by("number")
     nodes = list(
         Node.objects.filter(swarm=swarm, dropped_by=None)
@@ -72,8 +73,12 @@ def cards(swarm: Swarm) -> list[Card]:
     names = {node.pk: node.key for node in nodes}
     edges = Edge.objects.filter(parent__swarm=swarm).values_list("parent_id", "child_id")
     above: dict[UUID, list[str]] = {node.pk: [] for node in nodes}
+    below: dict[str, list[str]] = {node.key: [] for node in nodes}
     for parent, child in edges:
         above[child].append(names[parent])
+        below[names[parent]].append(names[child])
+    depth = path_lengths(below)
+    nodes.sort(key=lambda node: depth[node.key])
     reasons = conditions.of_nodes(swarm, nodes)
     return [_card(node, sorted(above[node.pk]), reasons.get(node.pk, [])) for node in nodes]
 

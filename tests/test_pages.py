@@ -269,6 +269,12 @@ def test_a_swarm_tells_its_figures_and_never_makes_up_a_price(stage: Stage, alic
     assert "rehearsal" in body
 
 
+def test_nodes_are_listed_in_the_order_of_the_work(stage: Stage, alice: Client) -> None:
+    Node.objects.filter(key="docs").update(priority=9)
+    rows = alice.get("/projects/textkit/swarms/1/regions/nodes/").content.decode()
+    assert re.findall(r"/nodes/(\w+)/", rows) == ["parser", "printer", "docs"]
+
+
 def test_a_node_that_waits_says_why(stage: Stage, alice: Client) -> None:
     assert b"A person must decide." in alice.get("/projects/textkit/swarms/1/").content
 
