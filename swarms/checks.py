@@ -9,7 +9,7 @@ from django.utils import timezone
 from agents import executions, placing
 from agents.contracts import CheckOutcome
 from agents.models import Execution
-from agents.placement import unwalled
+from agents.placement import Nobody, unwalled
 from sessions.events import publish
 from sessions.transitions import move
 from swarms import confinement, hints
@@ -60,7 +60,7 @@ def ask(
     return run
 
 
-def begin(run_id: UUID, runner: Runner) -> Execution | Parked | None:
+def begin(run_id: UUID, runner: Runner) -> Execution | Nobody | Parked | None:
     """The turn of a check run has come: place it, if it may work on this runner."""
     # The swarm first: whoever voids this run holds it, and a run that is void must not be begun.
     Swarm.objects.select_for_update(no_key=True, of=("self",)).get(check_runs=run_id)
@@ -68,7 +68,7 @@ def begin(run_id: UUID, runner: Runner) -> Execution | Parked | None:
     if run.state != CheckRunState.WAITING:
         return None
     held = confinement.allowed(run, unwalled(None, runner.name, runner.sandbox))
-    if isinstance(held, Parked):
+    if isinstance(held, Nobody | Parked):
         return held
     if isinstance(held, Denied):
         _broken(run, held.because)

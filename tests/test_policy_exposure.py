@@ -170,6 +170,22 @@ def test_checks_of_what_reads_strangers_words_ask_where_nothing_locks_them_in(
         assert not any(title.startswith("check:") and "commit" in title for title in hands.done)
 
 
+def test_checks_go_where_they_are_locked_in_and_nobody_is_asked(project: Project, team: Team) -> None:
+    hands = hands_for(team, A.model_copy(update={"untrusted": True}))
+    swarm = start(project, hands, "a")
+    unlocked(team, hands, hosted=False)
+    safe = Runner.objects.create(
+        name="safe", token=tokens.issue("runner")[0], capacity=1, channel="x", seen_at=timezone.now(), sandbox="unshare"
+    )
+    for assignment in hands.held:
+        hands.carry_out(assignment)
+    hands.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+    assert not Approval.objects.filter(kind="unconfined").exists()
+    since = Execution.objects.filter(kind="check").exclude(session__title__contains="before")
+    assert set(since.values_list("runner", flat=True)) == {safe.pk}
+
+
 def test_what_was_placed_and_not_begun_is_placed_anew_when_its_runner_locks_in_no_more(
     project: Project, team: Team
 ) -> None:
