@@ -12,6 +12,7 @@ import nh3
 from django.db.models import Q, QuerySet
 from django.utils.safestring import SafeString, mark_safe
 from markdown_it import MarkdownIt
+from markdown_it.rules_inline import StateInline
 
 from sessions.models import Message, Part, Session
 
@@ -28,7 +29,19 @@ PAGE = 200
 
 @cache
 def _renderer() -> MarkdownIt:
-    return MarkdownIt("commonmark", {"html": False, "linkify": False}).enable(["table", "strikethrough"])
+    made = MarkdownIt("commonmark", {"html": False, "linkify": False}).enable(["table", "strikethrough"])
+    made.inline.ruler.before("emphasis", "underscore", _underscore)
+    return made
+
+
+def _underscore(state: StateInline, silent: bool) -> bool:
+    """An underscore is itself: agents write of __init__.py more often than they stress a word with it."""
+    if state.src[state.pos] != "_":
+        return False
+    if not silent:
+        state.pending += "_"
+    state.pos += 1
+    return True
 
 
 def markdown(text: str) -> SafeString:

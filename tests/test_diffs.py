@@ -82,6 +82,12 @@ def test_markdown_never_becomes_something_that_acts(text: str) -> None:
     assert " onclick=" not in html.replace("&quot;", "").split("<p>")[0] or "<" not in text
 
 
+def test_names_of_files_are_no_emphasis() -> None:
+    assert str(markdown("**Both** exports of kit/__init__.py stay, and `__all__`.")) == (
+        "<p><strong>Both</strong> exports of kit/__init__.py stay, and <code>__all__</code>.</p>\n"
+    )
+
+
 def test_a_feed_knows_only_kinds_that_exist() -> None:
     assert set(KINDS) <= set(EVENT_KINDS)
 

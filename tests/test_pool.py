@@ -4,9 +4,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
-from tenants.database.base import FRESH_SECONDS, QuickCheck
+from tenants.database.base import FRESH_SECONDS, DatabaseWrapper, QuickCheck
 
 
 @pytest.fixture
@@ -40,3 +41,9 @@ def test_a_connection_is_not_asked_again_within_a_second_unless_its_end_is_gone(
     with pytest.raises(psycopg.OperationalError):
         check(other)
     assert asked.times == 3
+
+
+def test_where_no_database_runs_the_remedy_is_said() -> None:
+    nowhere = DatabaseWrapper({**connection.settings_dict, "NAME": ""})
+    with pytest.raises(ImproperlyConfigured, match="services start.*DATABASE_URL"):
+        nowhere.get_connection_params()

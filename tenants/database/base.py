@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from django.core.exceptions import ImproperlyConfigured
 from django_prometheus.db.backends.postgresql import base
 
 _swapping = threading.Lock()
@@ -51,6 +52,15 @@ def _is_readable(file: int) -> bool:
 
 class DatabaseWrapper(base.DatabaseWrapper):
     """See the module."""
+
+    def get_connection_params(self) -> dict[str, Any]:
+        """What to connect with. Raises ImproperlyConfigured with the remedy where there is no database."""
+        if not self.settings_dict["NAME"]:
+            raise ImproperlyConfigured(
+                "no database runs. Start the embedded one with `manage.py services start` (or all of Waggle with"
+                " `make up`), or set DATABASE_URL, for example DATABASE_URL=postgresql://waggle:secret@db.example/waggle."
+            )
+        return dict(super().get_connection_params())
 
     @property
     def pool(self) -> Any:

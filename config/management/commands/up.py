@@ -98,7 +98,9 @@ class Command(BaseCommand):
         try:
             link = django("signin_link", "--team", team, environment=platform.environment()).strip()
         except StartFailed as error:
-            lines("up", f"No sign-in link for team {team!r}: {str(error).splitlines()[-1]}")
+            lines(
+                "up", f"No sign-in link for team {team!r}: {str(error).splitlines()[-1].removeprefix('CommandError: ')}"
+            )
             lines("up", f"Sign up at {platform.url}/signup/, or run `make demo` for a team with a project")
             return
         lines("up", f"Sign in to team {team} (works once): {link}")
