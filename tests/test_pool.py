@@ -45,5 +45,5 @@ def test_a_connection_is_not_asked_again_within_a_second_unless_its_end_is_gone(
 
 def test_where_no_database_runs_the_remedy_is_said() -> None:
     nowhere = DatabaseWrapper({**connection.settings_dict, "NAME": ""})
-    with pytest.raises(ImproperlyConfigured, match="services start.*DATABASE_URL"):
+    with pytest.raises(ImproperlyConfigured, match=r"services start.*DATABASE_URL"):
         nowhere.get_connection_params()
