@@ -55,7 +55,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def get_connection_params(self) -> dict[str, Any]:
         """What to connect with. Raises ImproperlyConfigured with the remedy where there is no database."""
-        if not self.settings_dict["NAME"]:
+        if self.settings_dict["NAME"] == "":  # None: to make one
             raise ImproperlyConfigured(
                 "no database runs. Start the embedded one with `manage.py services start` (or all of Waggle with"
                 " `make up`), or set DATABASE_URL, for example DATABASE_URL=postgresql://waggle:secret@db.example/waggle."
