@@ -75,8 +75,9 @@ def cards(swarm: Swarm) -> list[Card]:
     above: dict[UUID, list[str]] = {node.pk: [] for node in nodes}
     below: dict[str, list[str]] = {node.key: [] for node in nodes}
     for parent, child in edges:
-        above[child].append(names[parent])
-        below[names[parent]].append(names[child])
+        if parent in names and child in names:  # else the plan was changed after we looked at the nodes
+            above[child].append(names[parent])
+            below[names[parent]].append(names[child])
     depth = path_lengths(below)
     nodes.sort(key=lambda node: depth[node.key])
     reasons = conditions.of_nodes(swarm, nodes)

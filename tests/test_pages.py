@@ -7,11 +7,12 @@ from typing import Any
 from urllib.parse import urljoin
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import Client
 from django.urls import get_resolver
 
-from swarms.models import Approval, Node, Project, Swarm
+from swarms.board import cards
+from swarms.models import Approval, Edge, Node, Project, Swarm
 from swarms.views.swarm import REGIONS
 from tenants.members import add_member
 from tenants.models import Team, User
@@ -273,6 +274,20 @@ def test_nodes_are_listed_in_the_order_of_the_work(stage: Stage, alice: Client) 
     Node.objects.filter(key="docs").update(priority=9)
     rows = alice.get("/projects/textkit/swarms/1/regions/nodes/").content.decode()
     assert re.findall(r"/nodes/(\w+)/", rows) == ["parser", "printer", "docs"]
+
+
+def test_a_node_that_is_planned_while_somebody_looks_comes_with_the_next_look(stage: Stage) -> None:
+    parser = Node.objects.get(key="parser")
+
+    def between(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        if sql.startswith("SELECT") and 'FROM "swarms_edge"' in sql and not Node.objects.filter(key="late").exists():
+            late = Node.objects.create(swarm=parser.swarm, key="late", title="Late", plan=parser.plan)
+            Edge.objects.create(parent=parser, child=late)
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(between):
+        assert "late" not in [card.key for card in cards(parser.swarm)]
+    assert [card.parents for card in cards(parser.swarm) if card.key == "late"] == [("parser",)]
 
 
 def test_a_node_that_waits_says_why(stage: Stage, alice: Client) -> None:
