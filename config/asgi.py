@@ -1,6 +1,9 @@
 """The web process: streams, the model gateway and MCP as bare ASGI, websockets through Channels, the rest is Django."""
 
+import asyncio
 import os
+from importlib import import_module
+from typing import Any
 
 import django
 
@@ -19,7 +22,16 @@ from agents.gateway import gateway  # noqa: E402
 from config import urls_programs, urls_public, urls_team  # noqa: E402, F401
 from config.streams import route_http  # noqa: E402
 from sessions.stream import events  # noqa: E402
-from swarms.api.mcp import mcp  # noqa: E402
+
+_loaded: list[Any] = []
+
+
+async def mcp(scope: Any, receive: Any, send: Any) -> None:
+    """What agents ask over MCP. Its library takes a third as long to load as all the rest: the first waits."""
+    if not _loaded:
+        _loaded.append(await asyncio.to_thread(import_module, "swarms.api.mcp"))
+    await _loaded[0].mcp(scope, receive, send)
+
 
 application = ProtocolTypeRouter(
     {
