@@ -123,7 +123,7 @@ class ApprovalAsked(Payload):
     approval: str
     """Its id."""
     kind: str
-    """plan, node, landing, budget, rollback or tool"""
+    """plan, node, landing, budget, rollback, tool or unconfined"""
     title: str
     """What is asked."""
     node: str = ""
@@ -136,7 +136,7 @@ class ApprovalDecided(Payload):
     approval: str
     """Its id."""
     kind: str
-    """plan, node, landing, budget, rollback or tool"""
+    """plan, node, landing, budget, rollback, tool or unconfined"""
     title: str
     """What was asked."""
     verdict: str
