@@ -22,7 +22,7 @@ from sessions.models import Event, Part
 from sessions.relay import number
 from swarms import projects
 from swarms.api import events
-from swarms.models import Goal, Node, Project, Swarm
+from swarms.models import Approval, Goal, Node, Project, Swarm
 from swarms.workspace.git import environment
 from tenants import members, programs
 from tenants.context import in_schema
@@ -236,7 +236,8 @@ def test_a_program_answers_what_its_member_may_answer(stage: Stage, bob: Program
 
 
 def test_agents_of_another_team_are_like_none(stage: Stage, globex: Team) -> None:
-    theirs, mine = Program(secret_of("bob", globex), "globex"), asked(stage.live.session)
+    theirs, mine = Program(secret_of("alice", globex), "globex"), asked(stage.live.session)
+    asks = Approval.objects.filter(state="pending").earliest("pk")
     for session, question in ((stage.live.session_id, mine.pk), (uuid4(), uuid4())):
         for answer in (
             theirs.get(f"/sessions/{session}"),
@@ -244,6 +245,8 @@ def test_agents_of_another_team_are_like_none(stage: Stage, globex: Team) -> Non
             *(theirs.post(f"/sessions/{session}/{verb}", {"text": "x"}) for verb in ("say", "interrupt")),
             *(theirs.post(f"/sessions/{session}/{verb}") for verb in ("revert", "unrevert")),
             theirs.post(f"/sessions/{session}/questions/{question}/answer", {"text": "x"}),
+            theirs.get(f"/approvals/{asks.pk}"),
+            *(theirs.post(f"/approvals/{asks.pk}/{verb}", {"because": "x"}) for verb in ("approve", "reject")),
         ):
             assert (answer.status_code, answer.json()) == (404, {"error": "not found"})
     assert not Steer.objects.filter(execution=stage.live, text="x").exists()
