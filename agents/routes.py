@@ -8,6 +8,7 @@ execution that began with the rehearsal stays with it: its commands may run wher
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -111,6 +112,14 @@ def _way(row: Provider, model: str, *, keyed: bool) -> Way:
     except CannotUnseal as error:
         logger.error("a provider's key cannot be read", provider=row.name, error=str(error))
         return Way(route, fault=f"The key of {row.name} cannot be read. Put it in again on the page of providers.")
+
+
+def who_answers() -> Literal["model", "rehearsal", ""]:
+    """Who answers agents that have no choice of their own; empty: nobody."""
+    rehearsal = is_rehearsal()
+    if not routes_for(model_for(""), rehearsal=rehearsal):
+        return ""
+    return "rehearsal" if rehearsal else "model"
 
 
 def several() -> dict[str, list[str]]:

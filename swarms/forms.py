@@ -13,7 +13,7 @@ from swarms.plan_yaml import LONGEST
 from swarms.replay.bundle import MOST_FILE
 from swarms.vertex import MOST_DOLLARS, MOST_PRIORITY
 
-_EXAMPLE_CHECKS = "unit tests: python -m unittest\nlint: ruff check ."
+_EXAMPLE_CHECKS = "unit tests: python3 -m unittest\nlint: ruff check ."
 
 
 class ChecksField(forms.CharField):
@@ -37,7 +37,7 @@ class ChecksField(forms.CharField):
             try:
                 checks.append(Check(name=name.strip()[:80], command=command.strip()))
             except ContractError:
-                faults.append(f"Line {number} names no command. Write it like this: unit tests: python -m unittest")
+                faults.append(f"Line {number} names no command. Write it like this: unit tests: python3 -m unittest")
         if faults:
             raise ValidationError(faults)
         return checks

@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
+from agents.routes import who_answers
 from swarms import board, listing
 from swarms.forms import GoalForm
 from swarms.looks import LOOKS
@@ -24,7 +25,12 @@ LATELY = 5
 def home(request: HttpRequest) -> HttpResponse:
     """What needs a person, what runs, and a box for a new goal."""
     position = board.position()
-    here = {"position": position, "projects": Project.objects.order_by("name"), "form": GoalForm()}
+    here = {
+        "position": position,
+        "projects": Project.objects.order_by("name"),
+        "form": GoalForm(),
+        "answers": who_answers(),
+    }
     context = now_context() | lately_context() | here
     return render(request, "swarms/home.html", context)
 

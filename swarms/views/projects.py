@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from agents.routes import who_answers
 from sessions import history
 from swarms import board, goals, listing
 from swarms import projects as verbs
@@ -67,6 +68,7 @@ def _context(found: Project, form: GoalForm) -> dict[str, object]:
     return _rows(found) | {
         "imported": history.imported(found.topic).count(),
         "form": form,
+        "answers": who_answers(),
         "position": position,
     }
 
