@@ -5,6 +5,7 @@ What breaks for everybody (no answer, timeouts, 5xx) opens the breaker of the en
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ MOVES = Counter("waggle_breaker_moves_total", "Changes of state of breakers.", [
 REFUSED = Counter("waggle_breaker_refused_total", "Calls that a breaker did not let through.", ["scope"])
 OPEN = Gauge("waggle_breaker_open", "1 while the breaker of an endpoint is open, 0.5 at half-open.", ["breaker"])
 _HEIGHT = {Lamp.CLOSED: 0.0, Lamp.HALF_OPEN: 0.5, Lamp.OPEN: 1.0}
+_OF_KEY, _OF_OWN = re.compile(r":t_[a-z2-7]+(:[0-9a-f-]{36})?$"), re.compile(r":[0-9a-f-]{36}$")
+"""What follows the address in names of breakers: the team's schema, the provider's id."""
 LOOK_SECONDS = 0.2
 """How old `closed_until` may be."""
 _RULES = Script(LUA)
@@ -61,6 +64,14 @@ class Shut:
     name: str
     wait: timedelta
     why: str
+
+    @property
+    def told(self) -> str:
+        """For people of the team: about its key (`key:…`) or the provider (`breaker:…`), at which address, and why."""
+        kind, _, rest = self.name.partition(":")
+        if kind == "key":
+            return f"key:{_OF_KEY.sub('', rest)}: {self.why}"
+        return f"breaker:{_OF_OWN.sub('', rest) if kind == 'own' else rest}: {self.why}"
 
 
 class Refusing(Exception):

@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Count, F, Q, Sum, Window
-from django.db.models.functions import Now, RowNumber
+from django.db import connection
+from django.db.models import Count, Q, Sum
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from agents.models import Execution
@@ -17,9 +18,20 @@ from swarms.models import Approval, CheckRun, Edge, Merge, Node, Plan, Swarm
 from swarms.states import NODE_ENDED, SWARM_PAUSED, NodeState, PlanState, SwarmState
 from swarms.why import Facts, Surroundings, Unmet, Waiting, Whole, unmet, unmet_of
 from tenants import turns
-from tenants.models import Placement, Runner, TeamShare, Ticket
+from tenants.models import Placement, Runner, TeamShare
+from tenants.procedures import ORDER
 
 MISSED_BEATS = 3
+_IN_ORDER = f"""
+SELECT subject, CASE WHEN parked <> '' THEN coalesce(parked_at, created_at) ELSE created_at END, not_before, parked,
+  ahead, lane
+FROM (
+  SELECT t.*, count(*) FILTER (WHERE not_before <= statement_timestamp()) OVER (
+    PARTITION BY lane ORDER BY {ORDER} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS ahead
+  FROM public.tenants_ticket t WHERE team_id = %s
+) AS t WHERE subject = ANY (%s)
+"""
+"""Tickets with how many of their team go before them now: in the order in which turns are given out."""
 
 
 def of_nodes(swarm: Swarm, nodes: Iterable[Node]) -> dict[UUID, list[Unmet]]:
@@ -88,10 +100,15 @@ def surroundings(swarm: Swarm) -> Surroundings:
     """What is the same for all nodes of this swarm now."""
     team = turns.current_team_id()
     beats = timedelta(seconds=settings.HEARTBEAT_SECONDS * MISSED_BEATS)
-    connected = Runner.objects.exclude(channel="").filter(seen_at__gt=Now() - beats, capacity__gt=0)
-    ours = connected.filter(team=None) | connected.filter(team=team)
-    capacity = ours.aggregate(n=Count("pk"), slots=Sum("capacity"), trusted=Count("pk", filter=Q(trusted=True)))
-    taken = Placement.objects.filter(runner__in=ours).count()
+    ours = Runner.objects.exclude(channel="").filter(Q(team=None) | Q(team=team), seen_at__gt=Now() - beats)
+    takes = Q(capacity__gt=0)
+    capacity = ours.aggregate(
+        n=Count("pk", filter=takes),
+        leaving=Count("pk", filter=~takes),
+        slots=Sum("capacity"),
+        trusted=Count("pk", filter=takes & Q(trusted=True)),
+    )
+    taken = Placement.objects.filter(runner__in=ours.filter(takes)).count()
     asked = swarm.approvals.filter(kind="unconfined", state="pending").values_list("requested_at", flat=True)
     cap = TeamShare.objects.filter(team=team).values_list("cap", flat=True).first()
     return Surroundings(
@@ -99,6 +116,7 @@ def surroundings(swarm: Swarm) -> Surroundings:
         swarm_state=swarm.state,
         swarm_since=_since(swarm),
         runners=capacity["n"],
+        leaving=capacity["leaving"],
         trusted=capacity["trusted"],
         free_slots=max(0, (capacity["slots"] or 0) - taken),
         placed=Placement.objects.filter(team=team).count(),
@@ -136,16 +154,9 @@ def _open_parents(ids: list[UUID]) -> dict[UUID, list[str]]:
 
 
 def _tickets(ids: list[UUID]) -> dict[UUID, Waiting]:
-    place = Window(RowNumber(), partition_by=F("lane"), order_by=[F("priority").desc(), F("path").desc(), "created_at"])
-    team = Ticket.objects.filter(team=turns.current_team_id()).annotate(place=place)
-    wanted = set(ids)
-    return {
-        subject: Waiting((parked and parked_at) or created_at, not_before, parked, number - 1, lane)
-        for subject, created_at, not_before, parked, parked_at, number, lane in team.values_list(
-            "subject", "created_at", "not_before", "parked", "parked_at", "place", "lane"
-        )
-        if subject in wanted
-    }
+    with connection.cursor() as cursor:
+        cursor.execute(_IN_ORDER, [turns.current_team_id(), ids])
+        return {subject: Waiting(*facts) for subject, *facts in cursor.fetchall()}
 
 
 def _no_room(ids: list[UUID]) -> dict[UUID, str]:

@@ -128,7 +128,7 @@ def _wait_for(shut: breakers.Shut, ticket: Ticket) -> None:
     """Put off all that this team would ask the model: one by one, they would hold up the teams behind it."""
     alike = Ticket.objects.filter(team=ticket.team_id, lane="agent", kind__in=ASKING, not_before__lt=Now() + shut.wait)
     free = alike.select_for_update(skip_locked=True).values_list("pk", flat=True)
-    turns.park(free, f"breaker:{shut.name}", shut.wait)
+    turns.park(free, shut.told, shut.wait)
 
 
 def take_next(runner_id: UUID, *, held: UUID) -> Assignment | None:
@@ -195,13 +195,15 @@ def _begin(ticket: Ticket, runner: Runner) -> Execution | Nobody | Parked | None
 
 def _put_off(broken: CannotBegin) -> None:
     """One ticket that cannot begin must not stop those behind it: its repository is damaged, say, or its swarm held."""
-    ticket, cause, delay = broken.ticket, broken.__cause__, LATER
+    ticket, cause = broken.ticket, broken.__cause__
     if cause is not None and is_busy(cause):
         logger.info("somebody holds what has its turn", kind=ticket.kind, subject=str(ticket.subject))
-        delay = SOON
-    else:
-        logger.error("a turn could not begin", kind=ticket.kind, subject=str(ticket.subject), exc_info=cause)
-    Ticket.objects.filter(pk=ticket.pk).update(not_before=Now() + delay)
+        Ticket.objects.filter(pk=ticket.pk).update(not_before=Now() + SOON)
+        return
+    logger.error("a turn could not begin", kind=ticket.kind, subject=str(ticket.subject), exc_info=cause)
+    with in_schema(ticket.team.schema_name):
+        trace = _trace_of(ticket.kind, ticket.subject)
+    turns.park([ticket.pk], f"broken:{trace and f'trace {trace}'}", LATER)
 
 
 def _trace_of(kind: str, subject: UUID) -> str:

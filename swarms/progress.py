@@ -81,7 +81,7 @@ def queue(swarm: Swarm, nodes: Iterable[Node], *, delay: timedelta = timedelta(0
             priority=swarm.priority + node.priority,
             path=node.path_length,
             not_before=max(now + delay, node.not_before),
-            parked=parked[:200],
+            parked=turns.shortened(parked),
         )
         for node in nodes
     ]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from swarms.reasons import rule_of
 from swarms.states import SWARM_PAUSED, NodeState, SwarmState
 
 NAMED = 5
@@ -43,7 +44,9 @@ class Surroundings:
     swarm_since: datetime | None = None
     """When the swarm came into its state."""
     runners: int = 0
-    """Runners that are connected."""
+    """Runners that are connected and take work."""
+    leaving: int = 0
+    """Runners that are connected and are about to stop: they finish what they have."""
     trusted: int = 0
     """Those of them that may run checks."""
     free_slots: int = 0
@@ -112,7 +115,18 @@ _REMEDY = {
 _PARKED = {
     "approval": ("a person must decide about its place", "Approve or reject it."),
     "breaker": ("the provider of its model does not answer", "It goes on by itself when the provider answers again."),
-    "agent": ("no agent takes it now", "Look at the agents: enable one, give one more room, or add one with its role."),
+    "key": (
+        "the provider of its model takes no calls with this key",
+        "It is tried again by itself; should the key be wrong or its account empty, see Settings, Providers.",
+    ),
+    "agent": (
+        "no agent takes it now",
+        "Look at the agents, and at the servers on which they work: enable one, give one more room, or add one.",
+    ),
+    "broken": (
+        "the platform could not begin it",
+        "It is tried again by itself; the operator finds the cause in the log, under this trace.",
+    ),
     "budget": ("a budget has no room for it", "Approve the request to raise the budget, or raise it yourself."),
 }
 
@@ -182,7 +196,7 @@ def _checks(since: datetime, around: Surroundings) -> Unmet:
         return Unmet("approval", text, around.unconfined_asked_at, "Approve or reject it.")
     text, remedy = "its checks wait for a free runner", "Start another trusted runner, or wait for a slot."
     if not around.trusted:
-        text, remedy = "no runner is connected that may run checks", "Start a trusted runner."
+        text, remedy = f"{_no_runner(around)} that may run checks", "Start a trusted runner."
     elif around.is_full:
         text, remedy = f"its checks wait: {around.fullness}", _RAISE_CAP
     return Unmet("checks", text, since, remedy)
@@ -209,10 +223,24 @@ def _turn(node: Facts, around: Surroundings) -> list[Unmet]:
 def _of_ticket(ticket: Waiting, around: Surroundings) -> list[Unmet]:
     if ticket.parked:
         kind, _, name = ticket.parked.partition(":")
-        text, remedy = _PARKED.get(kind, (f"put off: {ticket.parked}", "It is looked at again by itself."))
+        if kind in _PARKED:
+            text, remedy = _PARKED[kind]
+        else:
+            rule = rule_of(ticket.parked)
+            text = f"put off, {kind.replace('_', ' ')}"
+            remedy = rule.remedy if rule else "It is looked at again by itself."
+        name = name.strip()
         until = f", looked at again at {ticket.not_before:%H:%M:%S} UTC" if ticket.not_before > around.now else ""
         return [Unmet(kind, f"{text} ({name}){until}" if name else f"{text}{until}", ticket.since, remedy)]
     return _capacity(ticket, around)
+
+
+def _no_runner(around: Surroundings) -> str:
+    if around.runners or not around.leaving:
+        return "no runner is connected"
+    if around.leaving == 1:
+        return "the one runner that is connected is about to stop, and there is no other"
+    return f"the {around.leaving} runners that are connected are about to stop, and there is no other"
 
 
 def _capacity(ticket: Waiting, around: Surroundings) -> list[Unmet]:
@@ -221,7 +249,7 @@ def _capacity(ticket: Waiting, around: Surroundings) -> list[Unmet]:
         text, remedy = f"a worker of the control plane takes it{behind}", "It does within seconds, if a worker runs."
         return [Unmet("turn", text, ticket.since, remedy)]
     if not around.runners:
-        text, remedy = "no runner is connected", "Start a runner: python -m agents.runner."
+        text, remedy = _no_runner(around), "Start a runner: python -m agents.runner."
         return [Unmet("capacity", text, ticket.since, remedy)]
     if around.is_full:
         return [Unmet("quota", f"{around.fullness}{behind}", ticket.since, _RAISE_CAP)]

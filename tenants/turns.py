@@ -16,6 +16,14 @@ from django.utils import timezone
 from tenants.context import current_schema
 from tenants.models import Due, Placement, Runner, Ticket
 
+LONGEST_WHY = 200
+"""Characters of why a ticket is put off."""
+
+
+def shortened(why: str) -> str:
+    """Why a ticket is put off, as long as there is room for it."""
+    return why if len(why) <= LONGEST_WHY else f"{why[: LONGEST_WHY - 1]}…"
+
 
 def current_team_id() -> UUID:
     """The team of the current schema, whose name is made of its id."""
@@ -45,7 +53,7 @@ def queue(
         path=path,
         not_before=timezone.now() + delay,
         cost=cost,
-        parked=parked[:200],
+        parked=shortened(parked),
     )
     queue_all([ticket])
 
@@ -56,7 +64,7 @@ def park(tickets: Iterable[int], why: str, wait: timedelta) -> None:
     again = Q(parked=kind) | Q(parked__startswith=f"{kind}:")
     since = Case(When(again, then=Coalesce("parked_at", "created_at")), default=Now())
     rows = Ticket.objects.filter(pk__in=list(tickets))
-    rows.update(parked=why[:200], parked_at=since, not_before=Now() + wait)
+    rows.update(parked=shortened(why), parked_at=since, not_before=Now() + wait)
 
 
 def queue_all(tickets: Iterable[Ticket]) -> None:

@@ -3,17 +3,21 @@
 import json
 from dataclasses import replace
 from datetime import timedelta
+from html import unescape
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from agents import breakers, hosting, routes
 from agents.contracts import PlanNode, PlanProposal
+from agents.models import Agent, Execution
 from sessions.transitions import move
-from swarms import conditions, engine, goals, operations
+from swarms import conditions, dispatch, engine, goals, operations
 from swarms.models import Approval, Node, Swarm
 from swarms.why import Facts, Surroundings, Unmet, Waiting, Whole, unmet, unmet_of
 from tenants import turns
@@ -22,6 +26,8 @@ from tests.conftest import user_of
 from tests.milestones import adopted
 from tests.replan_stage import make_project, node, plan, text
 from tests.test_api_swarms import Program, secret_of
+from tests.test_hosting import enrolled
+from tests.turn_stage import make_runner
 
 NOW = timezone.now()
 AROUND = Surroundings(now=NOW, runners=1, free_slots=2, cap=16)
@@ -162,6 +168,105 @@ def test_what_is_parked_says_since_when_that_is_so(swarm: Swarm) -> None:
     assert since() > parked
     Ticket.objects.update(parked="", not_before=timezone.now())
     assert since() < before
+
+
+def everywhere(swarm: Swarm, key: str, client_for: Any) -> dict[str, Any]:
+    """The one reason of a node, as its page, programs and the command line tell it: all the same."""
+    acme = Team.objects.get(domains__slug="acme")
+    nodes = Program(secret_of("alice", acme)).get(f"/swarms/{swarm.pk}/nodes").json()["nodes"]
+    [reason] = next(one["unmet"] for one in nodes if one["key"] == key)
+    out = StringIO()
+    call_command("why", f"plain#{swarm.number}/{key}", "--team", "acme", stdout=out)
+    page = client_for(user_of("alice", "acme"), acme)
+    body = unescape(page.get(f"/projects/plain/swarms/{swarm.number}/nodes/{key}/").content.decode())
+    for words in (reason["text"], reason["remedy"]):
+        assert words in out.getvalue()
+        assert words[1:] in body  # with a capital
+    assert f"(since {reason['since'][:10]}" in out.getvalue()
+    return dict(reason)
+
+
+def test_what_keeps_a_ready_node_is_told_everywhere_since_when_and_with_a_remedy(
+    swarm: Swarm, team: Team, client_for: Any, settings: Any, broker: object
+) -> None:
+    settings.LOCAL_SERVERS = True
+    runner = make_runner("near")
+    Runner.objects.filter(pk=runner.pk).update(boot=uuid4())
+    runner.refresh_from_db()
+    row = enrolled(shared_with={str(runner.pk): str(runner.boot)})
+    Agent.objects.create(name="builder", roles=["developer"], server="any")
+
+    def dispatched() -> dict[str, Any]:
+        Ticket.objects.update(not_before=timezone.now())
+        dispatch.dispatch()
+        assert not Execution.objects.exists()
+        return everywhere(swarm, "a", client_for)
+
+    for state in ("quarantined", "trusted", "draining"):
+        if row.state != state:
+            assert move(row, state, because="test")
+        if state != "trusted":
+            told = dispatched()
+            assert told["kind"] == "agent"
+            assert f"(developer: builder has no server: box is {state}), looked at again at" in told["text"]
+            assert "servers" in told["remedy"]
+    since = told["since"]
+    assert move(row, "trusted", because="test")
+    breakers.rest(hosting.breaker(row), "the server answered nothing", timedelta(seconds=60))
+    told = dispatched()
+    assert "box is left alone: the server answered nothing" in told["text"]
+    assert told["since"] == since
+    Agent.objects.update(server="", state="draining")
+    assert "builder is draining" in dispatched()["text"]
+    Agent.objects.update(state="active", model="big")
+    settings.MODEL_BASE_URL = "https://api.example:444/v1"
+    settings.MODEL_REHEARSAL = False
+    _, endpoint = breakers.of_route(team.schema_name, routes.routes_for("big", rehearsal=False)[0])
+    breakers.rest(endpoint, "no answer", timedelta(seconds=40))
+    told = dispatched()
+    assert told["kind"] == "breaker"
+    assert "builder" in told["text"]
+    assert "no answer" in told["text"]
+    breakers.forget()
+    Ticket.objects.update(parked="", not_before=timezone.now())
+    Runner.objects.update(capacity=0)
+    told = everywhere(swarm, "a", client_for)
+    assert (told["kind"], told["text"]) == (
+        "capacity",
+        "the one runner that is connected is about to stop, and there is no other",
+    )
+
+
+def test_a_turn_that_could_not_begin_says_so(swarm: Swarm, client_for: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_runner("near")
+
+    def broken(*words: Any) -> None:
+        raise OSError("the disk is gone: /var/secret")
+
+    monkeypatch.setitem(dispatch.BEGIN, "node", broken)
+    Swarm.objects.update(trace="c0ffee" * 5)
+    dispatch.dispatch()
+    told = everywhere(swarm, "a", client_for)
+    assert told["kind"] == "broken"
+    assert told["text"].startswith("the platform could not begin it (trace c0ffee")
+    assert "secret" not in told["text"]
+
+
+def test_what_goes_before_a_ticket_is_what_has_its_turn_before_it(swarm: Swarm, team: Team) -> None:
+    make_runner("near")
+    mine = Ticket.objects.get(kind="node")
+
+    def before(**fields: Any) -> str:
+        other = Ticket.objects.create(team=team, kind="node", subject=uuid4(), **fields)
+        Ticket.objects.filter(pk=other.pk).update(created_at=fields.get("created_at", timezone.now()))
+        [reason] = conditions.of_node(Node.objects.get(pk=mine.subject))
+        other.delete()
+        return reason.text
+
+    assert "1 of the team go before it" in before(priority=5)
+    assert "go before" not in before(priority=5, not_before=timezone.now() + timedelta(hours=1))
+    # Less urgent by one, and waits for an hour: with age it is more urgent.
+    assert "1 of the team go before it" in before(priority=-1, created_at=timezone.now() - timedelta(hours=1))
 
 
 def test_a_question_about_money_is_none_about_the_plan(swarm: Swarm) -> None:
