@@ -32,6 +32,7 @@ from agents.outreach import outreach
 from agents.passage import Refused
 from agents.provider import MOST_LINE, MOST_WHOLE
 from agents.routes import Route, Way
+from agents.runner.trust import trusted
 from sessions.models import Event, Session
 from tenants import tokens
 from tenants.context import in_schema
@@ -182,7 +183,8 @@ class Agent:
 
     def calling(self) -> httpx.Client:
         """An HTTP client with the agent's key."""
-        return httpx.Client(headers={"authorization": f"Bearer {self.secret}"}, timeout=60, trust_env=False)
+        headers = {"authorization": f"Bearer {self.secret}"}
+        return httpx.Client(headers=headers, timeout=60, verify=trusted(), trust_env=False)
 
 
 def completions(web: Web, slug: str = "acme") -> str:

@@ -30,6 +30,7 @@ from agents.models import Execution
 from agents.registry import Terms
 from agents.runner import leftovers
 from agents.runner.reports import Reports
+from agents.runner.trust import trusted
 from agents.runtimes.context import Context, Told
 from agents.runtimes.inbox import Inbox
 from agents.runtimes.opencode import enrolled, runtime
@@ -76,7 +77,8 @@ class Owned:
 
     @property
     def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.url, auth=("opencode", PASSWORD), timeout=30, trust_env=False)
+        auth = ("opencode", PASSWORD)
+        return httpx.Client(base_url=self.url, auth=auth, timeout=30, verify=trusted(), trust_env=False)
 
     def start(self) -> None:
         home = self.folder / "home"

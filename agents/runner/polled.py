@@ -10,6 +10,7 @@ import httpx
 from pydantic import ValidationError
 
 from agents.contracts.link import OUTDATED, TAKEN, Heard, Said
+from agents.runner.trust import trusted
 
 LISTEN_SECONDS = 30.0
 """Longer than the control plane keeps a request open."""
@@ -80,7 +81,7 @@ async def polled(url: str, token: str, boot: UUID) -> AsyncIterator[Polled]:
     """A link over HTTP to this address with a runner's token, of this start of it."""
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     timeouts = httpx.Timeout(LISTEN_SECONDS, connect=10)
-    async with httpx.AsyncClient(headers=headers, timeout=timeouts, trust_env=False) as client:
+    async with httpx.AsyncClient(headers=headers, timeout=timeouts, verify=trusted(), trust_env=False) as client:
         link = Polled(client, url, boot)
         listening = asyncio.create_task(link.listen())
         try:

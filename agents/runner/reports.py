@@ -23,6 +23,7 @@ from agents.contracts import (
     Record,
     RecordBatch,
 )
+from agents.runner.trust import trusted
 from sessions import storable
 
 log = structlog.get_logger(__name__)
@@ -74,6 +75,7 @@ class Reports:
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {assignment.token}", "X-Waggle-Trace": assignment.trace},
             timeout=httpx.Timeout(30, connect=5),
+            verify=trusted(),
             trust_env=False,
         )
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from pydantic_ai import Agent, ModelRetry, RunContext, Tool
 from pydantic_ai.exceptions import ModelAPIError, ModelHTTPError, UnexpectedModelBehavior, UsageLimitExceeded
 from pydantic_ai.models.openai import OpenAIChatModel
@@ -12,6 +12,7 @@ from pydantic_ai.providers.openai import OpenAIProvider
 
 from agents.contracts import Assignment, FailureOutcome, FailureReason, Outcome
 from agents.runner.reports import Faults
+from agents.runner.trust import trusted
 from agents.runner.workspace import Workspace
 from agents.runtimes.answers import ANSWERS, Answer, wanted
 from agents.runtimes.asking import NO_ANSWER, ask_people
@@ -95,7 +96,12 @@ async def run(assignment: Assignment, context: Context) -> Outcome:
     desk = work.desk = Desk(workspace.work, confined, work.deliver, work.ask, refusal, transcript.show)
     desk.platform = Endpoint(assignment).call if assignment.mcp else None
     access = assignment.model
-    client = AsyncOpenAI(base_url=access.base_url, api_key=assignment.token, max_retries=HTTP_RETRIES)
+    client = AsyncOpenAI(
+        base_url=access.base_url,
+        api_key=assignment.token,
+        max_retries=HTTP_RETRIES,
+        http_client=DefaultAsyncHttpxClient(verify=trusted(as_told=True)),
+    )
     model = OpenAIChatModel(access.name, provider=OpenAIProvider(openai_client=client))
     try:
         async with client:

@@ -14,6 +14,7 @@ from pydantic_ai.exceptions import ToolFailed
 from pydantic_ai.tools import ToolDefinition
 
 from agents.contracts import Assignment
+from agents.runner.trust import trusted
 from agents.runtimes.tools import Ctx, Desk, Function
 
 TRIES, PAUSE_SECONDS = 3, 0.5
@@ -32,7 +33,7 @@ class Endpoint:
         """What a tool answers. Raises ToolFailed, with what the agent shall know, also when nobody can be reached."""
         words = {"name": tool, "arguments": given}
         body = {"jsonrpc": "2.0", "id": next(_numbers), "method": "tools/call", "params": words}
-        async with httpx.AsyncClient(headers=self._headers, timeout=30, trust_env=False) as client:
+        async with httpx.AsyncClient(headers=self._headers, timeout=30, verify=trusted(), trust_env=False) as client:
             for left in reversed(range(TRIES)):
                 try:
                     answer = await client.post(self._url, json=body)

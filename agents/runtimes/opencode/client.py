@@ -9,6 +9,7 @@ import httpx
 import structlog
 
 from agents.opencode.shapes import mapping, words
+from agents.runner.trust import trusted
 from agents.runtimes.restarts import Lost
 
 log = structlog.get_logger(__name__)
@@ -36,7 +37,7 @@ class Client:
         self._is_ours = not url
         self._http = httpx.AsyncClient(
             base_url=url or "http://opencode",
-            transport=httpx.AsyncHTTPTransport(uds=socket or None),
+            transport=httpx.AsyncHTTPTransport(verify=trusted(as_told=True), uds=socket or None),
             auth=(username, password) if password else None,
             params={"directory": directory},
             timeout=httpx.Timeout(SECONDS, connect=5),

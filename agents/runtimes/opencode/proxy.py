@@ -13,6 +13,8 @@ from ipaddress import IPv4Address, IPv6Address
 import h11
 import httpx
 
+from agents.runner.trust import trusted
+
 PIECE = 65_536
 TIMEOUT = httpx.Timeout(30, read=330, connect=10)
 """The gateway gives up a silent provider after 300 s, and says so."""
@@ -45,7 +47,11 @@ class Proxy:
         self.heard, self.held = 0, 0
         """Requests so far, and bytes of those under way."""
         self._client = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {token}"}, timeout=TIMEOUT, trust_env=False, follow_redirects=False
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=TIMEOUT,
+            verify=trusted(),
+            trust_env=False,
+            follow_redirects=False,
         )
 
     def lead(self, routes: Mapping[str, str], token: str) -> None:
