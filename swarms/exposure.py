@@ -4,11 +4,13 @@ Who writes what an agent reads may steer it; where it also sees secrets and has 
 agent that is not locked in has both, whatever rules and plan say: its owner's files, keys and network.
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from django.db import transaction
 from django.db.models.functions import Now
 
+from agents.contracts import PlanProposal
 from sessions.events import acting, publish
 from swarms import hints, progress, rulebook
 from swarms.models import Node, Project, Swarm
@@ -62,6 +64,18 @@ def is_trifecta(swarm: Swarm, node: Declared, *, unwalled: bool = False) -> bool
 def reads_strangers(swarm: Swarm, node: Declared) -> bool:
     """Whether an agent of the node reads what strangers wrote, by what its plan or its project says."""
     return node.untrusted or swarm.project.untrusted_input
+
+
+def kept(proposal: PlanProposal, known: Mapping[str, Declared]) -> PlanProposal:
+    """An agent's proposal in which nobody reads less of strangers' words and secrets than was `known` of him, by key:
+    whom these words steer would leave that out."""
+    found = []
+    for node in proposal.nodes:
+        if node.kind in AGENTS and (before := known.get(node.key)):
+            more = {"untrusted": node.untrusted or before.untrusted, "secrets": node.secrets or before.secrets}
+            node = node.model_copy(update=more)
+        found.append(node)
+    return proposal.model_copy(update={"nodes": tuple(found)})
 
 
 def meets_strangers(swarm: Swarm) -> bool:

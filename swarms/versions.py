@@ -6,7 +6,7 @@ from agents import executions
 from agents.contracts import PlanProposal
 from agents.models import Execution
 from sessions.transitions import move
-from swarms import amend, approvals, graph, plan_rows
+from swarms import amend, approvals, exposure, graph, plan_rows
 from swarms.amend import Changes
 from swarms.models import Node, Plan, Swarm
 from swarms.states import PlanState, SwarmState
@@ -24,11 +24,17 @@ def next_version(swarm: Swarm) -> int:
 
 
 def completed(plan: Plan, proposal: PlanProposal) -> PlanProposal:
-    """A proposal as it is kept: with what its author needs not write, under the keys of the whole."""
+    """A proposal as it is kept: with what its author needs not write, under the keys of the whole.
+
+    Parts read what the node reads that they detail, and no coordinator takes from a node that it reads strangers'
+    words.
+    """
     if plan.node:
-        return amend.prefixed(proposal, plan.node.key)
+        parts = amend.prefixed(proposal, plan.node.key)
+        return exposure.kept(parts, {part.key: plan.node for part in parts.nodes})
     if plan.amends_id and plan.source == "coordinator":
-        return amend.with_begun(plan_rows.present(plan.swarm), proposal)
+        now = plan_rows.present(plan.swarm)
+        return exposure.kept(amend.with_begun(now, proposal), {one.node.key: one.node for one in now})
     return proposal
 
 

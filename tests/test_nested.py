@@ -12,7 +12,7 @@ from agents.contracts import Assignment, FailureOutcome, FailureReason, PlanProp
 from swarms import admission, approvals, conditions, engine, operations, sweep
 from swarms.models import Approval, Node, Plan, Project
 from tenants.models import Due, Team, TeamShare
-from tests.replan_stage import Crew, begin, make_project, node, part, plan, states, wrong
+from tests.replan_stage import Crew, begin, make_project, milestone, node, part, plan, states, wrong
 
 
 @pytest.fixture
@@ -48,6 +48,23 @@ def test_a_node_becomes_a_plan_whose_ends_the_rest_waits_for(project: Project, t
     crew.run(swarm)
     assert swarm.state == "succeeded", swarm.because
     assert [plan.state for plan in Plan.objects.filter(swarm=swarm).order_by("version")][1:] == ["approved", "approved"]
+
+
+def test_parts_read_what_the_node_reads_that_they_detail(project: Project, team: Team) -> None:
+    crew = Crew(team, lambda assignment: plan(node("x"), node("y", "x", effects=True), milestone("z", "y")))
+    swarm = begin(project, crew, plan(part("big", untrusted=True, secrets=True), node("end", "big")))
+    crew.settle_down(swarm)
+    flags = Node.objects.values_list("key", "untrusted", "secrets", "trifecta")
+    assert set(flags) == {
+        ("big", True, True, False),
+        ("big--x", True, True, False),
+        ("big--y", True, True, True),
+        ("big--z", False, False, False),
+        ("end", False, False, False),
+    }
+    assert states(swarm)["big--y"] == "awaiting_approval"
+    crew.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
 
 
 def test_a_part_that_stays_faulty_is_tried_again_and_then_fails(project: Project, team: Team) -> None:

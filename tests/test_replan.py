@@ -225,11 +225,11 @@ def test_a_later_change_takes_the_place_of_one_that_waits(project: Project, crew
 
 def test_the_coordinator_changes_the_plan_and_is_told_what_is_done(project: Project, team: Team) -> None:
     def answer(assignment: Assignment) -> PlanProposal:
-        return plan(node("b", "a"), node("docs", "b"))
+        return plan(node("b", "a"), node("docs", "b"), node("d", "c", title="Write it anew"))
 
     crew = Crew(team, answer)
     crew.hold = {"c"}
-    swarm = begin(project, crew, plan(node("a"), node("b", "a"), node("c")))
+    swarm = begin(project, crew, plan(node("a"), node("b", "a"), node("c"), node("d", "c", untrusted=True)))
     crew.hold = {"b", "c"}
     crew.turn()
     crew.turn()
@@ -240,6 +240,8 @@ def test_the_coordinator_changes_the_plan_and_is_told_what_is_done(project: Proj
     assert "## What shall change\nAdd documentation" in briefing
     assert "`c` Write c (is running)" in briefing
     assert "docs" in states(swarm), Plan.objects.latest("version").faults
+    rewritten = Node.objects.get(key="d")
+    assert (rewritten.title, rewritten.untrusted) == ("Write it anew", True), "that is not for it to say"
     operations.resume(swarm, by=crew.by)
     crew.let_go()
     crew.run(swarm)
