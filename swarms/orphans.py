@@ -37,7 +37,8 @@ FIND: dict[str, str] = {
           SELECT FROM public.tenants_ticket t WHERE t.kind = 'node' AND t.subject = n.id)""",
     "plan without a ticket": f"""
         SELECT p.id FROM swarms_plan p JOIN swarms_swarm s ON s.id = p.swarm_id
-        WHERE p.state = 'drafting' AND p.source = 'coordinator' AND s.state = 'planning'
+        WHERE p.state = 'drafting' AND p.source = 'coordinator' AND p.node_id IS NULL
+          AND (s.state = 'planning' OR p.amends_id IS NOT NULL AND s.state IN ('running', 'paused'))
           AND NOT EXISTS (SELECT FROM public.tenants_ticket t WHERE t.kind = 'plan' AND t.subject = p.id)
           AND NOT EXISTS (SELECT FROM agents_execution e
             WHERE e.subject = 'plan:' || p.id AND e.state IN ({words(*LIVE)}))""",

@@ -15,7 +15,7 @@ from agents.contracts import PlanNode, PlanProposal
 from agents.contracts.link import PROTOCOL, Beat, Hello, Order
 from agents.models import Execution
 from sessions.transitions import move
-from swarms import control, goals, reconcile
+from swarms import control, goals, reconcile, replan, versions
 from swarms.models import Attempt, CheckRun, Node, Plan, Project, Swarm
 from swarms.sweep import Sweep
 from tenants import tokens
@@ -173,6 +173,10 @@ def test_work_that_waits_without_a_ticket_gets_one(project: Project, hands: Hold
     Ticket.objects.all().delete()
     assert Sweep().look(team.pk) == {"plan without a ticket": 1}
     hands.run(swarm)
+    change = replan.ask(swarm, "another file", by=hands.by)
+    Ticket.objects.all().delete()
+    assert Sweep().look(team.pk) == {"plan without a ticket": 1}
+    versions.supersede(change, "it was a test")
     runners.let_go(hands.runner.pk, hands.held[0].execution, "leaving")
     Ticket.objects.all().delete()
     assert Sweep().look(team.pk) == {"ready node without a ticket": 1}
