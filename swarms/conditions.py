@@ -1,7 +1,8 @@
 """Why is it not running? Reads what decides about nodes, and says it in words (swarms.why)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -18,6 +19,7 @@ from swarms.models import Approval, CheckRun, Edge, Merge, Node, Plan, Swarm
 from swarms.states import NODE_ENDED, SWARM_PAUSED, NodeState, PlanState, SwarmState
 from swarms.why import Facts, Surroundings, Unmet, Waiting, Whole, unmet, unmet_of
 from tenants import turns
+from tenants.ids import made_at
 from tenants.models import Placement, Runner, TeamShare
 from tenants.procedures import ORDER
 
@@ -55,7 +57,7 @@ def of_nodes(swarm: Swarm, nodes: Iterable[Node]) -> dict[UUID, list[Unmet]]:
             Facts(
                 state=node.state,
                 not_before=node.not_before,
-                since=node.ready_at or swarm.started_at,
+                since=_since_of(node, swarm, queue),
                 because=node.because,
                 open_parents=parents.get(node.pk, ()),
                 fan_in=node.fan_in,
@@ -63,7 +65,7 @@ def of_nodes(swarm: Swarm, nodes: Iterable[Node]) -> dict[UUID, list[Unmet]]:
                 no_room=full.get(node.pk, ""),
                 ticket=tickets.get(node.pk),
                 checks_since=checks.get(node.pk),
-                merges_ahead=queue.get(node.pk),
+                merges_ahead=queue[node.pk].ahead if node.pk in queue else None,
             ),
             around,
         )
@@ -171,6 +173,24 @@ def _no_room(ids: list[UUID]) -> dict[UUID, str]:
     return found
 
 
-def _queue(swarm: Swarm) -> dict[UUID, int]:
-    open_entries = Merge.objects.filter(swarm=swarm, state__in=["queued", "checking"]).order_by("created_at", "pk")
-    return {node: place for place, node in enumerate(open_entries.values_list("attempt__node", flat=True))}
+class _Queued(NamedTuple):
+    """An entry of the merge queue."""
+
+    ahead: int
+    since: datetime
+
+
+def _queue(swarm: Swarm) -> dict[UUID, _Queued]:
+    entries = Merge.objects.filter(swarm=swarm, state__in=["queued", "checking"]).order_by("created_at", "pk")
+    rows = entries.values_list("attempt__node", "created_at")
+    return {node: _Queued(place, at) for place, (node, at) in enumerate(rows)}
+
+
+def _since_of(node: Node, swarm: Swarm, queue: Mapping[UUID, _Queued]) -> datetime | None:
+    """Since when a node waits, as far as rows tell: of one that was added or tried again later, since then."""
+    if node.pk in queue:
+        return queue[node.pk].since
+    if node.state != NodeState.BLOCKED:
+        return node.ready_at or swarm.started_at
+    began = (swarm.started_at, swarm.retried_at, swarm.rollback_at if node.undoes_id else None, made_at(node.pk))
+    return max(filter(None, began))

@@ -18,7 +18,7 @@ from agents.contracts import PlanNode, PlanProposal
 from agents.models import Agent, Execution
 from sessions.transitions import move
 from swarms import conditions, dispatch, engine, goals, operations
-from swarms.models import Approval, Node, Swarm
+from swarms.models import Approval, Edge, Node, Swarm
 from swarms.why import Facts, Surroundings, Unmet, Waiting, Whole, unmet, unmet_of
 from tenants import turns
 from tenants.models import Runner, Team, TeamShare, Ticket
@@ -148,6 +148,20 @@ def test_the_reasons_follow_the_rows(swarm: Swarm, team: Team) -> None:
     assert reason.since is not None
     assert before <= reason.since <= timezone.now()
     assert TeamShare.objects.get(team=team).cap > 0
+
+
+def test_a_node_that_was_added_later_waits_since_then(swarm: Swarm) -> None:
+    Swarm.objects.update(started_at=timezone.now() - timedelta(hours=2))
+    swarm.refresh_from_db()
+    before = timezone.now()
+    old, parent = Node.objects.get(key="b"), Node.objects.get(key="a")
+    new = Node.objects.create(swarm=swarm, plan=old.plan, key="new", kind="noop", parents=1, deps_left=1)
+    Edge.objects.create(parent=parent, child=new)
+    told = conditions.of_nodes(swarm, [old, new])
+    for one in (old, new):
+        [reason] = told[one.pk]
+        assert reason.since is not None
+        assert before - timedelta(minutes=1) <= reason.since <= timezone.now()
 
 
 def test_what_is_parked_says_since_when_that_is_so(swarm: Swarm) -> None:
