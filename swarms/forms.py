@@ -9,7 +9,7 @@ from pydantic import ValidationError as ContractError
 
 from agents.contracts import Check
 from swarms.models import Project
-from swarms.plan_yaml import LONGEST
+from swarms.plan_yaml import EXAMPLE, LONGEST
 from swarms.replay.bundle import MOST_FILE
 from swarms.vertex import MOST_DOLLARS, MOST_PRIORITY
 
@@ -68,6 +68,7 @@ class ProjectForm(forms.ModelForm):
             "approve_landing": "A person approves each landing",
             "four_eyes": "Four eyes: somebody else decides what a person has asked for",
         }
+        error_messages = {"slug": {"invalid": "Only letters, digits, hyphens and underscores, for example text-kit."}}
         help_texts = {
             "name": "For people, for example: Text kit.",
             "slug": "For addresses: lower-case letters, digits and hyphens, for example text-kit.",
@@ -140,7 +141,7 @@ class PlanForm(forms.Form):
         label="Plan as YAML",
         max_length=LONGEST,
         strip=False,
-        widget=forms.Textarea(attrs={"rows": 18, "class": "code", "spellcheck": "false"}),
+        widget=forms.Textarea(attrs={"rows": 18, "class": "code", "spellcheck": "false", "placeholder": EXAMPLE}),
         help_text="Each node has key, title, role, instructions, depends_on, writes, checks and risk.",
     )
 

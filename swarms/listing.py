@@ -5,8 +5,8 @@ from uuid import UUID
 
 from django.db.models import Count, QuerySet
 
-from swarms.models import Approval, Node, Swarm
-from swarms.states import SWARM_ENDED, NodeState
+from swarms.models import Approval, Node, Plan, Swarm
+from swarms.states import SWARM_ENDED, NodeState, PlanState, SwarmState
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class Row:
     done: int
     total: int
     waiting: int
+    """How much of it waits for a person: questions, and a plan that nobody has."""
 
     @property
     def share(self) -> float:
@@ -49,7 +50,17 @@ def _counted(swarms: list[Swarm]) -> list[Row]:
     done = dict(nodes.filter(state=NodeState.SUCCEEDED).annotate(Count("pk")))
     asked = Approval.objects.filter(swarm__in=swarms, state="pending").values_list("swarm")
     waiting = dict(asked.annotate(Count("pk")))
+    for swarm in _without_plan([swarm for swarm in swarms if swarm.state == SwarmState.PLANNING]):
+        waiting[swarm] = waiting.get(swarm, 0) + 1
     return [Row(swarm, done.get(swarm.pk, 0), total.get(swarm.pk, 0), waiting.get(swarm.pk, 0)) for swarm in swarms]
+
+
+def _without_plan(planning: list[Swarm]) -> list[UUID]:
+    """Those whose last plan has faults: a person must give one, or ask for another."""
+    if not planning:
+        return []
+    last = Plan.objects.filter(swarm__in=planning, node=None).order_by("swarm", "-version").distinct("swarm")
+    return [swarm for swarm, state in last.values_list("swarm", "state") if state == PlanState.INVALID]
 
 
 def live_swarms() -> QuerySet[Swarm]:

@@ -13,6 +13,21 @@ DEEPEST = 20
 MOST_FAULTS = 100
 LONGEST = 4_000_000
 """Characters of a plan, whichever way it comes: 800 for each node of the largest one."""
+EXAMPLE = """\
+summary: The list command speaks JSON.
+nodes:
+  - key: option
+    title: The option
+    instructions: Add --json to the list command, with tests.
+    writes: ["tool/**", "tests/**"]
+  - key: guide
+    title: Its documentation
+    role: writer
+    instructions: Explain --json in README.md, with an example.
+    depends_on: [option]
+    writes: [README.md]
+"""
+"""What a form shows where nobody has written a plan yet."""
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The one of libyaml, where PyYAML has it, takes a fifth of the time."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from swarms.models import Goal, Swarm
+from swarms.models import Goal, Plan, Swarm
 from swarms.views import home, projects
 from tenants.models import Team
 from tests.board_stage import Stage
@@ -40,6 +40,16 @@ def _numbers(html: str) -> list[int]:
 def _older(html: str) -> str:
     found = re.search(r'href="([^"]*before=[^"]*)">Older ones', html)
     return found[1].replace("&amp;", "&") if found else ""
+
+
+def test_a_swarm_whose_plan_has_faults_needs_somebody_until_there_is_another(stage: Stage, alice: Client) -> None:
+    goal = Goal.objects.create(project=stage.project, number=13, text="Odd", created_by=stage.by)
+    swarm = Swarm.objects.create(project=stage.project, goal=goal, number=13, state="planning")
+    assert alice.get("/swarms/?state=planning").content.decode().count("Needs you") == 0
+    Plan.objects.create(swarm=swarm, version=1, source="coordinator", state="invalid")
+    assert alice.get("/swarms/?state=planning").content.decode().count("Needs you") == 1
+    Plan.objects.create(swarm=swarm, version=2, source="coordinator", state="drafting")
+    assert alice.get("/swarms/?state=planning").content.decode().count("Needs you") == 0
 
 
 @pytest.mark.parametrize("first", ["/swarms/", "/swarms/?project=textkit", "/projects/textkit/"])

@@ -15,8 +15,8 @@ NO_SCENE = "rehearsal_has_no_scene"
 
 SORRY = (
     "This is a rehearsal: it only knows the sample goal, a reading report for the project textkit, and plays "
-    "a script for it. For any other goal set WAGGLE_MODEL_BASE_URL, WAGGLE_MODEL_NAME and "
-    "WAGGLE_MODEL_API_KEY to a real model."
+    "a script for it. For any other goal connect a model: a team under Settings, Providers of models; all teams with "
+    "WAGGLE_MODEL_BASE_URL, WAGGLE_MODEL_NAME and WAGGLE_MODEL_API_KEY."
 )
 
 
