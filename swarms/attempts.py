@@ -50,11 +50,11 @@ def begin(node_id: UUID, runner: Runner) -> Execution | Nobody | Parked | None:
     if node.state != NodeState.READY or swarm.state not in SWARM_STARTS:
         return None
     role = node.role or COORDINATOR
-    untrusted = exposure.reads_strangers(swarm, node)
-    chosen = placing.chosen(role, runner, f"{node.title}\n{node.instructions}", untrusted=untrusted)
+    hears = exposure.hears_strangers(swarm, node)
+    chosen = placing.chosen(role, runner, f"{node.title}\n{node.instructions}", untrusted=hears)
     if isinstance(chosen, Nobody):
         return chosen
-    if exposure.held_back(swarm, node, unwalled(chosen, runner.name, runner.sandbox)):
+    if exposure.held_back(swarm, node, hears=hears, unwalled=unwalled(chosen, runner.name, runner.sandbox)):
         return None
     begun = allowances.allowed(swarm, role, lambda: _start(node, runner, chosen), node=node)
     if not isinstance(begun, Denied):

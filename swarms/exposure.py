@@ -7,7 +7,7 @@ agent that is not locked in has both, whatever rules and plan say: its owner's f
 from collections.abc import Mapping
 from typing import Protocol
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from agents.contracts import PlanProposal
@@ -22,6 +22,12 @@ from tenants.models import Ticket, User
 AGENTS = ("agent", "plan")
 """Kinds of nodes on which an agent works and reads; those that undo what others did were approved together."""
 COORDINATOR = "coordinator"
+_BEFORE = """
+WITH RECURSIVE before AS (
+  SELECT e.parent_id AS id FROM swarms_edge e WHERE e.child_id = %s
+  UNION SELECT e.parent_id FROM swarms_edge e JOIN before b ON e.child_id = b.id
+) SELECT EXISTS (SELECT FROM before b JOIN swarms_node n USING (id) WHERE n.untrusted)
+"""
 
 
 class Declared(Protocol):
@@ -41,16 +47,17 @@ class Declared(Protocol):
     def compensate(self) -> str: ...
 
 
-def is_trifecta(swarm: Swarm, node: Declared, *, unwalled: bool = False) -> bool:
+def is_trifecta(swarm: Swarm, node: Declared, *, hears: bool = False, unwalled: bool = False) -> bool:
     """Whether an agent of the node is exposed to all three, by what its plan says, its project, the rules for tools
-    and, once it is known, its place: `unwalled`, nothing locks it in there.
+    and, once that is known, by those before it: it `hears` strangers' words from them; and its place: `unwalled`,
+    nothing locks it in there.
 
     What has to be undone by an agent has effects; so has who may use the network, or others' tools.
     """
     if node.untrusted and node.secrets and node.effects:
         return True
     project = swarm.project
-    if node.kind not in AGENTS or not (node.untrusted or project.untrusted_input):
+    if node.kind not in AGENTS or not (hears or node.untrusted or project.untrusted_input):
         return False
     if unwalled:
         return True
@@ -61,9 +68,14 @@ def is_trifecta(swarm: Swarm, node: Declared, *, unwalled: bool = False) -> bool
     return reaches_out(rulebook.of_swarm(swarm), rulebook.call_in(swarm, node.role or COORDINATOR))
 
 
-def reads_strangers(swarm: Swarm, node: Declared) -> bool:
-    """Whether an agent of the node reads what strangers wrote, by what its plan or its project says."""
-    return node.untrusted or swarm.project.untrusted_input
+def hears_strangers(swarm: Swarm, node: Node) -> bool:
+    """Whether an agent of the node reads what strangers wrote, by what its plan or its project says, or what an agent
+    before it made of that: its summary, its answers and its work."""
+    if node.untrusted or swarm.project.untrusted_input:
+        return True
+    with connection.cursor() as cursor:
+        cursor.execute(_BEFORE, [node.pk])
+        return bool(cursor.fetchone()[0])
 
 
 def kept(proposal: PlanProposal, known: Mapping[str, Declared]) -> PlanProposal:
@@ -97,13 +109,13 @@ def wake() -> None:
     hints.dispatch()
 
 
-def held_back(swarm: Swarm, node: Node, unwalled: str = "") -> bool:
+def held_back(swarm: Swarm, node: Node, *, hears: bool, unwalled: str = "") -> bool:
     """Take a node that was to start back to be asked about, if it is exposed to more than its plan's approval knew.
 
-    With the swarm locked. `unwalled`: why nothing locks it in where it would work (agents.placement.unwalled). Nodes
-    that take back what others did were approved together.
+    With the swarm locked. `hears`: see `hears_strangers`. `unwalled`: why nothing locks it in where it would work
+    (agents.placement.unwalled). Nodes that take back what others did were approved together.
     """
-    if node.trifecta or node.undoes_id or not is_trifecta(swarm, node, unwalled=bool(unwalled)):
+    if node.trifecta or node.undoes_id or not is_trifecta(swarm, node, hears=hears, unwalled=bool(unwalled)):
         return False
     because = "it is now exposed to strangers' words, secrets and effects outside at once"
     because += f": {unwalled}" if unwalled else ""

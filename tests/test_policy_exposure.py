@@ -213,6 +213,17 @@ def test_what_became_known_after_the_plan_holds_a_node_back_at_its_start(project
     assert starts_asked_for() == ["b"]
 
 
+def test_who_hears_strangers_words_from_those_before_it_asks_too(project: Project, team: Team) -> None:
+    exposed = {"secrets": True, "effects": True}
+    c = PlanNode(key="c", title="c", role="developer", instructions="c", writes=("c.txt",), depends_on=("b",))
+    d = c.model_copy(update={"key": "d", "depends_on": (), "writes": ("d.txt",)} | exposed)
+    hands = hands_for(team, A.model_copy(update={"untrusted": True}), B, c.model_copy(update=exposed), d)
+    swarm = goals.state_goal(project, "Write it", by=hands.by)
+    hands.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+    assert starts_asked_for() == ["c"]
+
+
 def test_a_no_ends_the_node(project: Project, team: Team) -> None:
     hands = hands_for(team, A.model_copy(update={"untrusted": True, "secrets": True, "effects": True}))
     swarm = goals.state_goal(project, "Write it", by=hands.by)

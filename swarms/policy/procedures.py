@@ -29,7 +29,12 @@ BEGIN
     JOIN agents_execution e ON e.id = NEW.execution_id
     JOIN public.tenants_runner r ON r.id = e.runner_id
     WHERE n.id = NEW.node_id AND n.kind IN ('agent', 'plan') AND n.undoes_id IS NULL AND NOT n.trifecta
-      AND (n.untrusted OR p.untrusted_input) AND (r.sandbox = 'unconfined' OR e.placed ? 'server')
+      AND (r.sandbox = 'unconfined' OR e.placed ? 'server')
+      AND (n.untrusted OR p.untrusted_input OR EXISTS (
+        WITH RECURSIVE before AS (
+          SELECT d.parent_id AS id FROM swarms_edge d WHERE d.child_id = n.id
+          UNION SELECT d.parent_id FROM swarms_edge d JOIN before b ON d.child_id = b.id
+        ) SELECT FROM before b JOIN swarms_node a ON a.id = b.id AND a.untrusted))
   ) THEN
     RAISE EXCEPTION 'swarms_attempt: its agent reads strangers'' words and is not locked in: nobody approved it'
       USING ERRCODE = 'check_violation';
