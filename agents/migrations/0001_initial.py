@@ -29,10 +29,7 @@ class Migration(migrations.Migration):
                         help_text="Its executions are called so, or so with a number.", max_length=40, unique=True
                     ),
                 ),
-                (
-                    "roles",
-                    models.JSONField(help_text="Roles that it takes: coordinator, developer, writer, reviewer."),
-                ),
+                ("roles", models.JSONField(help_text="Roles that it takes: coordinator, developer, writer, reviewer.")),
                 (
                     "runtime",
                     models.CharField(blank=True, help_text="What drives it; empty: WAGGLE_RUNTIME.", max_length=20),
@@ -60,9 +57,7 @@ class Migration(migrations.Migration):
                 (
                     "server",
                     models.CharField(
-                        blank=True,
-                        help_text="Address of its enrolled server, or any; or none.",
-                        max_length=300,
+                        blank=True, help_text="Address of its enrolled server, or any; or none.", max_length=300
                     ),
                 ),
                 (
@@ -98,10 +93,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Provider",
             fields=[
-                (
-                    "id",
-                    models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False),
-                ),
+                ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
                 ("name", models.CharField(max_length=60, unique=True)),
                 (
                     "base_url",
@@ -109,10 +101,7 @@ class Migration(migrations.Migration):
                         help_text="Of its OpenAI-compatible API, e.g. https://api.example/v1", max_length=300
                     ),
                 ),
-                (
-                    "serves",
-                    models.JSONField(help_text="Models that it is asked for; the first is the team's default."),
-                ),
+                ("serves", models.JSONField(help_text="Models that it is asked for; the first is the team's default.")),
                 (
                     "rank",
                     models.IntegerField(default=0, help_text="Of those with one model the lowest is asked first."),
@@ -160,10 +149,7 @@ class Migration(migrations.Migration):
                 ("name", models.CharField(max_length=120)),
                 ("url", models.CharField(max_length=300, unique=True)),
                 ("kind", models.CharField(default="opencode", max_length=20)),
-                (
-                    "version",
-                    models.CharField(blank=True, help_text="Empty: it has not said it yet.", max_length=40),
-                ),
+                ("version", models.CharField(blank=True, help_text="Empty: it has not said it yet.", max_length=40)),
                 (
                     "also_at",
                     models.JSONField(blank=True, default=list, help_text="Other addresses of the same announcement."),
@@ -198,16 +184,9 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "shared_with",
-                    models.JSONField(
-                        blank=True,
-                        default=dict,
-                        help_text="Runners that share its disk: id and start.",
-                    ),
+                    models.JSONField(blank=True, default=dict, help_text="Runners that share its disk: id and start."),
                 ),
-                (
-                    "latency_ms",
-                    models.PositiveIntegerField(blank=True, help_text="Of the last answer.", null=True),
-                ),
+                ("latency_ms", models.PositiveIntegerField(blank=True, help_text="Of the last answer.", null=True)),
                 (
                     "state",
                     models.CharField(
@@ -317,6 +296,20 @@ class Migration(migrations.Migration):
                 ("reason", models.CharField(blank=True, help_text="Why it failed: a FailureReason.", max_length=24)),
                 ("fence", models.UUIDField(default=tenants.ids.uuid7)),
                 ("lease_until", models.DateTimeField()),
+                (
+                    "runner",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="tenants.runner"
+                    ),
+                ),
+                (
+                    "session",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="execution",
+                        to="agent_sessions.session",
+                    ),
+                ),
                 ("agent", models.CharField(help_text="Who works, e.g. developer-2.", max_length=80)),
                 ("assignment", models.JSONField(help_text="What the runner was asked to do, without its token.")),
                 (
@@ -360,43 +353,53 @@ class Migration(migrations.Migration):
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("started_at", models.DateTimeField(blank=True, null=True)),
                 ("ended_at", models.DateTimeField(blank=True, null=True)),
-                (
-                    "runner",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="tenants.runner"
-                    ),
-                ),
-                (
-                    "session",
-                    models.OneToOneField(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="execution",
-                        to="agent_sessions.session",
-                    ),
-                ),
             ],
+            options={
+                "indexes": [models.Index(fields=["swarm", "created_at"], name="execution_swarm")],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("state__in", ["leased", "running"])),
+                        fields=("subject",),
+                        name="one_live_execution_per_subject",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("ended_at", None), ("state__in", ["leased", "running"])),
+                            models.Q(
+                                models.Q(("state__in", ["leased", "running"]), _negated=True),
+                                models.Q(("ended_at", None), _negated=True),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="execution_live_or_ended",
+                    ),
+                ],
+            },
         ),
         migrations.CreateModel(
             name="HeldCall",
             fields=[
-                (
-                    "id",
-                    models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False),
-                ),
-                ("microusd", models.BigIntegerField()),
-                ("at", models.DateTimeField(auto_now_add=True)),
+                ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
                 (
                     "execution",
                     models.ForeignKey(
                         on_delete=django.db.models.deletion.CASCADE, related_name="held_calls", to="agents.execution"
                     ),
                 ),
+                ("microusd", models.BigIntegerField()),
+                ("at", models.DateTimeField(auto_now_add=True)),
             ],
         ),
         migrations.CreateModel(
             name="ModelCall",
             fields=[
                 ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "execution",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="model_calls", to="agents.execution"
+                    ),
+                ),
                 ("model", models.CharField(max_length=120)),
                 (
                     "provider",
@@ -420,12 +423,6 @@ class Migration(migrations.Migration):
                 ("seconds", models.FloatField(default=0)),
                 ("trace", models.CharField(blank=True, max_length=32)),
                 ("at", models.DateTimeField(auto_now_add=True)),
-                (
-                    "execution",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="model_calls", to="agents.execution"
-                    ),
-                ),
             ],
         ),
         migrations.CreateModel(
@@ -441,21 +438,18 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
-                    "kind",
-                    models.CharField(help_text="message, interrupt, answer, revert or unrevert", max_length=12),
+                    "execution",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="steers", to="agents.execution"
+                    ),
                 ),
+                ("kind", models.CharField(help_text="message, interrupt, answer, revert or unrevert", max_length=12)),
                 ("text", models.TextField(blank=True)),
                 ("question", models.UUIDField(blank=True, help_text="Of an answer: the part that asks.", null=True)),
                 ("by", models.UUIDField(help_text="The user.")),
                 ("name", models.CharField(help_text="The user's name.", max_length=120)),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("taken_at", models.DateTimeField(blank=True, help_text="When the agent had it.", null=True)),
-                (
-                    "execution",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="steers", to="agents.execution"
-                    ),
-                ),
             ],
             options={
                 "constraints": [
@@ -478,9 +472,6 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
                 ("model", models.CharField(max_length=120)),
-                ("input_microusd", models.BigIntegerField()),
-                ("cached_microusd", models.BigIntegerField()),
-                ("output_microusd", models.BigIntegerField()),
                 (
                     "provider",
                     models.ForeignKey(
@@ -491,6 +482,9 @@ class Migration(migrations.Migration):
                         to="agents.provider",
                     ),
                 ),
+                ("input_microusd", models.BigIntegerField()),
+                ("cached_microusd", models.BigIntegerField()),
+                ("output_microusd", models.BigIntegerField()),
             ],
             options={
                 "constraints": [
@@ -501,37 +495,9 @@ class Migration(migrations.Migration):
                         name="price_not_negative",
                     ),
                     models.UniqueConstraint(
-                        fields=("model", "provider"),
-                        name="one_price_of_a_model_at_a_provider",
-                        nulls_distinct=False,
+                        fields=("model", "provider"), name="one_price_of_a_model_at_a_provider", nulls_distinct=False
                     ),
                 ],
             },
-        ),
-        migrations.AddIndex(
-            model_name="execution",
-            index=models.Index(fields=["swarm", "created_at"], name="execution_swarm"),
-        ),
-        migrations.AddConstraint(
-            model_name="execution",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("state__in", ["leased", "running"])),
-                fields=("subject",),
-                name="one_live_execution_per_subject",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="execution",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("ended_at", None), ("state__in", ["leased", "running"])),
-                    models.Q(
-                        models.Q(("state__in", ["leased", "running"]), _negated=True),
-                        models.Q(("ended_at", None), _negated=True),
-                    ),
-                    _connector="OR",
-                ),
-                name="execution_live_or_ended",
-            ),
         ),
     ]

@@ -89,6 +89,14 @@ class Migration(migrations.Migration):
             name="Message",
             fields=[
                 ("id", models.UUIDField(primary_key=True, serialize=False)),
+                (
+                    "session",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="messages",
+                        to="agent_sessions.session",
+                    ),
+                ),
                 ("number", models.PositiveIntegerField(help_text="Place in the session, as it arrived.")),
                 ("role", models.CharField(max_length=16)),
                 (
@@ -99,20 +107,21 @@ class Migration(migrations.Migration):
                 ),
                 ("model", models.CharField(blank=True, max_length=120)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "session",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="messages",
-                        to="agent_sessions.session",
-                    ),
-                ),
             ],
+            options={
+                "constraints": [models.UniqueConstraint(fields=("session", "number"), name="message_number")],
+            },
         ),
         migrations.CreateModel(
             name="Part",
             fields=[
                 ("id", models.UUIDField(primary_key=True, serialize=False)),
+                (
+                    "message",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="parts", to="agent_sessions.message"
+                    ),
+                ),
                 ("index", models.PositiveIntegerField()),
                 ("kind", models.CharField(max_length=16)),
                 ("state", models.CharField(max_length=8)),
@@ -128,12 +137,6 @@ class Migration(migrations.Migration):
                 ("ended_at", models.DateTimeField(blank=True, null=True)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
                 ("updated_at", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "message",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="parts", to="agent_sessions.message"
-                    ),
-                ),
             ],
             options={
                 "constraints": [
@@ -143,10 +146,6 @@ class Migration(migrations.Migration):
                     ),
                 ],
             },
-        ),
-        migrations.AddConstraint(
-            model_name="message",
-            constraint=models.UniqueConstraint(fields=("session", "number"), name="message_number"),
         ),
         migrations.CreateModel(
             name="Content",
@@ -183,7 +182,7 @@ class Migration(migrations.Migration):
                     models.CheckConstraint(
                         condition=models.Q(("sha256__regex", "^[0-9a-f]{64}$")), name="content_is_named_by_its_hash"
                     )
-                ]
+                ],
             },
         ),
         migrations.CreateModel(
@@ -191,18 +190,6 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
                 ("subject", models.CharField(help_text="Whose it is: swarm:<uuid> or archive:<uuid>.", max_length=80)),
-                ("name", models.CharField(help_text="Its path where it was made.", max_length=200)),
-                ("media_type", models.CharField(help_text="As whoever made it says.", max_length=100)),
-                ("made_by", models.CharField(help_text="Name of the agent.", max_length=80)),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
-                (
-                    "content",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="artifacts",
-                        to="agent_sessions.content",
-                    ),
-                ),
                 (
                     "session",
                     models.ForeignKey(
@@ -214,6 +201,18 @@ class Migration(migrations.Migration):
                         to="agent_sessions.session",
                     ),
                 ),
+                ("name", models.CharField(help_text="Its path where it was made.", max_length=200)),
+                ("media_type", models.CharField(help_text="As whoever made it says.", max_length=100)),
+                (
+                    "content",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="artifacts",
+                        to="agent_sessions.content",
+                    ),
+                ),
+                ("made_by", models.CharField(help_text="Name of the agent.", max_length=80)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
                 "indexes": [models.Index(fields=["subject", "created_at"], name="artifact_subject")],
@@ -276,34 +275,27 @@ class Migration(migrations.Migration):
                 ("fence", models.UUIDField(blank=True, help_text="Of the worker that sends just now.", null=True)),
                 ("lease_until", models.DateTimeField(blank=True, null=True)),
                 ("turned_at", models.DateTimeField(blank=True, help_text="When its last turn was over.", null=True)),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
                 (
                     "created_by",
                     models.ForeignKey(
                         on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
                     ),
                 ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
+            options={
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("old_secret", ""), ("old_secret_until__isnull", False), _connector="OR"),
+                        name="old_secret_ends",
+                    )
+                ],
+            },
         ),
         migrations.CreateModel(
             name="Letter",
             fields=[
                 ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ("attempts", models.PositiveIntegerField(default=0)),
-                ("because", models.CharField(blank=True, help_text="Why the last try failed.", max_length=300)),
-                (
-                    "due_at",
-                    models.DateTimeField(
-                        help_text="When it is tried; empty: it is dead until a person asks.", null=True
-                    ),
-                ),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
-                (
-                    "event",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="agent_sessions.event"
-                    ),
-                ),
                 (
                     "webhook",
                     models.ForeignKey(
@@ -313,12 +305,46 @@ class Migration(migrations.Migration):
                         to="agent_sessions.webhook",
                     ),
                 ),
+                (
+                    "event",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="agent_sessions.event"
+                    ),
+                ),
+                ("attempts", models.PositiveIntegerField(default=0)),
+                ("because", models.CharField(blank=True, help_text="Why the last try failed.", max_length=300)),
+                (
+                    "due_at",
+                    models.DateTimeField(
+                        help_text="When it is tried; empty: it is dead until a person asks.", null=True
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
+            options={
+                "indexes": [models.Index(fields=["webhook", "due_at"], name="letter_due")],
+                "constraints": [models.UniqueConstraint(fields=("webhook", "event"), name="one_letter_per_event")],
+            },
         ),
         migrations.CreateModel(
             name="Delivery",
             fields=[
                 ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "webhook",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="deliveries",
+                        to="agent_sessions.webhook",
+                    ),
+                ),
+                (
+                    "event",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="agent_sessions.event"
+                    ),
+                ),
                 ("attempt", models.PositiveIntegerField(help_text="1 is the first try of this event.")),
                 ("is_good", models.BooleanField()),
                 (
@@ -329,32 +355,15 @@ class Migration(migrations.Migration):
                 ("excerpt", models.TextField(blank=True, help_text="The beginning of the answer.")),
                 ("seconds", models.FloatField()),
                 ("at", models.DateTimeField(auto_now_add=True)),
-                (
-                    "event",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="agent_sessions.event"
-                    ),
-                ),
-                (
-                    "webhook",
-                    models.ForeignKey(
-                        db_index=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="deliveries",
-                        to="agent_sessions.webhook",
-                    ),
-                ),
             ],
+            options={
+                "indexes": [models.Index(fields=["webhook", "-id"], name="delivery_newest")],
+            },
         ),
         migrations.CreateModel(
             name="Backlog",
             fields=[
                 ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ("subject", models.CharField(max_length=80)),
-                ("seq", models.PositiveBigIntegerField(help_text="Number of the last event that it has got.")),
-                ("attempts", models.PositiveIntegerField(default=0, help_text="How often the next one was tried.")),
-                ("because", models.CharField(blank=True, help_text="Why the last try failed.", max_length=300)),
-                ("due_at", models.DateTimeField(help_text="When the next one is tried.")),
                 (
                     "webhook",
                     models.ForeignKey(
@@ -364,33 +373,15 @@ class Migration(migrations.Migration):
                         to="agent_sessions.webhook",
                     ),
                 ),
+                ("subject", models.CharField(max_length=80)),
+                ("seq", models.PositiveBigIntegerField(help_text="Number of the last event that it has got.")),
+                ("attempts", models.PositiveIntegerField(default=0, help_text="How often the next one was tried.")),
+                ("because", models.CharField(blank=True, help_text="Why the last try failed.", max_length=300)),
+                ("due_at", models.DateTimeField(help_text="When the next one is tried.")),
             ],
-        ),
-        migrations.AddConstraint(
-            model_name="webhook",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("old_secret", ""), ("old_secret_until__isnull", False), _connector="OR"),
-                name="old_secret_ends",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="letter",
-            index=models.Index(fields=["webhook", "due_at"], name="letter_due"),
-        ),
-        migrations.AddConstraint(
-            model_name="letter",
-            constraint=models.UniqueConstraint(fields=("webhook", "event"), name="one_letter_per_event"),
-        ),
-        migrations.AddIndex(
-            model_name="delivery",
-            index=models.Index(fields=["webhook", "-id"], name="delivery_newest"),
-        ),
-        migrations.AddIndex(
-            model_name="backlog",
-            index=models.Index(fields=["webhook", "due_at"], name="backlog_due"),
-        ),
-        migrations.AddConstraint(
-            model_name="backlog",
-            constraint=models.UniqueConstraint(fields=("webhook", "subject"), name="one_backlog_per_subject"),
+            options={
+                "indexes": [models.Index(fields=["webhook", "due_at"], name="backlog_due")],
+                "constraints": [models.UniqueConstraint(fields=("webhook", "subject"), name="one_backlog_per_subject")],
+            },
         ),
     ]

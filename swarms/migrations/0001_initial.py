@@ -21,294 +21,6 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name="Node",
-            fields=[
-                ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ("key", models.CharField(max_length=40)),
-                ("title", models.CharField(max_length=200)),
-                (
-                    "kind",
-                    models.CharField(default="agent", help_text="agent, noop, plan, undo or revert", max_length=8),
-                ),
-                ("role", models.CharField(max_length=20)),
-                ("instructions", models.TextField()),
-                ("writes", models.JSONField(blank=True, default=list)),
-                ("checks", models.JSONField(blank=True, default=list)),
-                (
-                    "answers",
-                    models.JSONField(blank=True, default=list, help_text="What its agent must answer, by name."),
-                ),
-                ("risk", models.CharField(default="low", max_length=8)),
-                (
-                    "untrusted",
-                    models.BooleanField(default=False, help_text="Its plan says: it reads what strangers wrote."),
-                ),
-                (
-                    "secrets",
-                    models.BooleanField(default=False, help_text="Its plan says: it works with secrets."),
-                ),
-                (
-                    "effects",
-                    models.BooleanField(
-                        default=False, help_text="Its plan says: it has effects outside the repository."
-                    ),
-                ),
-                (
-                    "trifecta",
-                    models.BooleanField(
-                        default=False,
-                        help_text="By its plan and its project it has all three: a person decides before it starts.",
-                    ),
-                ),
-                (
-                    "state",
-                    models.CharField(
-                        choices=[
-                            (swarms.states.NodeState["BLOCKED"], swarms.states.NodeState["BLOCKED"]),
-                            (
-                                swarms.states.NodeState["AWAITING_APPROVAL"],
-                                swarms.states.NodeState["AWAITING_APPROVAL"],
-                            ),
-                            (swarms.states.NodeState["READY"], swarms.states.NodeState["READY"]),
-                            (swarms.states.NodeState["RUNNING"], swarms.states.NodeState["RUNNING"]),
-                            (swarms.states.NodeState["VERIFYING"], swarms.states.NodeState["VERIFYING"]),
-                            (swarms.states.NodeState["MERGING"], swarms.states.NodeState["MERGING"]),
-                            (swarms.states.NodeState["SUCCEEDED"], swarms.states.NodeState["SUCCEEDED"]),
-                            (swarms.states.NodeState["FAILED"], swarms.states.NodeState["FAILED"]),
-                            (swarms.states.NodeState["SKIPPED"], swarms.states.NodeState["SKIPPED"]),
-                            (swarms.states.NodeState["CANCELLED"], swarms.states.NodeState["CANCELLED"]),
-                        ],
-                        default=swarms.states.NodeState["BLOCKED"],
-                        max_length=20,
-                    ),
-                ),
-                ("because", models.TextField(blank=True, help_text="Why it is in this state.")),
-                (
-                    "fan_in",
-                    models.CharField(
-                        default="all_success", help_text="Which ends of parents let it start.", max_length=12
-                    ),
-                ),
-                (
-                    "on_failure",
-                    models.CharField(default="fail_swarm", help_text="What its failure means.", max_length=16),
-                ),
-                ("compensate", models.TextField(blank=True, help_text="How an agent undoes its effects outside git.")),
-                ("depth", models.PositiveSmallIntegerField(default=0, help_text="Of nesting.")),
-                ("parents", models.PositiveIntegerField(default=0, help_text="Edges in.")),
-                ("deps_left", models.PositiveIntegerField(default=0, help_text="Edges in whose parent has not ended.")),
-                ("deps_ok", models.PositiveIntegerField(default=0, help_text="Edges in that are satisfied.")),
-                ("output", models.JSONField(blank=True, default=dict, help_text="What conditions of edges look at.")),
-                (
-                    "time_limit",
-                    models.PositiveIntegerField(blank=True, help_text="Seconds; empty: the project's.", null=True),
-                ),
-                ("attempts_made", models.PositiveIntegerField(default=0)),
-                (
-                    "failures",
-                    models.PositiveIntegerField(default=0, help_text="Attempts that failed by their own work."),
-                ),
-                ("losses", models.PositiveIntegerField(default=0, help_text="Attempts lost in a row.")),
-                ("max_attempts", models.PositiveIntegerField(default=3)),
-                ("priority", models.IntegerField(default=0, help_text="Higher goes first; a person may change it.")),
-                (
-                    "path_length",
-                    models.PositiveIntegerField(default=1, help_text="Nodes on the longest path from here to an end."),
-                ),
-                ("not_before", models.DateTimeField(default=django.utils.timezone.now)),
-                ("ready_at", models.DateTimeField(blank=True, null=True)),
-                ("started_at", models.DateTimeField(blank=True, null=True)),
-                ("ended_at", models.DateTimeField(blank=True, null=True)),
-                ("commit", models.CharField(blank=True, help_text="Where its work was merged.", max_length=40)),
-                ("summary", models.TextField(blank=True, help_text="What its agent says it did.")),
-                (
-                    "parent",
-                    models.ForeignKey(
-                        blank=True,
-                        help_text="Whose nested plan it is of.",
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="details",
-                        to="swarms.node",
-                    ),
-                ),
-                (
-                    "undoes",
-                    models.ForeignKey(
-                        blank=True,
-                        help_text="What it takes back.",
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="undone_by",
-                        to="swarms.node",
-                    ),
-                ),
-            ],
-        ),
-        migrations.CreateModel(
-            name="Attempt",
-            fields=[
-                ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ("number", models.PositiveIntegerField()),
-                (
-                    "fence",
-                    models.UUIDField(
-                        help_text="The control plane's own lease; a runner's is its execution's.", null=True
-                    ),
-                ),
-                (
-                    "lease_until",
-                    models.DateTimeField(help_text="Until when the control plane's worker may be silent.", null=True),
-                ),
-                (
-                    "state",
-                    models.CharField(
-                        choices=[
-                            (swarms.states.AttemptState["LEASED"], swarms.states.AttemptState["LEASED"]),
-                            (swarms.states.AttemptState["RUNNING"], swarms.states.AttemptState["RUNNING"]),
-                            (swarms.states.AttemptState["SUCCEEDED"], swarms.states.AttemptState["SUCCEEDED"]),
-                            (swarms.states.AttemptState["FAILED"], swarms.states.AttemptState["FAILED"]),
-                            (swarms.states.AttemptState["TIMED_OUT"], swarms.states.AttemptState["TIMED_OUT"]),
-                            (swarms.states.AttemptState["STALLED"], swarms.states.AttemptState["STALLED"]),
-                            (swarms.states.AttemptState["LOST"], swarms.states.AttemptState["LOST"]),
-                            (swarms.states.AttemptState["CANCELLED"], swarms.states.AttemptState["CANCELLED"]),
-                        ],
-                        default=swarms.states.AttemptState["LEASED"],
-                        max_length=12,
-                    ),
-                ),
-                ("reason", models.CharField(blank=True, help_text="Why it did not succeed.", max_length=24)),
-                ("because", models.TextField(blank=True)),
-                ("evidence", models.TextField(blank=True, help_text="What the next attempt is told.")),
-                ("base_commit", models.CharField(help_text="What its workspace started from.", max_length=40)),
-                ("commit", models.CharField(blank=True, help_text="What its agent pushed.", max_length=40)),
-                ("summary", models.TextField(blank=True)),
-                (
-                    "answers",
-                    models.JSONField(blank=True, default=dict, help_text="What its agent answered, by name."),
-                ),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
-                ("ended_at", models.DateTimeField(blank=True, null=True)),
-                (
-                    "execution",
-                    models.OneToOneField(
-                        help_text="Empty: the control plane itself works.",
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="attempt",
-                        to="agents.execution",
-                    ),
-                ),
-                (
-                    "node",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        db_index=False,
-                        related_name="attempts",
-                        to="swarms.node",
-                    ),
-                ),
-            ],
-        ),
-        migrations.CreateModel(
-            name="Plan",
-            fields=[
-                ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ("version", models.PositiveIntegerField()),
-                (
-                    "state",
-                    models.CharField(
-                        choices=[
-                            (swarms.states.PlanState["DRAFTING"], swarms.states.PlanState["DRAFTING"]),
-                            (swarms.states.PlanState["INVALID"], swarms.states.PlanState["INVALID"]),
-                            (swarms.states.PlanState["PROPOSED"], swarms.states.PlanState["PROPOSED"]),
-                            (swarms.states.PlanState["APPROVED"], swarms.states.PlanState["APPROVED"]),
-                            (swarms.states.PlanState["REJECTED"], swarms.states.PlanState["REJECTED"]),
-                            (swarms.states.PlanState["SUPERSEDED"], swarms.states.PlanState["SUPERSEDED"]),
-                        ],
-                        default=swarms.states.PlanState["DRAFTING"],
-                        max_length=12,
-                    ),
-                ),
-                ("because", models.TextField(blank=True)),
-                ("source", models.CharField(choices=[("coordinator", "coordinator"), ("yaml", "yaml")], max_length=12)),
-                ("document", models.JSONField(blank=True, help_text="A PlanProposal.", null=True)),
-                (
-                    "digest",
-                    models.CharField(
-                        blank=True, help_text="SHA-256 of the document; approvals are bound to it.", max_length=64
-                    ),
-                ),
-                ("faults", models.JSONField(blank=True, default=list)),
-                ("warnings", models.JSONField(blank=True, default=list)),
-                (
-                    "changes",
-                    models.JSONField(
-                        blank=True,
-                        help_text="Keys that it inserts, drops, rewires and rewords; exactly that is approved.",
-                        null=True,
-                    ),
-                ),
-                (
-                    "rounds",
-                    models.PositiveSmallIntegerField(default=0, help_text="Proposals of the coordinator so far."),
-                ),
-                ("tries", models.PositiveSmallIntegerField(default=0, help_text="Executions so far.")),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
-                (
-                    "amends",
-                    models.ForeignKey(
-                        blank=True,
-                        help_text="The running plan that it changes.",
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="swarms.plan",
-                    ),
-                ),
-                (
-                    "created_by",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "node",
-                    models.ForeignKey(
-                        blank=True,
-                        help_text="The node that it details.",
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="swarms.node",
-                    ),
-                ),
-            ],
-        ),
-        migrations.AddField(
-            model_name="node",
-            name="plan",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT, db_index=False, related_name="nodes", to="swarms.plan"
-            ),
-        ),
-        migrations.AddField(
-            model_name="node",
-            name="dropped_by",
-            field=models.ForeignKey(
-                blank=True,
-                help_text="The version that left it out.",
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="dropped",
-                to="swarms.plan",
-            ),
-        ),
-        migrations.CreateModel(
             name="Project",
             fields=[
                 ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
@@ -361,8 +73,7 @@ class Migration(migrations.Migration):
                 (
                     "untrusted_input",
                     models.BooleanField(
-                        default=False,
-                        help_text="Strangers may write what its agents read: issues, mails, web pages.",
+                        default=False, help_text="Strangers may write what its agents read: issues, mails, web pages."
                     ),
                 ),
                 (
@@ -395,19 +106,25 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("last_number", models.PositiveIntegerField(default=0, help_text="Of its goals.")),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
                 (
                     "created_by",
                     models.ForeignKey(
                         on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
                     ),
                 ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
         ),
         migrations.CreateModel(
             name="Goal",
             fields=[
                 ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="goals", to="swarms.project"
+                    ),
+                ),
                 ("number", models.PositiveIntegerField()),
                 ("text", models.TextField()),
                 (
@@ -416,25 +133,41 @@ class Migration(migrations.Migration):
                         blank=True, help_text="A program's Idempotency-Key: one goal for each.", max_length=200
                     ),
                 ),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
                 (
                     "created_by",
                     models.ForeignKey(
                         on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
                     ),
                 ),
-                (
-                    "project",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="goals", to="swarms.project"
-                    ),
-                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("project", "number"), name="goal_number"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("once_key", ""), _negated=True),
+                        fields=("project", "once_key"),
+                        name="goal_once",
+                    ),
+                ],
+            },
         ),
         migrations.CreateModel(
             name="Swarm",
             fields=[
                 ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="swarms", to="swarms.project"
+                    ),
+                ),
+                (
+                    "goal",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="swarm", to="swarms.goal"
+                    ),
+                ),
                 ("number", models.PositiveIntegerField(help_text="The goal's number.")),
                 (
                     "state",
@@ -478,14 +211,6 @@ class Migration(migrations.Migration):
                     models.DateTimeField(blank=True, help_text="When it must have ended, or it fails.", null=True),
                 ),
                 (
-                    "forked_at",
-                    models.PositiveBigIntegerField(blank=True, help_text="At which event of that swarm.", null=True),
-                ),
-                (
-                    "forked_commit",
-                    models.CharField(blank=True, help_text="Head of that swarm's branch at that event.", max_length=40),
-                ),
-                (
                     "forked_from",
                     models.ForeignKey(
                         blank=True,
@@ -497,9 +222,18 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "forked_at",
+                    models.PositiveBigIntegerField(blank=True, help_text="At which event of that swarm.", null=True),
+                ),
+                (
+                    "forked_commit",
+                    models.CharField(blank=True, help_text="Head of that swarm's branch at that event.", max_length=40),
+                ),
+                (
                     "rolled_back_commit",
                     models.CharField(blank=True, help_text="Where its landing was taken back.", max_length=40),
                 ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
                 (
                     "retried_at",
                     models.DateTimeField(
@@ -512,41 +246,438 @@ class Migration(migrations.Migration):
                     "rollback_at",
                     models.DateTimeField(blank=True, help_text="When its rollback began, the last time.", null=True),
                 ),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("started_at", models.DateTimeField(blank=True, help_text="When its plan was approved.", null=True)),
                 ("ended_at", models.DateTimeField(blank=True, null=True)),
+            ],
+            options={
+                "constraints": [models.UniqueConstraint(fields=("project", "number"), name="swarm_number")],
+            },
+        ),
+        migrations.CreateModel(
+            name="Archive",
+            fields=[
+                ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
                 (
-                    "goal",
-                    models.OneToOneField(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="swarm", to="swarms.goal"
+                    "digest",
+                    models.CharField(
+                        help_text="SHA-256 of what is in the file, for each once.", max_length=64, unique=True
                     ),
                 ),
+                ("swarm", models.UUIDField(help_text="Its id where it was carried out.")),
+                ("project", models.CharField(help_text="Short name of its project there.", max_length=80)),
+                ("number", models.PositiveIntegerField(help_text="Its number there.")),
+                ("goal", models.TextField()),
+                ("state", models.CharField(help_text="When it was exported.", max_length=16)),
+                ("last_seq", models.PositiveBigIntegerField(help_text="Of its events.")),
+                ("began_at", models.DateTimeField()),
+                ("manifest", models.JSONField()),
                 (
-                    "project",
+                    "imported_by",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="swarms", to="swarms.project"
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
                     ),
                 ),
+                ("imported_at", models.DateTimeField(auto_now_add=True)),
             ],
         ),
-        migrations.AddField(
-            model_name="plan",
-            name="swarm",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT, related_name="plans", to="swarms.swarm"
-            ),
+        migrations.CreateModel(
+            name="ArchiveRecord",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "archive",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="records",
+                        to="swarms.archive",
+                    ),
+                ),
+                ("member", models.CharField(max_length=16)),
+                (
+                    "number",
+                    models.PositiveBigIntegerField(help_text="Its place in the member; of an event its number."),
+                ),
+                (
+                    "key",
+                    models.CharField(
+                        blank=True, help_text="Whose it is: a node's key, or a session's id.", max_length=80
+                    ),
+                ),
+                ("body", models.JSONField()),
+            ],
+            options={
+                "indexes": [models.Index(fields=["archive", "member", "key"], name="archive_record_key")],
+                "constraints": [models.UniqueConstraint(fields=("archive", "member", "number"), name="archive_record")],
+            },
         ),
-        migrations.AddField(
-            model_name="node",
-            name="swarm",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT, db_index=False, related_name="nodes", to="swarms.swarm"
-            ),
+        migrations.CreateModel(
+            name="Plan",
+            fields=[
+                ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "swarm",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="plans", to="swarms.swarm"
+                    ),
+                ),
+                ("version", models.PositiveIntegerField()),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            (swarms.states.PlanState["DRAFTING"], swarms.states.PlanState["DRAFTING"]),
+                            (swarms.states.PlanState["INVALID"], swarms.states.PlanState["INVALID"]),
+                            (swarms.states.PlanState["PROPOSED"], swarms.states.PlanState["PROPOSED"]),
+                            (swarms.states.PlanState["APPROVED"], swarms.states.PlanState["APPROVED"]),
+                            (swarms.states.PlanState["REJECTED"], swarms.states.PlanState["REJECTED"]),
+                            (swarms.states.PlanState["SUPERSEDED"], swarms.states.PlanState["SUPERSEDED"]),
+                        ],
+                        default=swarms.states.PlanState["DRAFTING"],
+                        max_length=12,
+                    ),
+                ),
+                ("because", models.TextField(blank=True)),
+                ("source", models.CharField(choices=[("coordinator", "coordinator"), ("yaml", "yaml")], max_length=12)),
+                (
+                    "amends",
+                    models.ForeignKey(
+                        blank=True,
+                        help_text="The running plan that it changes.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="swarms.plan",
+                    ),
+                ),
+                ("document", models.JSONField(blank=True, help_text="A PlanProposal.", null=True)),
+                (
+                    "digest",
+                    models.CharField(
+                        blank=True, help_text="SHA-256 of the document; approvals are bound to it.", max_length=64
+                    ),
+                ),
+                ("faults", models.JSONField(blank=True, default=list)),
+                ("warnings", models.JSONField(blank=True, default=list)),
+                (
+                    "changes",
+                    models.JSONField(
+                        blank=True,
+                        help_text="Keys that it inserts, drops, rewires and rewords; exactly that is approved.",
+                        null=True,
+                    ),
+                ),
+                (
+                    "rounds",
+                    models.PositiveSmallIntegerField(default=0, help_text="Proposals of the coordinator so far."),
+                ),
+                ("tries", models.PositiveSmallIntegerField(default=0, help_text="Executions so far.")),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+            ],
+            options={
+                "constraints": [models.UniqueConstraint(fields=("swarm", "version"), name="plan_version")],
+            },
+        ),
+        migrations.CreateModel(
+            name="Node",
+            fields=[
+                ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "swarm",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="nodes",
+                        to="swarms.swarm",
+                    ),
+                ),
+                (
+                    "plan",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="nodes",
+                        to="swarms.plan",
+                    ),
+                ),
+                ("key", models.CharField(max_length=40)),
+                ("title", models.CharField(max_length=200)),
+                (
+                    "kind",
+                    models.CharField(default="agent", help_text="agent, noop, plan, undo or revert", max_length=8),
+                ),
+                ("role", models.CharField(max_length=20)),
+                ("instructions", models.TextField()),
+                ("writes", models.JSONField(blank=True, default=list)),
+                ("checks", models.JSONField(blank=True, default=list)),
+                (
+                    "answers",
+                    models.JSONField(blank=True, default=list, help_text="What its agent must answer, by name."),
+                ),
+                ("risk", models.CharField(default="low", max_length=8)),
+                (
+                    "untrusted",
+                    models.BooleanField(default=False, help_text="Its plan says: it reads what strangers wrote."),
+                ),
+                ("secrets", models.BooleanField(default=False, help_text="Its plan says: it works with secrets.")),
+                (
+                    "effects",
+                    models.BooleanField(
+                        default=False, help_text="Its plan says: it has effects outside the repository."
+                    ),
+                ),
+                (
+                    "trifecta",
+                    models.BooleanField(
+                        default=False,
+                        help_text="By its plan and its project it has all three: a person decides before it starts.",
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            (swarms.states.NodeState["BLOCKED"], swarms.states.NodeState["BLOCKED"]),
+                            (
+                                swarms.states.NodeState["AWAITING_APPROVAL"],
+                                swarms.states.NodeState["AWAITING_APPROVAL"],
+                            ),
+                            (swarms.states.NodeState["READY"], swarms.states.NodeState["READY"]),
+                            (swarms.states.NodeState["RUNNING"], swarms.states.NodeState["RUNNING"]),
+                            (swarms.states.NodeState["VERIFYING"], swarms.states.NodeState["VERIFYING"]),
+                            (swarms.states.NodeState["MERGING"], swarms.states.NodeState["MERGING"]),
+                            (swarms.states.NodeState["SUCCEEDED"], swarms.states.NodeState["SUCCEEDED"]),
+                            (swarms.states.NodeState["FAILED"], swarms.states.NodeState["FAILED"]),
+                            (swarms.states.NodeState["SKIPPED"], swarms.states.NodeState["SKIPPED"]),
+                            (swarms.states.NodeState["CANCELLED"], swarms.states.NodeState["CANCELLED"]),
+                        ],
+                        default=swarms.states.NodeState["BLOCKED"],
+                        max_length=20,
+                    ),
+                ),
+                ("because", models.TextField(blank=True, help_text="Why it is in this state.")),
+                (
+                    "fan_in",
+                    models.CharField(
+                        default="all_success", help_text="Which ends of parents let it start.", max_length=12
+                    ),
+                ),
+                (
+                    "on_failure",
+                    models.CharField(default="fail_swarm", help_text="What its failure means.", max_length=16),
+                ),
+                ("compensate", models.TextField(blank=True, help_text="How an agent undoes its effects outside git.")),
+                (
+                    "undoes",
+                    models.ForeignKey(
+                        blank=True,
+                        help_text="What it takes back.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="undone_by",
+                        to="swarms.node",
+                    ),
+                ),
+                (
+                    "parent",
+                    models.ForeignKey(
+                        blank=True,
+                        help_text="Whose nested plan it is of.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="details",
+                        to="swarms.node",
+                    ),
+                ),
+                ("depth", models.PositiveSmallIntegerField(default=0, help_text="Of nesting.")),
+                (
+                    "dropped_by",
+                    models.ForeignKey(
+                        blank=True,
+                        help_text="The version that left it out.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="dropped",
+                        to="swarms.plan",
+                    ),
+                ),
+                ("parents", models.PositiveIntegerField(default=0, help_text="Edges in.")),
+                ("deps_left", models.PositiveIntegerField(default=0, help_text="Edges in whose parent has not ended.")),
+                ("deps_ok", models.PositiveIntegerField(default=0, help_text="Edges in that are satisfied.")),
+                ("output", models.JSONField(blank=True, default=dict, help_text="What conditions of edges look at.")),
+                (
+                    "time_limit",
+                    models.PositiveIntegerField(blank=True, help_text="Seconds; empty: the project's.", null=True),
+                ),
+                ("attempts_made", models.PositiveIntegerField(default=0)),
+                (
+                    "failures",
+                    models.PositiveIntegerField(default=0, help_text="Attempts that failed by their own work."),
+                ),
+                ("losses", models.PositiveIntegerField(default=0, help_text="Attempts lost in a row.")),
+                ("max_attempts", models.PositiveIntegerField(default=3)),
+                ("priority", models.IntegerField(default=0, help_text="Higher goes first; a person may change it.")),
+                (
+                    "path_length",
+                    models.PositiveIntegerField(default=1, help_text="Nodes on the longest path from here to an end."),
+                ),
+                ("not_before", models.DateTimeField(default=django.utils.timezone.now)),
+                ("ready_at", models.DateTimeField(blank=True, null=True)),
+                ("started_at", models.DateTimeField(blank=True, null=True)),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
+                ("commit", models.CharField(blank=True, help_text="Where its work was merged.", max_length=40)),
+                ("summary", models.TextField(blank=True, help_text="What its agent says it did.")),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("swarm", "key"), name="node_key"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("kind", "undo")), fields=("undoes",), name="node_undone_once"
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("kind__in", ["revert", "agent"])),
+                        fields=("undoes",),
+                        name="node_reverted_once",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            (
+                                "parents__gte",
+                                django.db.models.expressions.CombinedExpression(
+                                    models.F("deps_left"), "+", models.F("deps_ok")
+                                ),
+                            )
+                        ),
+                        name="node_counts_its_parents",
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="Attempt",
+            fields=[
+                ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "node",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="attempts",
+                        to="swarms.node",
+                    ),
+                ),
+                ("number", models.PositiveIntegerField()),
+                (
+                    "execution",
+                    models.OneToOneField(
+                        help_text="Empty: the control plane itself works.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="attempt",
+                        to="agents.execution",
+                    ),
+                ),
+                (
+                    "fence",
+                    models.UUIDField(
+                        help_text="The control plane's own lease; a runner's is its execution's.", null=True
+                    ),
+                ),
+                (
+                    "lease_until",
+                    models.DateTimeField(help_text="Until when the control plane's worker may be silent.", null=True),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            (swarms.states.AttemptState["LEASED"], swarms.states.AttemptState["LEASED"]),
+                            (swarms.states.AttemptState["RUNNING"], swarms.states.AttemptState["RUNNING"]),
+                            (swarms.states.AttemptState["SUCCEEDED"], swarms.states.AttemptState["SUCCEEDED"]),
+                            (swarms.states.AttemptState["FAILED"], swarms.states.AttemptState["FAILED"]),
+                            (swarms.states.AttemptState["TIMED_OUT"], swarms.states.AttemptState["TIMED_OUT"]),
+                            (swarms.states.AttemptState["STALLED"], swarms.states.AttemptState["STALLED"]),
+                            (swarms.states.AttemptState["LOST"], swarms.states.AttemptState["LOST"]),
+                            (swarms.states.AttemptState["CANCELLED"], swarms.states.AttemptState["CANCELLED"]),
+                        ],
+                        default=swarms.states.AttemptState["LEASED"],
+                        max_length=12,
+                    ),
+                ),
+                ("reason", models.CharField(blank=True, help_text="Why it did not succeed.", max_length=24)),
+                ("because", models.TextField(blank=True)),
+                ("evidence", models.TextField(blank=True, help_text="What the next attempt is told.")),
+                ("base_commit", models.CharField(help_text="What its workspace started from.", max_length=40)),
+                ("commit", models.CharField(blank=True, help_text="What its agent pushed.", max_length=40)),
+                ("summary", models.TextField(blank=True)),
+                ("answers", models.JSONField(blank=True, default=dict, help_text="What its agent answered, by name.")),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("node", "number"), name="attempt_number"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("state__in", ["leased", "running"])),
+                        fields=("node",),
+                        name="one_live_attempt_per_node",
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("state", "succeeded")), fields=("node",), name="one_success_per_node"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("ended_at", None), ("state__in", ["leased", "running"])),
+                            models.Q(
+                                models.Q(("state__in", ["leased", "running"]), _negated=True),
+                                models.Q(("ended_at", None), _negated=True),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="attempt_live_or_ended",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("execution__isnull", True), ("fence__isnull", False)),
+                            models.Q(
+                                ("execution__isnull", False), ("fence__isnull", True), ("lease_until__isnull", True)
+                            ),
+                            _connector="OR",
+                        ),
+                        name="attempt_has_one_lease",
+                    ),
+                ],
+            },
         ),
         migrations.CreateModel(
             name="Merge",
             fields=[
                 ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "swarm",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="merges", to="swarms.swarm"
+                    ),
+                ),
+                (
+                    "attempt",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="merge", to="swarms.attempt"
+                    ),
+                ),
                 (
                     "state",
                     models.CharField(
@@ -573,24 +704,25 @@ class Migration(migrations.Migration):
                 ("conflicts", models.JSONField(blank=True, default=list, help_text="Paths in conflict.")),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("ended_at", models.DateTimeField(blank=True, null=True)),
-                (
-                    "attempt",
-                    models.OneToOneField(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="merge", to="swarms.attempt"
-                    ),
-                ),
-                (
-                    "swarm",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="merges", to="swarms.swarm"
-                    ),
-                ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("state", "checking")), fields=("swarm",), name="one_merge_at_a_time"
+                    )
+                ],
+            },
         ),
         migrations.CreateModel(
             name="CheckRun",
             fields=[
                 ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "swarm",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="check_runs", to="swarms.swarm"
+                    ),
+                ),
                 (
                     "purpose",
                     models.CharField(
@@ -602,6 +734,26 @@ class Migration(migrations.Migration):
                             ("landing", "on the commit that landed"),
                         ],
                         max_length=12,
+                    ),
+                ),
+                (
+                    "attempt",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="check_runs",
+                        to="swarms.attempt",
+                    ),
+                ),
+                (
+                    "merge",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="check_runs",
+                        to="swarms.merge",
                     ),
                 ),
                 ("commit", models.CharField(max_length=40)),
@@ -631,38 +783,27 @@ class Migration(migrations.Migration):
                 ),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("ended_at", models.DateTimeField(blank=True, null=True)),
-                (
-                    "attempt",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="check_runs",
-                        to="swarms.attempt",
-                    ),
-                ),
-                (
-                    "merge",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="check_runs",
-                        to="swarms.merge",
-                    ),
-                ),
-                (
-                    "swarm",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="check_runs", to="swarms.swarm"
-                    ),
-                ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("purpose", "exact"), models.Q(("state", "void"), _negated=True)),
+                        fields=("attempt",),
+                        name="one_exact_check_run",
+                    )
+                ],
+            },
         ),
         migrations.CreateModel(
             name="Approval",
             fields=[
                 ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "swarm",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="approvals", to="swarms.swarm"
+                    ),
+                ),
                 (
                     "kind",
                     models.CharField(
@@ -679,8 +820,24 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
-                    "call",
-                    models.CharField(blank=True, help_text="Which call of a tool of that execution.", max_length=120),
+                    "plan",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="approvals",
+                        to="swarms.plan",
+                    ),
+                ),
+                (
+                    "node",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="approvals",
+                        to="swarms.node",
+                    ),
                 ),
                 (
                     "execution",
@@ -691,6 +848,10 @@ class Migration(migrations.Migration):
                         related_name="+",
                         to="agents.execution",
                     ),
+                ),
+                (
+                    "call",
+                    models.CharField(blank=True, help_text="Which call of a tool of that execution.", max_length=120),
                 ),
                 ("title", models.CharField(max_length=200)),
                 ("subject", models.JSONField(help_text="What exactly is decided.")),
@@ -711,19 +872,6 @@ class Migration(migrations.Migration):
                 ),
                 ("because", models.TextField(blank=True, help_text="The reason that was given.")),
                 ("four_eyes", models.BooleanField(default=False, help_text="Who asked may not decide.")),
-                ("requested_at", models.DateTimeField(auto_now_add=True)),
-                ("expires_at", models.DateTimeField()),
-                ("decided_at", models.DateTimeField(blank=True, null=True)),
-                (
-                    "decided_by",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
                 (
                     "requested_by",
                     models.ForeignKey(
@@ -734,45 +882,82 @@ class Migration(migrations.Migration):
                         to=settings.AUTH_USER_MODEL,
                     ),
                 ),
+                ("requested_at", models.DateTimeField(auto_now_add=True)),
+                ("expires_at", models.DateTimeField()),
                 (
-                    "node",
+                    "decided_by",
                     models.ForeignKey(
                         blank=True,
                         null=True,
                         on_delete=django.db.models.deletion.PROTECT,
-                        related_name="approvals",
-                        to="swarms.node",
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
                     ),
                 ),
-                (
-                    "plan",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="approvals",
-                        to="swarms.plan",
-                    ),
-                ),
-                (
-                    "swarm",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="approvals", to="swarms.swarm"
-                    ),
-                ),
+                ("decided_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
                 "permissions": [],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("call", ""), ("state", "pending")),
+                        fields=("swarm", "kind", "node"),
+                        name="one_pending_approval_per_subject",
+                        nulls_distinct=False,
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("call", ""), _negated=True),
+                        fields=("execution", "call"),
+                        name="one_approval_per_call",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(
+                                ("execution__isnull", False), ("kind", "tool"), models.Q(("call", ""), _negated=True)
+                            ),
+                            models.Q(
+                                models.Q(("kind", "tool"), _negated=True), ("call", ""), ("execution__isnull", True)
+                            ),
+                            _connector="OR",
+                        ),
+                        name="approval_of_call",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("decided_by__isnull", False), ("state__in", ["approved", "rejected"])),
+                            models.Q(
+                                models.Q(("state__in", ["approved", "rejected"]), _negated=True),
+                                ("decided_by__isnull", True),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="decided_has_decider",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("four_eyes", False),
+                            ("decided_by__isnull", True),
+                            ("requested_by__isnull", True),
+                            models.Q(("decided_by", models.F("requested_by")), _negated=True),
+                            _connector="OR",
+                        ),
+                        name="four_eyes",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
             name="Edge",
             fields=[
                 ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ("condition", models.JSONField(blank=True, help_text="What the parent's output must say.", null=True)),
                 (
-                    "resolved",
-                    models.BooleanField(help_text="Satisfied or not; empty while the parent has not ended.", null=True),
+                    "parent",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="edges_out",
+                        to="swarms.node",
+                    ),
                 ),
                 (
                     "child",
@@ -780,14 +965,10 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE, related_name="edges_in", to="swarms.node"
                     ),
                 ),
+                ("condition", models.JSONField(blank=True, help_text="What the parent's output must say.", null=True)),
                 (
-                    "parent",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        db_index=False,
-                        related_name="edges_out",
-                        to="swarms.node",
-                    ),
+                    "resolved",
+                    models.BooleanField(help_text="Satisfied or not; empty while the parent has not ended.", null=True),
                 ),
             ],
             options={
@@ -799,231 +980,31 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
-        migrations.AddConstraint(
-            model_name="attempt",
-            constraint=models.UniqueConstraint(fields=("node", "number"), name="attempt_number"),
-        ),
-        migrations.AddConstraint(
-            model_name="attempt",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("state__in", ["leased", "running"])),
-                fields=("node",),
-                name="one_live_attempt_per_node",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="attempt",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("state", "succeeded")), fields=("node",), name="one_success_per_node"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="attempt",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("ended_at", None), ("state__in", ["leased", "running"])),
-                    models.Q(
-                        models.Q(("state__in", ["leased", "running"]), _negated=True),
-                        models.Q(("ended_at", None), _negated=True),
-                    ),
-                    _connector="OR",
-                ),
-                name="attempt_live_or_ended",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="attempt",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("execution__isnull", True), ("fence__isnull", False)),
-                    models.Q(("execution__isnull", False), ("fence__isnull", True), ("lease_until__isnull", True)),
-                    _connector="OR",
-                ),
-                name="attempt_has_one_lease",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="goal",
-            constraint=models.UniqueConstraint(fields=("project", "number"), name="goal_number"),
-        ),
-        migrations.AddConstraint(
-            model_name="goal",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("once_key", ""), _negated=True), fields=("project", "once_key"), name="goal_once"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="swarm",
-            constraint=models.UniqueConstraint(fields=("project", "number"), name="swarm_number"),
-        ),
-        migrations.AddConstraint(
-            model_name="plan",
-            constraint=models.UniqueConstraint(fields=("swarm", "version"), name="plan_version"),
-        ),
-        migrations.AddConstraint(
-            model_name="node",
-            constraint=models.UniqueConstraint(fields=("swarm", "key"), name="node_key"),
-        ),
-        migrations.AddConstraint(
-            model_name="node",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    (
-                        "parents__gte",
-                        django.db.models.expressions.CombinedExpression(
-                            models.F("deps_left"), "+", models.F("deps_ok")
-                        ),
-                    )
-                ),
-                name="node_counts_its_parents",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="node",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("kind", "undo")), fields=("undoes",), name="node_undone_once"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="node",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("kind__in", ["revert", "agent"])), fields=("undoes",), name="node_reverted_once"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="merge",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("state", "checking")), fields=("swarm",), name="one_merge_at_a_time"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="checkrun",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("purpose", "exact"), models.Q(("state", "void"), _negated=True)),
-                fields=("attempt",),
-                name="one_exact_check_run",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="approval",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("call", ""), ("state", "pending")),
-                fields=("swarm", "kind", "node"),
-                name="one_pending_approval_per_subject",
-                nulls_distinct=False,
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="approval",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("call", ""), _negated=True),
-                fields=("execution", "call"),
-                name="one_approval_per_call",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="approval",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("execution__isnull", False), ("kind", "tool"), models.Q(("call", ""), _negated=True)),
-                    models.Q(models.Q(("kind", "tool"), _negated=True), ("call", ""), ("execution__isnull", True)),
-                    _connector="OR",
-                ),
-                name="approval_of_call",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="approval",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("decided_by__isnull", False), ("state__in", ["approved", "rejected"])),
-                    models.Q(
-                        models.Q(("state__in", ["approved", "rejected"]), _negated=True), ("decided_by__isnull", True)
-                    ),
-                    _connector="OR",
-                ),
-                name="decided_has_decider",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="approval",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("four_eyes", False),
-                    ("decided_by__isnull", True),
-                    ("requested_by__isnull", True),
-                    models.Q(("decided_by", models.F("requested_by")), _negated=True),
-                    _connector="OR",
-                ),
-                name="four_eyes",
-            ),
-        ),
-        migrations.CreateModel(
-            name="Archive",
-            fields=[
-                ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                (
-                    "digest",
-                    models.CharField(
-                        help_text="SHA-256 of what is in the file, for each once.", max_length=64, unique=True
-                    ),
-                ),
-                ("swarm", models.UUIDField(help_text="Its id where it was carried out.")),
-                ("project", models.CharField(help_text="Short name of its project there.", max_length=80)),
-                ("number", models.PositiveIntegerField(help_text="Its number there.")),
-                ("goal", models.TextField()),
-                ("state", models.CharField(help_text="When it was exported.", max_length=16)),
-                ("last_seq", models.PositiveBigIntegerField(help_text="Of its events.")),
-                ("began_at", models.DateTimeField()),
-                ("manifest", models.JSONField()),
-                ("imported_at", models.DateTimeField(auto_now_add=True)),
-                (
-                    "imported_by",
-                    models.ForeignKey(
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-            ],
-        ),
-        migrations.CreateModel(
-            name="ArchiveRecord",
-            fields=[
-                ("id", models.BigAutoField(primary_key=True, serialize=False)),
-                ("member", models.CharField(max_length=16)),
-                (
-                    "number",
-                    models.PositiveBigIntegerField(help_text="Its place in the member; of an event its number."),
-                ),
-                (
-                    "key",
-                    models.CharField(
-                        blank=True, help_text="Whose it is: a node's key, or a session's id.", max_length=80
-                    ),
-                ),
-                ("body", models.JSONField()),
-                (
-                    "archive",
-                    models.ForeignKey(
-                        db_index=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="records",
-                        to="swarms.archive",
-                    ),
-                ),
-            ],
-            options={
-                "indexes": [models.Index(fields=["archive", "member", "key"], name="archive_record_key")],
-                "constraints": [models.UniqueConstraint(fields=("archive", "member", "number"), name="archive_record")],
-            },
-        ),
         migrations.CreateModel(
             name="ToolRule",
             fields=[
                 ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
                 ("position", models.IntegerField(help_text="The lowest is asked first.")),
+                (
+                    "project",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="tool_rules",
+                        to="swarms.project",
+                    ),
+                ),
+                (
+                    "swarm",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="tool_rules",
+                        to="swarms.swarm",
+                    ),
+                ),
                 ("role", models.CharField(blank=True, help_text="Empty: any.", max_length=20)),
                 ("tool", models.CharField(help_text="A glob of names of tools.", max_length=80)),
                 ("arguments", models.JSONField(blank=True, default=dict, help_text="Globs of named arguments.")),
@@ -1059,12 +1040,6 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
-                    "digest",
-                    models.CharField(blank=True, help_text="SHA-256 of the one call that it is for.", max_length=64),
-                ),
-                ("made_at", models.DateTimeField(auto_now_add=True)),
-                ("revoked_at", models.DateTimeField(blank=True, null=True)),
-                (
                     "approval",
                     models.OneToOneField(
                         blank=True,
@@ -1076,21 +1051,16 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "digest",
+                    models.CharField(blank=True, help_text="SHA-256 of the one call that it is for.", max_length=64),
+                ),
+                (
                     "made_by",
                     models.ForeignKey(
                         on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
                     ),
                 ),
-                (
-                    "project",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="tool_rules",
-                        to="swarms.project",
-                    ),
-                ),
+                ("made_at", models.DateTimeField(auto_now_add=True)),
                 (
                     "revoked_by",
                     models.ForeignKey(
@@ -1101,16 +1071,7 @@ class Migration(migrations.Migration):
                         to=settings.AUTH_USER_MODEL,
                     ),
                 ),
-                (
-                    "swarm",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="tool_rules",
-                        to="swarms.swarm",
-                    ),
-                ),
+                ("revoked_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
                 "indexes": [
@@ -1142,5 +1103,17 @@ class Migration(migrations.Migration):
                     ),
                 ],
             },
+        ),
+        migrations.AddField(
+            model_name="plan",
+            name="node",
+            field=models.ForeignKey(
+                blank=True,
+                help_text="The node that it details.",
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="swarms.node",
+            ),
         ),
     ]
