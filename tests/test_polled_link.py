@@ -84,6 +84,7 @@ def test_a_runner_that_is_not_let_in_stops_its_work_says_why_and_comes_again(
         _, marker = begin_sleeping(plane)
         plane.refuses = TAKEN
         until(lambda: not processes_now_with(marker), "its work stops")
+        until(lambda: "assignment ended" in (tmp_path / "runner.log").read_text(), "its work is over")
         greeted, plane.refuses = len(plane.hellos), 0
         until(lambda: len(plane.hellos) > greeted, "it is let in again")
         until(lambda: plane.hellos[-1].holding == (), "it holds nothing")
