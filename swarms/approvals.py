@@ -274,4 +274,6 @@ def expire(approval_id: Any) -> None:
         if approval and approval.state == ApprovalState.PENDING:
             if move(approval, ApprovalState.EXPIRED, because="nobody decided in time"):
                 turns.settled("approval", approval.pk)
+                if approval.kind == "unconfined":
+                    exposure.wake()
             hints.advance(approval.swarm_id)

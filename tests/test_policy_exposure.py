@@ -146,7 +146,7 @@ def test_a_coordinator_that_nothing_locks_in_asks_before_it_reads_strangers_word
     assert {title.partition(":")[0] for title in hands.done} == {"plan", "work", "check"}
 
 
-@pytest.mark.parametrize("answer", ["yes", "no"])
+@pytest.mark.parametrize("answer", ["yes", "no", "none in time"])
 def test_checks_of_what_reads_strangers_words_ask_where_nothing_locks_them_in(
     project: Project, team: Team, answer: str
 ) -> None:
@@ -161,11 +161,14 @@ def test_checks_of_what_reads_strangers_words_ask_where_nothing_locks_them_in(
     assert ["whether its checks may run" in one.text for one in conditions.of_node(node)] == [True]
     if answer == "yes":
         approvals.approve(gate(), by=hands.by)
-    else:
+    elif answer == "no":
         approvals.reject(gate(), by=hands.by, because="Never.")
+    else:
+        Approval.objects.filter(pk=gate().pk).update(expires_at=timezone.now())
+        approvals.expire(gate().pk)
     hands.run(swarm)
     assert swarm.state == ("succeeded" if answer == "yes" else "failed"), swarm.because
-    if answer == "no":
+    if answer != "yes":
         assert Node.objects.get().because.startswith("checks_broken: it works on the runner hands")
         assert not any(title.startswith("check:") and "commit" in title for title in hands.done)
 
