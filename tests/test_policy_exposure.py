@@ -293,11 +293,12 @@ def test_no_attempt_of_it_begins_where_nothing_locks_it_in(exposed: Node, place:
     begin(1)
 
 
-@pytest.mark.parametrize("subject", ["plan", "checks"])
-def test_no_coordinator_and_no_check_begins_where_nothing_locks_it_in(exposed: Node, subject: str) -> None:
-    runner = Runner.objects.create(name="x", token=tokens.issue("runner")[0], sandbox="unconfined")
+@pytest.mark.parametrize(("subject", "place"), [("plan", "unconfined"), ("plan", "server"), ("checks", "unconfined")])
+def test_no_coordinator_and_no_check_begins_where_nothing_locks_it_in(exposed: Node, subject: str, place: str) -> None:
+    sandbox = place if place == "unconfined" else "bubblewrap"
+    runner = Runner.objects.create(name="x", token=tokens.issue("runner")[0], sandbox=sandbox)
 
-    def begin() -> None:
+    def begin(**placed: str) -> None:
         with transaction.atomic():
             Execution.objects.create(
                 kind="plan" if subject == "plan" else "check",
@@ -306,12 +307,13 @@ def test_no_coordinator_and_no_check_begins_where_nothing_locks_it_in(exposed: N
                 runner=runner,
                 agent="x",
                 assignment={},
+                placed=placed,
                 session=Session.objects.create(subject="x", title="x", agent="x"),
                 lease_until=timezone.now(),
             )
 
     with pytest.raises(IntegrityError, match="is not locked in: nobody approved it"):
-        begin()
+        begin(**({"server": "x"} if place == "server" else {}))
     Runner.objects.filter(pk=runner.pk).update(sandbox="bubblewrap")
     begin()
 
