@@ -74,9 +74,24 @@ class Agent:
             link.close()
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of the web process and of the tests."""
+    return tmp_path_factory.mktemp("web") / "data"
+
+
+@pytest.fixture(scope="module")
+def web(django_db_setup: None, django_db_blocker: Any, data: Path) -> Iterator[Web]:
+    with (
+        django_db_blocker.unblock(),
+        serve("config.asgi:application", data.parent, WAGGLE_DATA_DIR=str(data)) as running,
+    ):
+        yield running
+
+
 @pytest.fixture
-def agent(committed_team: Team, settings: Any, tmp_path: Path, broker: object) -> Iterator[Agent]:
-    settings.DATA_DIR, settings.LOCAL_SOURCES = tmp_path / "data", True
+def agent(committed_team: Team, web: Web, data: Path, settings: Any, tmp_path: Path, broker: object) -> Agent:
+    settings.DATA_DIR, settings.LOCAL_SOURCES = data, True
     source, alice = tmp_path / "source", user_of("alice", "acme")
     source.mkdir()
     (source / "a.txt").write_text("a\n")
@@ -90,13 +105,12 @@ def agent(committed_team: Team, settings: Any, tmp_path: Path, broker: object) -
     repository = {"url": str(project.pk), "commit": project.head, "branch": f"attempt/{live.pk}"}
     Execution.objects.filter(pk=live.pk).update(assignment={"repository": repository})
     _, secret = tokens.issue("attempt", team=committed_team, subject=f"execution:{live.pk}", life=tokens.ATTEMPT_LIFE)
-    with serve("config.asgi:application", tmp_path) as web:
-        made = Agent(web, project, live, secret, tmp_path)
-        assert made.git("clone", "-q", made.url, "clone").returncode == 0
-        made.clone = tmp_path / "clone"
-        (made.clone / "a.txt").write_text("b\n")
-        assert made.git("commit", "-q", "-am", "work").returncode == 0
-        yield made
+    made = Agent(web, project, live, secret, tmp_path)
+    assert made.git("clone", "-q", made.url, "clone").returncode == 0
+    made.clone = tmp_path / "clone"
+    (made.clone / "a.txt").write_text("b\n")
+    assert made.git("commit", "-q", "-am", "work").returncode == 0
+    return made
 
 
 def test_an_agent_moves_its_own_branch_and_nothing_else(agent: Agent, subtests: pytest.Subtests) -> None:
