@@ -261,16 +261,6 @@ CREATE TRIGGER swarms_edge_frozen BEFORE INSERT OR DELETE OR UPDATE OF parent_id
 """
 UNFREEZE_EDGES = "DROP TRIGGER swarms_edge_frozen ON swarms_edge; DROP FUNCTION swarms_edge_frozen();"
 
-ASKED = """
-  IF TG_OP = 'UPDATE' AND (NEW.swarm_id, NEW.kind, NEW.plan_id, NEW.node_id, NEW.execution_id, NEW.call, NEW.subject,
-    NEW.digest, NEW.four_eyes, NEW.requested_by_id, NEW.requested_at) IS DISTINCT FROM (OLD.swarm_id, OLD.kind,
-    OLD.plan_id, OLD.node_id, OLD.execution_id, OLD.call, OLD.subject, OLD.digest, OLD.four_eyes, OLD.requested_by_id,
-    OLD.requested_at) THEN
-    RAISE EXCEPTION 'swarms_approval: what was asked, by whom and who may answer is frozen'
-      USING ERRCODE = 'check_violation';
-  END IF;"""
-"""Of the trigger of approvals: an answer is to exactly what was asked."""
-
 ROOM = """
 -- Every node is moved a few times: with room on its page, a new version of the row needs no new index entries.
 ALTER TABLE swarms_node SET (fillfactor = 50);

@@ -1,6 +1,6 @@
 """The database's half of a table of moves: a trigger that refuses every other change of state. Pure."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from tenants.states import Moves, terminal
 
@@ -11,12 +11,13 @@ def move_trigger(
     ended: Collection[str] = (),
     words: Mapping[str, Collection[str]] | None = None,
     rules: str = "",
+    fixed: Sequence[str] = (),
 ) -> str:
     """SQL that lets `table.state` change only as `moves` says, and freezes rows that have ended.
 
     `ended` are states in which a row is frozen although a move may still lead out of them (a failed node that is tried
     again); terminal states are frozen in any case. `words` are other columns, each with the words that it may hold;
-    `rules` are statements of PL/pgSQL that refuse more.
+    `rules` are statements of PL/pgSQL that refuse more; `fixed` columns are what they were when the row was made.
 
     Known words are looked for here and not in CHECK constraints: the text of a CHECK is parsed anew by each statement
     that writes the table, which costs the engine more than its own work; a function is parsed once a connection.
@@ -30,6 +31,12 @@ def move_trigger(
   END IF;"""
         for column, allowed in (words or {}).items()
     )
+    if fixed:
+        new, old = (", ".join(f"{row}.{column}" for column in fixed) for row in ("NEW", "OLD"))
+        known += f"""
+  IF TG_OP = 'UPDATE' AND ({new}) IS DISTINCT FROM ({old}) THEN
+    RAISE EXCEPTION '{table}: {", ".join(fixed)} never change' USING ERRCODE = 'check_violation';
+  END IF;"""
     return f"""
 CREATE FUNCTION {table}_move() RETURNS trigger LANGUAGE plpgsql AS $body$
 BEGIN

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from structlog.testing import capture_logs
 
@@ -166,6 +166,18 @@ def test_a_due_time_of_something_that_is_over_goes_away(swarm: Swarm, hands: Hol
     reconcile.tick()
     assert not Due.objects.filter(subject=gone).exists()
     finish(swarm, hands)
+
+
+def test_who_works_on_what_never_changes(swarm: Swarm) -> None:
+    live = Execution.objects.filter(ended_at=None)
+    for rows, change in (
+        (live, {"fence": uuid4()}),
+        (live, {"subject": f"node:{uuid4()}"}),
+        (Attempt.objects.all(), {"execution": None, "fence": uuid4()}),
+        (Attempt.objects.all(), {"number": 2}),
+    ):
+        with pytest.raises(IntegrityError, match="never change"), transaction.atomic():
+            rows.update(**change)
 
 
 def test_work_that_waits_without_a_ticket_gets_one(project: Project, hands: Holding, team: Team) -> None:

@@ -8,10 +8,10 @@ class Migration(migrations.Migration):
     dependencies = [("agents", "0001_initial")]
 
     operations = [
-        migrations.RunSQL(move_trigger(table, moves), drop_move_trigger(table))
-        for table, moves in (
-            ("agents_execution", EXECUTION_MOVES),
-            ("agents_server", SERVER_MOVES),
-            ("agents_agent", AGENT_MOVES),
+        migrations.RunSQL(move_trigger(table, moves, fixed=fixed), drop_move_trigger(table))
+        for table, moves, fixed in (
+            ("agents_execution", EXECUTION_MOVES, ("kind", "subject", "swarm", "session_id", "fence")),
+            ("agents_server", SERVER_MOVES, ()),
+            ("agents_agent", AGENT_MOVES, ()),
         )
     ]

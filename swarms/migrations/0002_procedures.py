@@ -2,13 +2,21 @@ from django.db import migrations
 
 from swarms.policy.procedures import ALL as POLICY
 from swarms.policy.procedures import TRIFECTA
-from swarms.procedures import ALL, ASKED
+from swarms.procedures import ALL
 from swarms.release import FAN_IN, ON_FAILURE
 from swarms.states import ENDED, MACHINES
 from tenants.triggers import drop_move_trigger, move_trigger
 
 WORDS = {"node": {"fan_in": FAN_IN, "on_failure": ON_FAILURE}}
-RULES = {"node": TRIFECTA, "approval": ASKED}
+RULES = {"node": TRIFECTA}
+FIXED = {
+    "attempt": ("node_id", "number", "execution_id", "fence"),
+    # An answer is to exactly what was asked, and what was asked says who may answer.
+    "approval": (
+        *("swarm_id", "kind", "plan_id", "node_id", "execution_id", "call"),
+        *("subject", "digest", "four_eyes", "requested_by_id", "requested_at"),
+    ),
+}
 TABLES = {noun: f"swarms_{noun.replace('_', '')}" for noun in MACHINES}
 
 
@@ -18,7 +26,9 @@ class Migration(migrations.Migration):
     operations = [
         *(
             migrations.RunSQL(
-                move_trigger(TABLES[noun], moves, ENDED[noun], WORDS.get(noun), RULES.get(noun, "")),
+                move_trigger(
+                    TABLES[noun], moves, ENDED[noun], WORDS.get(noun), RULES.get(noun, ""), FIXED.get(noun, ())
+                ),
                 drop_move_trigger(TABLES[noun]),
             )
             for noun, moves in MACHINES.items()
