@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
     operations = [
         migrations.RunSQL(move_trigger(table, moves, fixed=fixed), drop_move_trigger(table))
         for table, moves, fixed in (
-            ("agents_execution", EXECUTION_MOVES, ("kind", "subject", "swarm", "session_id", "fence")),
+            ("agents_execution", EXECUTION_MOVES, ("subject", "swarm", "session_id", "fence")),
             ("agents_server", SERVER_MOVES, ()),
             ("agents_agent", AGENT_MOVES, ()),
         )
