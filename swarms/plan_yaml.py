@@ -1,5 +1,6 @@
 """A plan as YAML: written for a person, and read back with every fault in words."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,12 @@ DEEPEST = 20
 MOST_FAULTS = 100
 LONGEST = 4_000_000
 """Characters of a plan, whichever way it comes: 800 for each node of the largest one."""
+WIDTH, LONG = 110, 80
+"""Characters of a line, and of a text from which on it is a block of its own."""
+_ODD = re.compile(r"[^\S \n]|[\x00-\x09\x0b-\x1f\x7f-\x9f\ufeff]")
+"""What YAML takes for a break of lines, or shows to nobody, unless it is escaped."""
+_UNEVEN = re.compile(r"^\s| $| \n")
+"""Spaces that a block would lose."""
 EXAMPLE = """\
 summary: The list command speaks JSON.
 nodes:
@@ -78,8 +85,27 @@ def read_yaml(text: str) -> PlanProposal:
 
 
 def write_yaml(document: Any) -> str:
-    """A plan's document as YAML, to be edited by a person."""
-    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
+    """A plan's document as YAML, to be edited by a person: long texts as blocks, without quotes."""
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=WIDTH)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Chooses the form in which a text is read most easily and comes back as it was."""
+
+
+def _style(text: str) -> str | None:
+    if _ODD.search(text):
+        return '"'
+    if _UNEVEN.search(text):
+        return None
+    if "\n" in text.rstrip("\n"):
+        return "|"
+    return ">" if len(text) > LONG and "  " not in text and "\n" not in text else None
+
+
+_Dumper.add_representer(
+    str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style=_style(text))
+)
 
 
 def annotated(proposal: PlanProposal, notes: Mapping[str, str]) -> str:
