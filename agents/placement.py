@@ -66,6 +66,8 @@ class Chosen:
     model: str = ""
     because: str = ""
     is_registered: bool = False
+    is_bound: bool = False
+    """It works on this runner only."""
     host: Host | None = None
     """The enrolled server on which it works; None: its runner does all."""
 
@@ -95,7 +97,7 @@ class Nobody:
     elsewhere: tuple[str, ...] = ()
     """Runners on which somebody would take it at once."""
     is_untrusted: bool = False
-    """Other work of the role might be taken: a server does not take this because it reads strangers' words."""
+    """Other work of the role might be taken; this reads strangers' words, and nothing would lock it in."""
 
     @property
     def text(self) -> str:
@@ -153,8 +155,16 @@ def choose(
     words = _words(text)
     best, _, host = min(sifted.fitting, key=lambda each: (-len(_known(each[0], words)), _fill(*each[:2]), each[0].name))
     because = ", ".join(_reasons(best, role, host, words))
-    name, is_registered = _name(best, live), best.is_registered
-    return Chosen(best.name, name, best.runtime, best.model, because, is_registered=is_registered, host=host)
+    return Chosen(
+        best.name,
+        _name(best, live),
+        best.runtime,
+        best.model,
+        because,
+        is_registered=best.is_registered,
+        is_bound=bool(best.runner),
+        host=host,
+    )
 
 
 @dataclass

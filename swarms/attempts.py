@@ -6,13 +6,13 @@ from uuid import UUID
 import structlog
 from django.utils import timezone
 
-from agents import executions, placing
+from agents import executions
 from agents.contracts import ReviewOutcome, WorkOutcome
 from agents.models import Execution
 from agents.placement import Chosen, Nobody, unwalled
 from sessions.events import publish
 from sessions.transitions import move
-from swarms import allowances, answering, briefing, budgets, checks, exposure, hints, progress, rulebook, versions
+from swarms import allowances, answering, briefing, budgets, checks, confinement, hints, progress, rulebook, versions
 from swarms.allowances import Denied, Parked
 from swarms.models import Attempt, CheckRun, Merge, Node, Swarm
 from swarms.overlap import outside
@@ -50,12 +50,9 @@ def begin(node_id: UUID, runner: Runner) -> Execution | Nobody | Parked | None:
     if node.state != NodeState.READY or swarm.state not in SWARM_STARTS:
         return None
     role = node.role or COORDINATOR
-    hears = exposure.hears_strangers(swarm, node)
-    chosen = placing.chosen(role, runner, f"{node.title}\n{node.instructions}", untrusted=hears)
-    if isinstance(chosen, Nobody):
+    chosen = confinement.chosen(node, role, runner)
+    if not isinstance(chosen, Chosen):
         return chosen
-    if exposure.held_back(swarm, node, hears=hears, unwalled=unwalled(chosen, runner.name, runner.sandbox)):
-        return None
     begun = allowances.allowed(swarm, role, lambda: _start(node, runner, chosen), node=node)
     if not isinstance(begun, Denied):
         return begun

@@ -1,5 +1,5 @@
-"""Coordinators and checks where nothing locks them in: no node's approval is about them, so a person is asked once for
-the whole swarm.
+"""Work where nothing would lock it in: it goes elsewhere if it can, and else a person is asked: about a node by itself,
+about coordinators and checks, of which no node's approval speaks, once for the whole swarm.
 
 A coordinator reads the repository, and checks run what stands in it. Where strangers' words come in, both may do what
 those want; and what nothing locks in can reach all that its owner can (see swarms.exposure).
@@ -11,10 +11,11 @@ from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
-from agents.placement import Misfit, Nobody, Why
+from agents import placing
+from agents.placement import Chosen, Misfit, Nobody, Why, unwalled
 from swarms import approvals, budgets, exposure
 from swarms.allowances import Denied, Parked
-from swarms.models import Approval, CheckRun, Plan
+from swarms.models import Approval, CheckRun, Node, Plan
 from swarms.permissions import WALLED
 from swarms.states import ApprovalState
 from tenants import turns
@@ -24,9 +25,9 @@ _NO = (ApprovalState.REJECTED, ApprovalState.EXPIRED)
 _MISSED_BEATS = 3
 
 
-def allowed(work: Plan | CheckRun, why: str) -> Nobody | Parked | Denied | None:
-    """Whether a swarm's work may begin where nothing locks it in; None: it may. Checks go to a runner that locks them
-    in, where there is one, and nobody is asked.
+def allowed(work: Plan | CheckRun, why: str, agent: Chosen | None = None) -> Nobody | Parked | Denied | None:
+    """Whether a swarm's work may begin where nothing locks it in; None: it may. Where there is a runner that would lock
+    it in, it goes there, and nobody is asked. `agent`: who takes it; None: checks.
 
     With the swarm locked. `why`: why nothing locks it in there (agents.placement.unwalled); empty: something does. A
     yes holds for the swarm, a no for what waited for it.
@@ -37,9 +38,8 @@ def allowed(work: Plan | CheckRun, why: str) -> Nobody | Parked | Denied | None:
     asked = swarm.approvals.filter(kind="unconfined").order_by("-requested_at", "-pk").first()
     if asked is not None and asked.state == ApprovalState.APPROVED:
         return None
-    if isinstance(work, CheckRun) and (others := _walled()):
-        text = f"{why}; {', '.join(others)}, which would lock its checks in, has no room"
-        return Nobody("checks", (Misfit("checks", Why.ELSEWHERE, text),), tuple(others))
+    if instead := elsewhere("coordinator" if agent else "checks", why, agent):
+        return instead
     if asked is not None and asked.state in _NO and _answered_at(asked) > work.created_at:
         return Denied(f"{why}, and nobody allowed that: {asked.because}")
     if asked is None or asked.state != ApprovalState.PENDING:
@@ -47,11 +47,42 @@ def allowed(work: Plan | CheckRun, why: str) -> Nobody | Parked | Denied | None:
     return Parked(exposure.parked(why), budgets.ASKED)
 
 
-def _walled() -> list[str]:
-    """Connected runners that may run this team's checks and lock them in."""
+def chosen(node: Node, role: str, runner: Runner) -> Chosen | Nobody | None:
+    """The agent that takes a node's work on this runner; None: the node is held back, and a person is asked about it.
+
+    With the swarm locked.
+    """
+    swarm, hears = node.swarm, exposure.hears_strangers(node.swarm, node)
+    found = placing.chosen(role, runner, f"{node.title}\n{node.instructions}", untrusted=hears)
+    if isinstance(found, Nobody):
+        return found
+    place = unwalled(found, runner.name, runner.sandbox)
+    if not exposure.is_news(swarm, node, hears=hears, unwalled=bool(place)):
+        return found
+    is_of_place = bool(place) and not exposure.is_news(swarm, node, hears=hears, unwalled=False)
+    if is_of_place and (instead := elsewhere(role, place, found)):
+        return instead
+    exposure.hold_back(swarm, node, place)
+    return None
+
+
+def elsewhere(role: str, why: str, agent: Chosen | None) -> Nobody | None:
+    """Work that had best go to a runner that locks it in: as work that nobody takes here. None: there is no such
+    runner, or its agent does not work there."""
+    if agent is not None and (agent.host is not None or agent.is_bound):
+        return None
+    if not (names := _walled(Q() if agent else Q(trusted=True))):
+        return None
+    text = f"{why}; {', '.join(names)}, which would lock it in, has no room"
+    who = agent.agent if agent else role
+    return Nobody(role, (Misfit(who, Why.ELSEWHERE, text),), tuple(names), is_untrusted=True)
+
+
+def _walled(which: Q) -> list[str]:
+    """Connected runners that serve this team and lock in what they run."""
     since = timezone.now() - timedelta(seconds=settings.HEARTBEAT_SECONDS * _MISSED_BEATS)
     ours = Q(team=None) | Q(team=turns.current_team_id())
-    rows = Runner.objects.filter(ours, trusted=True, sandbox__in=WALLED, seen_at__gt=since, capacity__gt=0)
+    rows = Runner.objects.filter(ours, which, sandbox__in=WALLED, seen_at__gt=since, capacity__gt=0)
     return list(rows.exclude(channel="").order_by("name").values_list("name", flat=True))
 
 

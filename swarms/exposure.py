@@ -109,20 +109,23 @@ def wake() -> None:
     hints.dispatch()
 
 
-def held_back(swarm: Swarm, node: Node, *, hears: bool, unwalled: str = "") -> bool:
-    """Take a node that was to start back to be asked about, if it is exposed to more than its plan's approval knew.
+def is_news(swarm: Swarm, node: Node, *, hears: bool, unwalled: bool) -> bool:
+    """Whether a node that is to start is exposed to more than its plan's approval knew. Nodes that take back what
+    others did were approved together."""
+    known = node.trifecta or node.undoes_id is not None
+    return not known and is_trifecta(swarm, node, hears=hears, unwalled=unwalled)
 
-    With the swarm locked. `hears`: see `hears_strangers`. `unwalled`: why nothing locks it in where it would work
-    (agents.placement.unwalled). Nodes that take back what others did were approved together.
+
+def hold_back(swarm: Swarm, node: Node, unwalled: str) -> None:
+    """Take a node that was to start back to be asked about. With the swarm locked.
+
+    `unwalled`: why nothing locks it in where it would work (agents.placement.unwalled).
     """
-    if node.trifecta or node.undoes_id or not is_trifecta(swarm, node, hears=hears, unwalled=bool(unwalled)):
-        return False
     because = "it is now exposed to strangers' words, secrets and effects outside at once"
     because += f": {unwalled}" if unwalled else ""
     progress.tell(swarm, progress.take_back([node], NodeState.BLOCKED, because=because))
     Node.objects.filter(pk=node.pk).update(trifecta=True)
     hints.advance(swarm.pk)
-    return True
 
 
 def declare(project: Project, *, untrusted_input: bool, has_secrets: bool, by: User) -> None:

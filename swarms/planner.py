@@ -71,7 +71,7 @@ def begin(plan_id: UUID, runner: Runner) -> Execution | Nobody | Parked | None:
     chosen = placing.chosen("coordinator", runner, swarm.goal.text, untrusted=swarm.project.untrusted_input)
     if isinstance(chosen, Nobody):
         return chosen
-    held = confinement.allowed(plan, unwalled(chosen, runner.name, runner.sandbox))
+    held = confinement.allowed(plan, unwalled(chosen, runner.name, runner.sandbox), chosen)
     begun = held or allowances.allowed(swarm, "coordinator", lambda: _start(plan, runner, chosen))
     if not isinstance(begun, Denied):
         return begun

@@ -173,8 +173,8 @@ def test_checks_of_what_reads_strangers_words_ask_where_nothing_locks_them_in(
         assert not any(title.startswith("check:") and "commit" in title for title in hands.done)
 
 
-def test_checks_go_where_they_are_locked_in_and_nobody_is_asked(project: Project, team: Team) -> None:
-    hands = hands_for(team, A.model_copy(update={"untrusted": True}))
+def test_work_goes_where_it_is_locked_in_and_nobody_is_asked(project: Project, team: Team) -> None:
+    hands = hands_for(team, A.model_copy(update={"untrusted": True}), B)
     swarm = start(project, hands, "a")
     unlocked(team, hands, hosted=False)
     safe = Runner.objects.create(
@@ -185,8 +185,24 @@ def test_checks_go_where_they_are_locked_in_and_nobody_is_asked(project: Project
     hands.run(swarm)
     assert swarm.state == "succeeded", swarm.because
     assert not Approval.objects.filter(kind="unconfined").exists()
-    since = Execution.objects.filter(kind="check").exclude(session__title__contains="before")
-    assert set(since.values_list("runner", flat=True)) == {safe.pk}
+    assert starts_asked_for() == []
+    since = Execution.objects.exclude(session__title__contains="before").exclude(pk=hands.held[0].execution)
+    assert {kind for kind, runner in since.values_list("kind", "runner") if runner == safe.pk} == {"work", "check"}
+    assert set(since.exclude(kind="plan").values_list("runner", flat=True)) == {safe.pk}
+
+
+def test_a_coordinator_goes_where_it_is_locked_in(project: Project, team: Team) -> None:
+    exposure.declare(project, untrusted_input=True, has_secrets=False, by=user_of("alice", "acme"))
+    hands = hands_for(team, A)
+    unlocked(team, hands, hosted=False)
+    swarm = goals.state_goal(project, "Write it", by=hands.by)
+    safe = Runner.objects.create(
+        name="safe", token=tokens.issue("runner")[0], capacity=4, channel="x", seen_at=timezone.now(), sandbox="unshare"
+    )
+    hands.run(swarm)
+    assert swarm.state == "succeeded", swarm.because
+    assert {one.kind for one in Approval.objects.all()} == {"plan", "landing"}
+    assert set(Execution.objects.values_list("runner", flat=True)) == {safe.pk}
 
 
 def test_what_was_placed_and_not_begun_is_placed_anew_when_its_runner_locks_in_no_more(
