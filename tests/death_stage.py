@@ -241,7 +241,9 @@ class Theatre(Platform):
 
     def count(self, table: str) -> int:
         """How many rows the database of the server that works now has in a table."""
-        for path in self.runner.glob("*/scratch/**/opencode.db"):
+        # Folders come and go meanwhile, which a glob does not bear.
+        found = (Path(folder, "opencode.db") for folder, _, files in os.walk(self.runner) if "opencode.db" in files)
+        for path in (one for one in found if "scratch" in one.parts):
             try:
                 with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=0.1)) as database:
                     return int(database.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
