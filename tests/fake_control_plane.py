@@ -210,7 +210,8 @@ class FakeControlPlane:
         """Forgets what was reported, and the branches that were pushed."""
         for told in (self.accepted, self.ended, self.beats, self.records, self.outcomes, self.faults, self.requests):
             told.clear()
-        self.asked.clear()
+        for told in (self.asked, self.offered, self.saved, self.rescues, self.let_go, self.git_headers):
+            told.clear()
         self.batches = 0
         for branch in self.git("for-each-ref", "--format=%(refname)", "refs/heads/attempts").split():
             self.git("update-ref", "-d", branch)

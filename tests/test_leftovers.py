@@ -25,7 +25,7 @@ from agents.runner.saving import Saving
 from agents.runner.workspace import Workspace
 from tests.fake_control_plane import FakeControlPlane, call, serving, steps, until
 from tests.long import long
-from tests.test_runner import DONE, ROOT, begin_sleeping, processes_now_with, running
+from tests.test_runner import DONE, ROOT, begin_sleeping, fleet, processes_now_with, running, shared  # noqa: F401
 from tests.test_sandbox import command_lines
 
 TOKEN, RESCUE = "wg_attempt_token", "wg_rescue_token"
@@ -56,26 +56,22 @@ def has_branch(plane: FakeControlPlane) -> bool:
     return bool(plane.git("for-each-ref", "refs/heads/attempts/1"))
 
 
-def test_what_a_cancelled_agent_had_changed_is_on_its_branch(plane: FakeControlPlane, tmp_path: Path) -> None:
-    with running(plane, tmp_path / "runner"):
-        assignment, _ = begin_half(plane)
-        plane.orders = {assignment.execution: Order(verdict="cancel")}
-        until(lambda: plane.ended, "it is over")
-    assert isinstance(plane.outcomes[0], FailureOutcome)
-    assert on_branch(plane) == "half done\n"
-    assert plane.git("log", "-1", "--format=%s", "attempts/1").strip() == "Unfinished: Greet politely"
-    assert "is kept on its branch" in plane.parts("step")[-1].text
-    assert plane.offered == []
+def test_what_a_cancelled_agent_had_changed_is_on_its_branch(fleet: FakeControlPlane) -> None:  # noqa: F811
+    assignment, _ = begin_half(fleet)
+    fleet.orders = {assignment.execution: Order(verdict="cancel")}
+    until(lambda: fleet.ended, "it is over")
+    assert isinstance(fleet.outcomes[0], FailureOutcome)
+    assert on_branch(fleet) == "half done\n"
+    assert fleet.git("log", "-1", "--format=%s", "attempts/1").strip() == "Unfinished: Greet politely"
+    assert "is kept on its branch" in fleet.parts("step")[-1].text
+    assert fleet.offered == []
 
 
-def test_a_killed_agent_is_saved_by_its_runner_before_its_failure_is_told(
-    plane: FakeControlPlane, tmp_path: Path
-) -> None:
-    with running(plane, tmp_path / "runner"):
-        assignment, _ = begin_half(plane)
-        os.kill(child_of(assignment), signal.SIGKILL)
-        until(lambda: plane.outcomes, "its runner tells of it")
-        assert on_branch(plane) == "half done\n"
+def test_a_killed_agent_is_saved_by_its_runner_before_its_failure_is_told(fleet: FakeControlPlane) -> None:  # noqa: F811
+    assignment, _ = begin_half(fleet)
+    os.kill(child_of(assignment), signal.SIGKILL)
+    until(lambda: fleet.outcomes, "its runner tells of it")
+    assert on_branch(fleet) == "half done\n"
 
 
 def child_of(assignment: Assignment) -> int:
@@ -93,50 +89,47 @@ def child_of(assignment: Assignment) -> int:
     raise AssertionError("nobody carries it out")
 
 
-def test_whose_lease_is_gone_keeps_its_work_until_it_may_push_it(plane: FakeControlPlane, tmp_path: Path) -> None:
-    plane.no_push = {TOKEN}
-    with running(plane, tmp_path / "runner"):
-        assignment, _ = begin_half(plane)
-        plane.orders = {assignment.execution: Order(verdict="stale")}
-        until(lambda: plane.offered, "the runner offers what it has")
-        folder = Path(plane.offered[0].folder)
-        assert folder == tmp_path / "runner" / "kept" / str(assignment.execution)
-        assert (folder / "work" / "half.txt").read_text() == "half done\n"
-        assert not has_branch(plane)
-        assert TOKEN not in (folder / "assignment.json").read_text()
+def test_whose_lease_is_gone_keeps_its_work_until_it_may_push_it(fleet: FakeControlPlane) -> None:  # noqa: F811
+    fleet.no_push = {TOKEN}
+    assignment, _ = begin_half(fleet)
+    fleet.orders = {assignment.execution: Order(verdict="stale")}
+    until(lambda: fleet.offered, "the runner offers what it has")
+    folder = Path(fleet.offered[0].folder)
+    assert folder == fleet.folder.parent / "runner" / "kept" / str(assignment.execution)
+    assert (folder / "work" / "half.txt").read_text() == "half done\n"
+    assert not has_branch(fleet)
+    assert TOKEN not in (folder / "assignment.json").read_text()
 
-        plane.rescue = RESCUE
-        plane.hang_up()  # the next connection offers it again
-        until(lambda: plane.saved, "it is pushed")
-        assert on_branch(plane) == "half done\n"
-        assert plane.saved[0].commit == plane.git("rev-parse", "attempts/1").strip()
-        assert not folder.parent.exists()
+    fleet.rescue = RESCUE
+    fleet.hang_up()  # the next connection offers it again
+    until(lambda: fleet.saved, "it is pushed")
+    assert on_branch(fleet) == "half done\n"
+    assert fleet.saved[0].commit == fleet.git("rev-parse", "attempts/1").strip()
+    assert not folder.parent.exists()
 
 
-def test_a_second_offer_does_not_end_the_token_of_a_push_that_is_under_way(
-    plane: FakeControlPlane, tmp_path: Path
-) -> None:
-    plane.no_push = {TOKEN}
-    with running(plane, tmp_path / "runner"):
-        assignment, _ = begin_half(plane)
-        plane.orders = {assignment.execution: Order(verdict="stale")}
-        until(lambda: plane.offered, "its work is kept and offered")
-        plane.rescue, plane.holds_pushes = RESCUE, True
-        plane.hang_up()
-        until(lambda: f"Bearer {RESCUE}" in plane.git_headers, "it is being pushed")
+def test_a_second_offer_does_not_end_the_token_of_a_push_that_is_under_way(fleet: FakeControlPlane) -> None:  # noqa: F811
+    fleet.no_push = {TOKEN}
+    assignment, _ = begin_half(fleet)
+    fleet.orders = {assignment.execution: Order(verdict="stale")}
+    until(lambda: fleet.offered, "its work is kept and offered")
+    fleet.rescue, fleet.holds_pushes = RESCUE, True
+    fleet.hang_up()
+    until(lambda: f"Bearer {RESCUE}" in fleet.git_headers, "it is being pushed")
 
-        plane.script = steps(DONE)
-        plane.assign(plane.assignment())
-        until(lambda: len(plane.ended) == 2, "another execution is over: what is kept is looked at again")
-        plane.hang_up()
-        until(lambda: len(plane.hellos) == 3, "there is a new connection")
-        time.sleep(0.5)
-        plane.holds_pushes = False
-        until(lambda: plane.saved or plane.offered[-1].because, "the push has ended")
+    fleet.script = steps(DONE)
+    fleet.assign(fleet.assignment())
+    until(lambda: len(fleet.ended) == 2, "another execution is over: what is kept is looked at again")
+    greeted = len(fleet.hellos)
+    fleet.hang_up()
+    until(lambda: len(fleet.hellos) > greeted, "there is a new connection")
+    time.sleep(0.5)
+    fleet.holds_pushes = False
+    until(lambda: fleet.saved or fleet.offered[-1].because, "the push has ended")
 
-        assert plane.saved, plane.offered[-1].because
-        assert plane.rescues == [RESCUE]
-        assert on_branch(plane) == "half done\n"
+    assert fleet.saved, fleet.offered[-1].because
+    assert fleet.rescues == [RESCUE]
+    assert on_branch(fleet) == "half done\n"
 
 
 def test_what_a_killed_runner_had_is_saved_by_the_next_one(plane: FakeControlPlane, tmp_path: Path) -> None:
@@ -150,18 +143,17 @@ def test_what_a_killed_runner_had_is_saved_by_the_next_one(plane: FakeControlPla
     assert on_branch(plane) == "half done\n"
 
 
-def test_what_cannot_be_pushed_stays_and_says_why(plane: FakeControlPlane, tmp_path: Path) -> None:
-    plane.no_push, plane.rescue = {TOKEN, RESCUE}, RESCUE
-    with running(plane, tmp_path / "runner"):
-        assignment, _ = begin_half(plane)
-        plane.orders = {assignment.execution: Order(verdict="stale")}
-        until(lambda: len(plane.offered) == 2, "it is tried, and told of")
-        assert "git push failed" in plane.offered[1].because
-        assert (Path(plane.offered[1].folder) / "work" / "half.txt").exists()
+def test_what_cannot_be_pushed_stays_and_says_why(fleet: FakeControlPlane) -> None:  # noqa: F811
+    fleet.no_push, fleet.rescue = {TOKEN, RESCUE}, RESCUE
+    assignment, _ = begin_half(fleet)
+    fleet.orders = {assignment.execution: Order(verdict="stale")}
+    until(lambda: len(fleet.offered) == 2, "it is tried, and told of")
+    assert "git push failed" in fleet.offered[1].because
+    assert (Path(fleet.offered[1].folder) / "work" / "half.txt").exists()
 
-        plane.rescue = "forget"
-        plane.hang_up()
-        until(lambda: not Path(plane.offered[1].folder).exists(), "what nobody needs is removed")
+    fleet.rescue = "forget"
+    fleet.hang_up()
+    until(lambda: not Path(fleet.offered[1].folder).exists(), "what nobody needs is removed")
 
 
 def test_what_can_neither_be_pushed_nor_put_aside_stays_where_it_is_and_is_told_of(
@@ -199,19 +191,18 @@ def test_a_folder_goes_also_when_something_in_it_may_not_be_written(tmp_path: Pa
     assert stat.S_IMODE((tmp_path / "other").stat().st_mode) == 0o500
 
 
-def test_nothing_is_kept_of_who_changed_nothing_or_delivered(plane: FakeControlPlane, tmp_path: Path) -> None:
-    plane.no_push = {TOKEN}
-    with running(plane, tmp_path / "runner"):
-        idle, _ = begin_sleeping(plane)
-        plane.orders = {idle.execution: Order(verdict="stale")}
-        until(lambda: plane.ended, "it is over")
-        plane.no_push = set()
-        plane.script = steps([HALF], DONE)
-        plane.assign(plane.assignment())
-        until(lambda: len(plane.ended) == 2, "it is over")
-    assert isinstance(plane.outcomes[-1], WorkOutcome)
-    assert plane.offered == []
-    assert {path.name for path in (tmp_path / "runner").iterdir() if path.is_dir()} == {MIRRORS, PROOF}
+def test_nothing_is_kept_of_who_changed_nothing_or_delivered(fleet: FakeControlPlane) -> None:  # noqa: F811
+    fleet.no_push = {TOKEN}
+    idle, _ = begin_sleeping(fleet)
+    fleet.orders = {idle.execution: Order(verdict="stale")}
+    until(lambda: fleet.ended, "it is over")
+    fleet.no_push = set()
+    fleet.script = steps([HALF], DONE)
+    fleet.assign(fleet.assignment())
+    until(lambda: len(fleet.ended) == 2, "it is over")
+    assert isinstance(fleet.outcomes[-1], WorkOutcome)
+    assert fleet.offered == []
+    assert {path.name for path in (fleet.folder.parent / "runner").iterdir() if path.is_dir()} == {MIRRORS, PROOF}
 
 
 def test_a_runner_that_is_asked_to_stop_lets_its_agents_finish(plane: FakeControlPlane, tmp_path: Path) -> None:

@@ -75,7 +75,9 @@ def fleet(shared: FakeControlPlane) -> Iterator[FakeControlPlane]:
     """A control plane with a runner that waits for work; what a test leaves running is ended after it."""
     shared.forget()
     yield shared
-    shared.stale = shared.down = False
+    shared.stale = shared.down = shared.holds_pushes = False
+    shared.refused = shared.rescue = ""
+    shared.no_push = set()
     shared.orders = {execution: Order(verdict="stale") for execution in shared.accepted}
     until(lambda: set(shared.accepted) <= set(shared.ended), "all work ends")
 
@@ -183,13 +185,12 @@ def test_a_refused_record_stops_an_execution_without_a_word(fleet: FakeControlPl
     assert fleet.outcomes == []
 
 
-def test_records_that_are_refused_end_an_execution_with_the_reason(plane: FakeControlPlane, tmp_path: Path) -> None:
-    with running(plane, tmp_path / "runner"):
-        plane.refused = "unheard of"
-        plane.script = steps([{"content": "This is unheard of."}, call("run_command", command="sleep 60")], DONE)
-        plane.assign(plane.assignment())
-        until(lambda: plane.ended, "it is over")
-    (outcome,) = plane.outcomes
+def test_records_that_are_refused_end_an_execution_with_the_reason(fleet: FakeControlPlane) -> None:
+    fleet.refused = "unheard of"
+    fleet.script = steps([{"content": "This is unheard of."}, call("run_command", command="sleep 60")], DONE)
+    fleet.assign(fleet.assignment())
+    until(lambda: fleet.ended, "it is over")
+    (outcome,) = fleet.outcomes
     assert isinstance(outcome, FailureOutcome)
     assert "refused records with HTTP 413: too large" in outcome.message
 
