@@ -155,16 +155,8 @@ def choose(
     words = _words(text)
     best, _, host = min(sifted.fitting, key=lambda each: (-len(_known(each[0], words)), _fill(*each[:2]), each[0].name))
     because = ", ".join(_reasons(best, role, host, words))
-    return Chosen(
-        best.name,
-        _name(best, live),
-        best.runtime,
-        best.model,
-        because,
-        is_registered=best.is_registered,
-        is_bound=bool(best.runner),
-        host=host,
-    )
+    more = {"is_registered": best.is_registered, "is_bound": bool(best.runner)}
+    return Chosen(best.name, _name(best, live), best.runtime, best.model, because, host=host, **more)
 
 
 @dataclass
