@@ -24,19 +24,6 @@ def move_trigger(
     """
     pairs = _texts({f"{a}>{b}" for a in moves for b in moves[a]})
     frozen = _texts(terminal(moves) | set(ended))
-    known = "".join(
-        f"""
-  IF (TG_OP = 'INSERT' OR NEW.{column} <> OLD.{column}) AND NEW.{column} <> ALL ({_texts(allowed)}) THEN
-    RAISE EXCEPTION '{table}: there is no {column} %', NEW.{column} USING ERRCODE = 'check_violation';
-  END IF;"""
-        for column, allowed in (words or {}).items()
-    )
-    if fixed:
-        new, old = (", ".join(f"{row}.{column}" for column in fixed) for row in ("NEW", "OLD"))
-        known += f"""
-  IF TG_OP = 'UPDATE' AND ({new}) IS DISTINCT FROM ({old}) THEN
-    RAISE EXCEPTION '{table}: {", ".join(fixed)} never change' USING ERRCODE = 'check_violation';
-  END IF;"""
     return f"""
 CREATE FUNCTION {table}_move() RETURNS trigger LANGUAGE plpgsql AS $body$
 BEGIN
@@ -50,11 +37,31 @@ BEGIN
     END IF;
   ELSIF OLD.state || '>' || NEW.state <> ALL ({pairs}) THEN
     RAISE EXCEPTION '{table}: no move from % to %', OLD.state, NEW.state USING ERRCODE = 'check_violation';
-  END IF;{known}{rules}
+  END IF;{_known(table, words or {})}{_fixed(table, fixed)}{rules}
   RETURN NEW;
 END $body$;
 CREATE TRIGGER {table}_move BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION {table}_move();
 """
+
+
+def _known(table: str, words: Mapping[str, Collection[str]]) -> str:
+    return "".join(
+        f"""
+  IF (TG_OP = 'INSERT' OR NEW.{column} <> OLD.{column}) AND NEW.{column} <> ALL ({_texts(allowed)}) THEN
+    RAISE EXCEPTION '{table}: there is no {column} %', NEW.{column} USING ERRCODE = 'check_violation';
+  END IF;"""
+        for column, allowed in words.items()
+    )
+
+
+def _fixed(table: str, columns: Sequence[str]) -> str:
+    if not columns:
+        return ""
+    new, old = (", ".join(f"{row}.{column}" for column in columns) for row in ("NEW", "OLD"))
+    return f"""
+  IF TG_OP = 'UPDATE' AND ({new}) IS DISTINCT FROM ({old}) THEN
+    RAISE EXCEPTION '{table}: {", ".join(columns)} never change' USING ERRCODE = 'check_violation';
+  END IF;"""
 
 
 def drop_move_trigger(table: str) -> str:

@@ -72,7 +72,9 @@ def test_what_is_added_comes_in_order_and_wakes_no_task_until_some_is_left(keys:
         await add(client, one, range(1, 600))
         await add(client, other, range(1, 102))
         left = await waiting
-        assert left[-1] == [other, [[b"101-0", [b"subject", b"team", b"event", b"101"]]]]
+        key, found = left[-1]
+        assert key == other
+        assert [(name, words) for name, words in found] == [(b"101-0", [b"subject", b"team", b"event", b"101"])]
         assert [position for key, position in follower.heard if key == one] == list(range(1, 600))
         assert [position for key, position in follower.heard if key == other] == list(range(1, 102))
         assert follower.tasks == {None}
