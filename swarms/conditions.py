@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from agents.models import Execution
+from agents.standings import MISSED_BEATS
 from agents.states import LIVE
 from sessions.models import Event
 from swarms import admission
@@ -23,7 +24,6 @@ from tenants.ids import made_at
 from tenants.models import Placement, Runner, TeamShare
 from tenants.procedures import ORDER
 
-MISSED_BEATS = 3
 _IN_ORDER = f"""
 SELECT subject, CASE WHEN parked <> '' THEN coalesce(parked_at, created_at) ELSE created_at END, not_before, parked,
   ahead, lane

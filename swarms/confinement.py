@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from agents import placing
 from agents.placement import Chosen, Misfit, Nobody, Why, unwalled
+from agents.standings import MISSED_BEATS
 from swarms import approvals, budgets, exposure
 from swarms.allowances import Denied, Parked
 from swarms.models import Approval, CheckRun, Node, Plan
@@ -22,7 +23,6 @@ from tenants import turns
 from tenants.models import Runner
 
 _NO = (ApprovalState.REJECTED, ApprovalState.EXPIRED)
-_MISSED_BEATS = 3
 
 
 def allowed(work: Plan | CheckRun, why: str, agent: Chosen | None = None) -> Nobody | Parked | Denied | None:
@@ -80,7 +80,7 @@ def elsewhere(role: str, why: str, agent: Chosen | None) -> Nobody | None:
 
 def _walled(which: Q) -> list[str]:
     """Connected runners that serve this team and lock in what they run."""
-    since = timezone.now() - timedelta(seconds=settings.HEARTBEAT_SECONDS * _MISSED_BEATS)
+    since = timezone.now() - timedelta(seconds=settings.HEARTBEAT_SECONDS * MISSED_BEATS)
     ours = Q(team=None) | Q(team=turns.current_team_id())
     rows = Runner.objects.filter(ours, which, sandbox__in=WALLED, seen_at__gt=since, capacity__gt=0)
     return list(rows.exclude(channel="").order_by("name").values_list("name", flat=True))

@@ -15,6 +15,7 @@ from agents.contracts import Assignment
 from agents.models import Execution
 from agents.nudges import nudge
 from agents.placement import Nobody
+from agents.standings import MISSED_BEATS
 from sessions.events import acting
 from swarms import attempts, checks, crew, hints, planner
 from swarms.allowances import Parked
@@ -42,7 +43,6 @@ LATER = timedelta(seconds=30)
 """When a ticket that could not begin is tried again."""
 SOON = timedelta(seconds=1)
 """The same, when only somebody was at its swarm."""
-MISSED_BEATS = 3
 
 
 class CannotBegin(Exception):
