@@ -200,7 +200,7 @@ def _move_swarm(swarm: Swarm, action: MoveSwarm) -> None:
     if not move(swarm, action.to, because=action.why, ended_at=timezone.now() if ends else None):
         return
     if ends:
-        turns.settled("swarm_deadline", swarm.pk)
+        progress.over(swarm.pk)
     if action.to == SwarmState.LANDING:
         turns.settled("land", swarm.pk)  # due still if who landed it in an earlier try died
     if action.to in (SwarmState.CANCELLING, SwarmState.FAILING):

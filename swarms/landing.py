@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from sessions.events import publish
 from sessions.transitions import move
-from swarms import checks, compensation, hints
+from swarms import checks, compensation, hints, progress
 from swarms.models import CheckRun, Node, Project, Swarm
 from swarms.states import CheckRunState, SwarmState
 from swarms.workspace import repos
@@ -172,7 +172,7 @@ def _end(swarm: Swarm, commit: str, pushed: str) -> None:
     if move(locked, to, because=because, **facts):
         type(project).objects.filter(pk=project.pk).update(head=commit)
         checks.void(locked, because)
-        turns.settled("swarm_deadline", locked.pk)
+        progress.over(locked.pk)
         kind = "swarm.rolled_back" if is_rollback else "swarm.landed"
         publish(swarm.topic, kind, branch=project.target_branch, commit=commit, pushed=pushed or "pushed")
 

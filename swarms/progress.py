@@ -90,6 +90,12 @@ def queue(swarm: Swarm, nodes: Iterable[Node], *, delay: timedelta = timedelta(0
         wake(swarm.pk, Counter(ticket.lane for ticket in tickets))
 
 
+def over(swarm_id: UUID) -> None:
+    """A swarm has ended: neither its deadline nor the order of its tickets is due any more."""
+    for kind in ("swarm_deadline", "order"):
+        turns.settled(kind, swarm_id)
+
+
 def reorder(swarm_id: UUID) -> None:
     """Give the tickets of a swarm the order that its priority, its nodes' and the paths left say. With it locked.
 

@@ -480,7 +480,7 @@ def test_a_runners_own_code_and_the_web_process_send_it_in_pieces_both_ways(
                 digest.update(piece)
         assert digest.hexdigest() == kept.sha256
         used = peak_kilobytes(web.process.pid) - before
-        assert used < kept.size >> 11, f"{used} KB more than before: it was held in memory as a whole"
+        assert used < kept.size * 3 >> 12, f"{used} KB more than before: it was held in memory as a whole"
     assert Artifact.objects.get(pk=kept.artifact).name == "ü/big.bin"
 
 

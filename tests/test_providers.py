@@ -76,10 +76,10 @@ def asks(agent: Agent, model: str, *, rehearsal: bool = False) -> None:
 def test_the_teams_provider_is_asked_before_the_platforms(web: Web, upstream: Upstream, committed_team: Team) -> None:
     add(upstream.port)
     agent = working(committed_team)
-    for model in ("tiny", "large"):
+    for number, model in enumerate(("tiny", "large"), start=1):
         asks(agent, model)
         assert agent.post(web).status_code == 200
-    until(lambda: ModelCall.objects.count() == 2)
+        until(lambda number=number: ModelCall.objects.count() == number)  # what it cost is told after the answer
     (path, headers, body), (other, others, _) = upstream.asked
     assert (path, headers["authorization"], body["model"]) == ("/own/v1/chat/completions", f"Bearer {OURS}", "tiny")
     assert (other, others["authorization"]) == ("/v1/chat/completions", f"Bearer {KEY}")
