@@ -113,9 +113,12 @@ async def visiting(assignment: Assignment, folder: Path, work: Path) -> AsyncIte
         try:
             yield Enrolled(assignment, client, proxy)
         finally:
-            with suppress(TimeoutError, Lost, Rejected):
+            try:
                 async with asyncio.timeout(TIDY_SECONDS):
                     await _tidy(client, folder.parent, str(work))
+            except (TimeoutError, Lost, Rejected) as error:
+                # The next attempt there tries again.
+                log.warning("what an attempt left on an enrolled server stays there", url=host.url, because=repr(error))
             await client.close()
 
 
