@@ -16,13 +16,12 @@ import structlog
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
-from django.utils import timezone
 
 from agents import breakers, handshake
 from agents.handshake import NoServer
 from agents.models import Execution, Server
 from agents.server_choice import Host
-from agents.standings import MISSED_BEATS
+from agents.standings import connected
 from agents.states import ENROLLED, LIVE, ExecutionState
 from tenants.context import current_schema, each_team, in_schema
 from tenants.models import Runner
@@ -61,8 +60,7 @@ def _runners() -> list[Runner]:
     """Those that are connected and may drive this team's servers: its own. Those of all teams hold what is others', and
     do so only where all is one person's."""
     mine = Q(team=current_team_id()) | (Q(team=None) if settings.LOCAL_SERVERS else Q(pk=None))
-    since = timezone.now() - timedelta(seconds=MISSED_BEATS * settings.HEARTBEAT_SECONDS)
-    return list(Runner.objects.filter(mine, seen_at__gt=since).exclude(channel="").exclude(boot=None))
+    return list(connected().filter(mine).exclude(boot=None))
 
 
 def _shares(server: Server, runner: Runner) -> bool:

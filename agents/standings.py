@@ -1,11 +1,12 @@
 """How runners stand, as pages show it. No event tells of that, so somebody looks, and hints."""
 
 from collections import defaultdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Count
+from django.db.models import Count, QuerySet
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from agents.placement import Seen, health
@@ -15,6 +16,16 @@ from tenants.models import Runner
 
 MISSED_BEATS = 3
 """After so many heartbeats a runner is taken for silent."""
+
+
+def silence() -> timedelta:
+    """How long a runner may be silent and still be given work."""
+    return timedelta(seconds=settings.HEARTBEAT_SECONDS * MISSED_BEATS)
+
+
+def connected() -> QuerySet[Runner]:
+    """Runners of all teams that listen, and were heard lately."""
+    return Runner.objects.exclude(channel="").filter(seen_at__gt=Now() - silence())
 
 
 def standing(runner: Any, now: datetime | None = None) -> tuple[str, str]:

@@ -1,18 +1,16 @@
 """Why is it not running? Reads what decides about nodes, and says it in words (swarms.why)."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from django.conf import settings
 from django.db import connection
 from django.db.models import Count, Q, Sum
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from agents.models import Execution
-from agents.standings import MISSED_BEATS
+from agents.standings import connected
 from agents.states import LIVE
 from sessions.models import Event
 from swarms import admission
@@ -21,7 +19,7 @@ from swarms.states import NODE_ENDED, SWARM_PAUSED, NodeState, PlanState, SwarmS
 from swarms.why import Facts, Surroundings, Unmet, Waiting, Whole, unmet, unmet_of
 from tenants import turns
 from tenants.ids import made_at
-from tenants.models import Placement, Runner, TeamShare
+from tenants.models import Placement, TeamShare
 from tenants.procedures import ORDER
 
 _IN_ORDER = f"""
@@ -101,8 +99,7 @@ def of_swarm(swarm: Swarm) -> list[Unmet]:
 def surroundings(swarm: Swarm) -> Surroundings:
     """What is the same for all nodes of this swarm now."""
     team = turns.current_team_id()
-    beats = timedelta(seconds=settings.HEARTBEAT_SECONDS * MISSED_BEATS)
-    ours = Runner.objects.exclude(channel="").filter(Q(team=None) | Q(team=team), seen_at__gt=Now() - beats)
+    ours = connected().filter(Q(team=None) | Q(team=team))
     takes = Q(capacity__gt=0)
     capacity = ours.aggregate(
         n=Count("pk", filter=takes),

@@ -5,15 +5,13 @@ A coordinator reads the repository, and checks run what stands in it. Where stra
 those want; and what nothing locks in can reach all that its owner can (see swarms.exposure).
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from django.conf import settings
 from django.db.models import Q
-from django.utils import timezone
 
 from agents import placing
 from agents.placement import Chosen, Misfit, Nobody, Why, unwalled
-from agents.standings import MISSED_BEATS
+from agents.standings import connected
 from swarms import approvals, budgets, exposure
 from swarms.allowances import Denied, Parked
 from swarms.models import Approval, CheckRun, Node, Plan
@@ -80,10 +78,9 @@ def elsewhere(role: str, why: str, agent: Chosen | None) -> Nobody | None:
 
 def _walled(which: Q) -> list[str]:
     """Connected runners that serve this team and lock in what they run."""
-    since = timezone.now() - timedelta(seconds=settings.HEARTBEAT_SECONDS * MISSED_BEATS)
     ours = Q(team=None) | Q(team=turns.current_team_id())
-    rows = Runner.objects.filter(ours, which, sandbox__in=WALLED, seen_at__gt=since, capacity__gt=0)
-    return list(rows.exclude(channel="").order_by("name").values_list("name", flat=True))
+    rows = connected().filter(ours, which, sandbox__in=WALLED, capacity__gt=0)
+    return list(rows.order_by("name").values_list("name", flat=True))
 
 
 def _answered_at(asked: Approval) -> datetime:

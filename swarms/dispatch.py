@@ -5,7 +5,6 @@ from datetime import timedelta
 from uuid import UUID
 
 import structlog
-from django.conf import settings
 from django.db import DatabaseError, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -15,7 +14,7 @@ from agents.contracts import Assignment
 from agents.models import Execution
 from agents.nudges import nudge
 from agents.placement import Nobody
-from agents.standings import MISSED_BEATS
+from agents.standings import silence
 from sessions.events import acting
 from swarms import attempts, checks, crew, hints, planner
 from swarms.allowances import Parked
@@ -82,7 +81,7 @@ def _one_turn() -> Runner | None:
     Locks: runner, share, ticket, swarm. Who holds a swarm never waits for the others (see `take_next`).
     """
     barren: set[tuple[UUID | None, bool]] = set()
-    all_free = turns.free_runners(seen_within=_silence())
+    all_free = turns.free_runners(seen_within=silence())
     for free in all_free:
         if (free.team_id, free.trusted) in barren:
             continue  # one like it found nothing
@@ -169,12 +168,7 @@ def _next_for(runner_id: UUID, held: UUID) -> Assignment | None:
 
 def _is_connected(runner: Runner) -> bool:
     """Whether what it says of its work is heard."""
-    return bool(runner.channel and runner.seen_at and timezone.now() - runner.seen_at < _silence())
-
-
-def _silence() -> timedelta:
-    """How long a runner may be silent and still be given work."""
-    return timedelta(seconds=settings.HEARTBEAT_SECONDS * MISSED_BEATS)
+    return bool(runner.channel and runner.seen_at and timezone.now() - runner.seen_at < silence())
 
 
 def _begin(ticket: Ticket, runner: Runner) -> Execution | Nobody | Parked | None:
