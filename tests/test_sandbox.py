@@ -13,7 +13,7 @@ import pytest
 
 from agents.contracts import Limits
 from agents.runner import sandbox
-from agents.runner.cage import cage
+from agents.runner.cage import PREFIX, cage, clear
 from agents.runner.clipped import Clipped
 from agents.runner.confinement import Places, environment, mounts_of
 from agents.runner.sandbox import CommandResult, Confined, Sandbox, SandboxMissing, command_line
@@ -207,6 +207,23 @@ def test_the_kernel_itself_bounds_the_processes_where_it_can(tmp_path: Path) -> 
     else:
         walls = command_line(crowd, WORKING[0], Places(tmp_path, tmp_path), Limits(processes=50))
         assert os.geteuid() == 0 or "--nproc=82" in walls
+
+
+def test_a_runner_that_begins_removes_the_cgroups_of_dead_ones_alone() -> None:
+    async def beside_another() -> None:
+        async with cage(10, 512) as entrance:
+            if not entrance:
+                return  # there are none here
+            made = Path(entrance[-1])
+            dead = subprocess.Popen(["true"])
+            dead.wait()
+            left = made.with_name(f"{PREFIX}{dead.pid}-0")
+            left.mkdir()
+            clear()
+            assert made.exists()
+            assert not left.exists()
+
+    asyncio.run(beside_another())
 
 
 def test_of_a_long_output_the_beginning_and_the_end_are_kept(run: Run) -> None:

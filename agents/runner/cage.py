@@ -39,11 +39,16 @@ async def cage(processes: int, memory_mb: int) -> AsyncIterator[list[str]]:
 
 
 def clear() -> None:
-    """Removes empty cgroups that killed runners left. To be called before any command runs."""
+    """Removes empty cgroups that killed runners left. To be called before any command runs.
+
+    Those of other runners of this machine stay: they are empty, too, until a command enters.
+    """
     for parent in {parent for parent, _ in _controls() if parent is not None}:
         for left in parent.glob(f"{PREFIX}*"):
-            with suppress(OSError):
-                left.rmdir()
+            maker = left.name.removeprefix(PREFIX).partition("-")[0]
+            if not Path("/proc", maker).exists():
+                with suppress(OSError):
+                    left.rmdir()
 
 
 @cache
