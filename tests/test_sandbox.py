@@ -2,10 +2,12 @@
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -16,6 +18,7 @@ from agents.runner import sandbox
 from agents.runner.cage import PREFIX, cage, clear
 from agents.runner.clipped import Clipped
 from agents.runner.confinement import Places, environment, mounts_of
+from agents.runner.processes import descendants
 from agents.runner.sandbox import CommandResult, Confined, Sandbox, SandboxMissing, command_line
 from agents.runner.settings import read
 
@@ -280,6 +283,31 @@ def test_without_a_sandbox_limits_still_hold(tmp_path: Path) -> None:
 
     assert result.stopped == "time"
     assert not processes_with(marker)
+
+
+def test_while_all_stands_still_a_commands_time_does_too(tmp_path: Path) -> None:
+    places = Places(tmp_path / "work", tmp_path / "scratch")
+    marker = f"{time.time_ns()}"
+
+    async def stand_still() -> CommandResult:
+        command = f"touch begun; sleep 1; echo done # {marker}"
+        task = asyncio.create_task(sandbox.run(command, WORKING[0], places, Limits(seconds=2)))
+        while not (places.work / "begun").exists():
+            await asyncio.sleep(0.02)
+        mine = [pid for pid, line in command_lines() if marker in line]
+        stopped = {one for pid in mine for one in (pid, *descendants(pid))}
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(2.5)  # we stand still as well
+        await asyncio.sleep(0.2)  # and have a turn before the command has
+        for pid in stopped:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        return await task
+
+    result = asyncio.run(stand_still())
+
+    assert (result.output, result.stopped) == ("done\n", "")
 
 
 def test_stopping_the_task_stops_the_command(tmp_path: Path) -> None:

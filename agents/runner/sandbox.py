@@ -28,6 +28,9 @@ nothing works, and only the commands of the rehearsal run."""
 Stop = Literal["", "time", "memory", "processes", "disk"]
 
 WATCH_SECONDS = 0.05
+LATE_SECONDS = 1.0
+"""A look that comes later than that: the machine, or its container, stood still. A command's time stands still then,
+too, or one that is over would be judged before it could say so."""
 SPARE_MB = 256
 """The kernel's limit on memory lies above ours, too. It also counts what files are held in memory for a while."""
 WHOLE_BYTES = 50 << 20
@@ -235,12 +238,16 @@ async def watch(
     process: asyncio.subprocess.Process, limits: Limits, disk: Disk, overhead: int, every: float = WATCH_SECONDS
 ) -> Stop:
     """Waits until the command ends or breaks a limit; tells which. Looks once in so many seconds."""
-    deadline = time.monotonic() + limits.seconds
+    left = float(limits.seconds)
     ending = asyncio.ensure_future(process.wait())
     pause = 0.02
+    looked = time.monotonic()
     try:
         while True:
             done, _ = await asyncio.wait({ending}, timeout=pause)
+            now = time.monotonic()
+            left -= min(now - looked, pause + LATE_SECONDS)
+            looked = now
             # wait() also waits for whoever holds the output open; the exit of the command itself is enough.
             if done or process.returncode is not None:
                 return ""
@@ -250,7 +257,7 @@ async def watch(
                 return "processes"
             if private_bytes(family) > limits.memory_mb << 20:
                 return "memory"
-            if time.monotonic() > deadline:
+            if left < 0:
                 return "time"
             if disk.is_due() and (stop := await asyncio.to_thread(_beyond, family, limits, disk)):
                 return stop
