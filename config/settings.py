@@ -147,6 +147,7 @@ PUBLIC_SCHEMA_URLCONF = "config.urls_public"
 PROGRAMS_URLCONF = "config.urls_programs"
 ASGI_APPLICATION = "config.asgi.application"
 
+FORM_RENDERER = "tenants.fields.Renderer"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",

@@ -114,6 +114,7 @@ def surroundings(swarm: Swarm) -> Surroundings:
         now=timezone.now(),
         swarm_state=swarm.state,
         swarm_since=_since(swarm),
+        swarm_because=swarm.because,
         runners=capacity["n"],
         leaving=capacity["leaving"],
         trusted=capacity["trusted"],

@@ -43,6 +43,8 @@ class Surroundings:
     swarm_state: str = SwarmState.RUNNING
     swarm_since: datetime | None = None
     """When the swarm came into its state."""
+    swarm_because: str = ""
+    """Why it is in it: who paused it, and the reason that was given."""
     runners: int = 0
     """Runners that are connected and take work."""
     leaving: int = 0
@@ -186,7 +188,7 @@ def unmet_of(swarm: Whole, around: Surroundings) -> list[Unmet]:
 
 def _paused(around: Surroundings) -> Unmet:
     what = "the swarm" if around.swarm_state == SwarmState.PAUSED else "its rollback"
-    return Unmet("paused", f"{what} is paused", around.swarm_since, f"Resume {what}.")
+    return Unmet("paused", f"{what} is {around.swarm_because or 'paused'}", around.swarm_since, f"Resume {what}.")
 
 
 def _checks(since: datetime, around: Surroundings) -> Unmet:

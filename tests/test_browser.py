@@ -214,6 +214,48 @@ def test_what_a_person_types_survives_what_happens_meanwhile(stage: Stage, visit
     assert page.locator(".ask textarea").first.input_value() == "because it"
 
 
+def test_a_refused_form_leads_to_what_is_wrong(stage: Stage, visit: Visit) -> None:
+    page = visit("/agents/new/")
+    page.get_by_role("textbox", name="Name").fill("anna")
+    page.get_by_role("button", name="Add").click()
+    roles = page.get_by_role("group", name="Roles")
+    expect(roles.get_by_role("checkbox").first).to_be_focused()
+    remedy = "Roles: choose at least one: Coordinator, Developer, Writer, Reviewer."
+    expect(roles).to_have_accessible_description(remedy)
+    expect(page.get_by_role("alert").get_by_role("link", name="Roles")).to_be_visible()
+    roles.get_by_role("checkbox").nth(1).check()
+    page.get_by_role("button", name="Add").click()  # there is an anna
+    name = page.get_by_role("textbox", name="Name")
+    expect(name).to_be_focused()
+    assert name.get_attribute("aria-invalid") == "true"
+    assert page.evaluate("window.complaints") == []
+
+
+def test_what_is_shown_once_is_copied(stage: Stage, visit: Visit) -> None:
+    page = visit("/programs/", permissions=["clipboard-read", "clipboard-write"])
+    page.get_by_role("textbox", name="Name").fill("nightly")
+    page.get_by_role("button", name="Make the token").click()
+    page.get_by_role("button", name="Copy the token").click()
+    expect(page.get_by_role("status").filter(has_text="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == page.locator("[data-token]").inner_text()
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error()) }")
+    page.get_by_role("button", name="Copy the token").click()
+    expect(page.get_by_role("status").filter(has_text="Selected")).to_be_visible()
+    assert page.evaluate("String(getSelection())") == page.locator("[data-token]").inner_text()
+    assert page.evaluate("window.complaints") == []
+
+
+def test_a_page_ends_where_its_content_ends_and_a_menu_closes_with_escape(stage: Stage, visit: Visit) -> None:
+    page = visit(SWARM)
+    ends = "document.querySelector('main').getBoundingClientRect().bottom + scrollY"
+    assert page.evaluate(f"document.documentElement.scrollHeight - {ends}") < 50
+    page.locator("summary", has_text="Pause…").click()
+    why = page.get_by_label("Why optional").filter(visible=True)
+    why.press("Escape")
+    expect(why).to_be_hidden()
+    expect(page.locator("summary", has_text="Pause…")).to_be_focused()
+
+
 def test_text_is_shown_as_it_is_written_and_whole_at_the_end(stage: Stage, visit: Visit) -> None:
     session = Session.objects.get(pk=stage.live.session_id)
     page = live(visit(f"/sessions/{session.pk}/"))

@@ -10,6 +10,7 @@ import pytest
 from django.db import connection, transaction
 from django.test import Client
 from django.urls import get_resolver
+from django.utils import timezone
 
 from swarms.board import cards
 from swarms.models import Approval, Edge, Node, Project, Swarm
@@ -223,6 +224,30 @@ def test_buttons_are_shown_only_to_who_may_use_them(
         body = client_for(user_of(name, "acme"), team).get("/projects/textkit/swarms/1/").content.decode()
         assert ("Cancel the swarm" in body) is is_shown
         assert ('value="approve"' in body) is is_shown
+
+
+ORDERS = {
+    "pause": ("running", "paused by Alice"),
+    "resume": ("paused", "resumed by Alice"),
+    "drain": ("running", "drained by Alice"),
+    "cancel": ("running", "cancelled by Alice"),
+    "retry": ("failed", "tried again by Alice"),
+}
+
+
+@pytest.mark.parametrize("verb", ORDERS)
+def test_a_reason_that_is_given_with_an_order_is_told_wherever_the_state_is(
+    stage: Stage, alice: Client, verb: str
+) -> None:
+    state, told = ORDERS[verb]
+    for step in {"paused": ["paused"], "failed": ["failing", "failed"]}.get(state, []):
+        Swarm.objects.filter(pk=stage.swarm.pk).update(state=step, started_at=timezone.now())
+    page = "/projects/textkit/swarms/1/"
+    assert f'<label for="{verb}-because">Why' in alice.get(page).content.decode()
+    assert alice.post(f"{page}{verb}/", {"because": " the provider is <dear> tonight "}).status_code == 302
+    reason = f"{told}: the provider is &lt;dear&gt; tonight"
+    assert reason in alice.get(f"{page}regions/header/").content.decode()
+    assert reason in alice.get(f"{page}feed/").content.decode()
 
 
 @pytest.fixture

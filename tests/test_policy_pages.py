@@ -102,7 +102,8 @@ def test_a_rule_is_made_moved_and_revoked_on_the_page(boss: Client, stage: Stage
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"tool": ""}, "This field is required"),
+        ({"tool": ""}, "Tool: fill this in, for example shell."),
+        ({"verdict": ""}, "Verdict: choose one: Allow, Ask a person, Deny."),
         ({"arguments": "deploy/**"}, "Line 1 is no argument"),
         ({"arguments": "path: a\npath: b"}, "names path once more"),
         ({"sandboxed": "on"}, "Only what is allowed"),

@@ -77,7 +77,7 @@ def test_a_paused_rollback_ends_what_runs_and_begins_nothing_until_it_is_resumed
     assert states(swarm) == {"undo-c": "succeeded", "undo-a": "ready"}
     assert not Ticket.objects.filter(swarm=swarm.pk).exists()
     (why,) = conditions.of_node(Node.objects.select_related("swarm").get(key="undo-a"))
-    assert (why.kind, why.text, why.remedy) == ("paused", "its rollback is paused", "Resume its rollback.")
+    assert (why.kind, why.text, why.remedy) == ("paused", "its rollback is paused by Alice", "Resume its rollback.")
     assert why.since is not None
     sweep.Sweep().look(team.pk)
     hands.run(swarm)

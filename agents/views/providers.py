@@ -16,6 +16,7 @@ from agents import credentials, routes
 from agents.forms import KeyForm, ModelsForm, ProviderForm, Refusable
 from agents.models import Provider
 from sessions.events import acting
+from tenants import fields
 from tenants.access import TeamRequest, requires
 from tenants.roles import Permission
 
@@ -134,9 +135,8 @@ def _take(request: TeamRequest, form: Refusable, verb: Callable[[dict[str, Any]]
             form.refuse(error)
         else:
             messages.success(request, done)
-    for texts in form.errors.values():
-        for text in texts:
-            messages.error(request, str(text))
+    for text in fields.told(form):
+        messages.error(request, text)
     return redirect("providers")
 
 

@@ -17,6 +17,7 @@ from agents.handshake import NoServer
 from agents.models import Execution, Server
 from sessions.events import acting
 from sessions.models import Stream
+from tenants import fields
 from tenants.access import TeamRequest, requires
 from tenants.roles import Permission
 
@@ -119,7 +120,7 @@ def _acting(verb: Callable[[Server, TeamRequest], str]) -> Callable[..., HttpRes
 def _credentials(request: TeamRequest) -> dict[str, str]:
     form = PasswordForm(request.POST)
     if not form.is_valid():
-        raise ValidationError([text for texts in form.errors.values() for text in texts])
+        raise ValidationError(fields.told(form))
     return {"username": form.cleaned_data["username"], "password": form.cleaned_data["password"]}
 
 

@@ -35,6 +35,14 @@ document.addEventListener("submit", (event) => {
   window.addEventListener("pageshow", () => delete form.dataset.sent, { once: true });
 });
 
+// Escape closes a menu, and goes back to its button.
+document.addEventListener("keydown", (event) => {
+  const menu = event.key === "Escape" && event.target.closest?.(".menu[open]");
+  if (!menu) return;
+  menu.open = false;
+  menu.querySelector("summary").focus();
+});
+
 const neighbour = (node, key) => {
   const [list, step] = { ArrowRight: ["down", 0], ArrowLeft: ["up", 0], ArrowDown: ["", 1], ArrowUp: ["", -1] }[key];
   const nodes = [...node.ownerSVGElement.querySelectorAll(".node")];

@@ -21,35 +21,35 @@ from tenants.roles import Permission
 @requires(Permission.STATE_GOAL)
 def pause(request: TeamRequest, slug: str, number: int) -> HttpResponse:
     """Let nothing new start."""
-    return act(request, slug, number, lambda swarm, by: operations.pause(swarm, by=by))
+    return _order(request, slug, number, operations.pause)
 
 
 @require_POST
 @requires(Permission.STATE_GOAL)
 def resume(request: TeamRequest, slug: str, number: int) -> HttpResponse:
     """Go on."""
-    return act(request, slug, number, lambda swarm, by: operations.resume(swarm, by=by))
+    return _order(request, slug, number, operations.resume)
 
 
 @require_POST
 @requires(Permission.STATE_GOAL)
 def drain(request: TeamRequest, slug: str, number: int) -> HttpResponse:
     """End what runs, leave out the rest, land what is merged."""
-    return act(request, slug, number, lambda swarm, by: operations.drain(swarm, by=by))
+    return _order(request, slug, number, operations.drain)
 
 
 @require_POST
 @requires(Permission.STATE_GOAL)
 def cancel(request: TeamRequest, slug: str, number: int) -> HttpResponse:
     """Stop everything."""
-    return act(request, slug, number, lambda swarm, by: operations.cancel(swarm, by=by))
+    return _order(request, slug, number, operations.cancel)
 
 
 @require_POST
 @requires(Permission.STATE_GOAL)
 def retry(request: TeamRequest, slug: str, number: int) -> HttpResponse:
     """Try a failed swarm again."""
-    return act(request, slug, number, lambda swarm, by: operations.retry_swarm(swarm, by=by))
+    return _order(request, slug, number, operations.retry_swarm)
 
 
 @require_POST
@@ -61,6 +61,12 @@ def roll_back(request: TeamRequest, slug: str, number: int) -> HttpResponse:
     if _try(request, lambda: asked.append(rollback.request(found, by=request.user))) and asked[0]:
         return redirect("approval", pk=asked[0].pk)
     return redirect("swarm", slug=slug, number=number)
+
+
+def _order(request: TeamRequest, slug: str, number: int, verb: Callable[..., None]) -> HttpResponse:
+    """An order for a swarm, with the reason that was given."""
+    because = request.POST.get("because", "")
+    return act(request, slug, number, lambda swarm, by: verb(swarm, by=by, because=because))
 
 
 def act(request: TeamRequest, slug: str, number: int, verb: Callable[[Swarm, User], object]) -> HttpResponse:
@@ -136,15 +142,14 @@ def deadline(request: TeamRequest, slug: str, number: int) -> HttpResponse:
 @requires(Permission.STATE_GOAL)
 def node_skip(request: TeamRequest, slug: str, number: int, key: str) -> HttpResponse:
     """Leave a node out."""
-    because = request.POST.get("because", "")
-    return _act_on(request, slug, number, key, lambda node, by: operations.skip(node, by=by, because=because))
+    return _act_on(request, slug, number, key, operations.skip)
 
 
 @require_POST
 @requires(Permission.STATE_GOAL)
 def node_retry(request: TeamRequest, slug: str, number: int, key: str) -> HttpResponse:
     """Try a node again."""
-    return _act_on(request, slug, number, key, lambda node, by: operations.retry_node(node, by=by))
+    return _act_on(request, slug, number, key, operations.retry_node)
 
 
 @require_POST
@@ -154,17 +159,16 @@ def node_priority(request: TeamRequest, slug: str, number: int, key: str) -> Htt
     found = node_of(swarm_of(slug, number), key)
     form = PriorityForm(request.POST)
     if not form.is_valid():
-        messages.error(request, str(form.errors["priority"][0]))
+        messages.error(request, str(form["priority"].errors[0]))
         return redirect("node", slug=slug, number=number, key=key)
     wanted = form.cleaned_data["priority"]
     return _done(request, found, lambda: operations.set_priority(found, wanted, by=request.user))
 
 
-def _act_on(
-    request: TeamRequest, slug: str, number: int, key: str, verb: Callable[[Node, User], object]
-) -> HttpResponse:
+def _act_on(request: TeamRequest, slug: str, number: int, key: str, verb: Callable[..., None]) -> HttpResponse:
     found = node_of(swarm_of(slug, number), key)
-    return _done(request, found, lambda: verb(found, request.user))
+    because = request.POST.get("because", "")
+    return _done(request, found, lambda: verb(found, by=request.user, because=because))
 
 
 def _done(request: TeamRequest, node: Node, verb: Callable[[], object]) -> HttpResponse:
