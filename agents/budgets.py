@@ -3,7 +3,7 @@
 A budget's subject is text (team, project:<uuid>, swarm:<uuid>, node:<uuid>); a subject without a row has no limit.
 What an execution set aside counts in each of its budgets alike, so that a budget's `reserved` is the sum over its live
 executions. Amounts are millionths of a dollar. Locks are taken in one order: swarm, execution, events, and a team's
-books last (see `_open_books`): who books without the swarm's lock publishes in a transaction of its own.
+books last (see `_open_books`): who books without the swarm's lock publishes first, or in a transaction of its own.
 """
 
 from collections.abc import Iterable
@@ -68,24 +68,29 @@ LEFT = """(
 ) + e.reserved_microusd - e.held_microusd"""
 """What an execution `e` may still spend, on the tightest of its budgets; NULL: no limit."""
 _RECOUNT = """
-UPDATE agents_budget AS b SET reserved_microusd = LEAST(now.amount, b.limit_microusd - b.spent_microusd)
+UPDATE agents_budget AS b SET reserved_microusd = now.kept, spent_microusd = b.spent_microusd + now.late,
+  over_microusd = b.over_microusd - now.late
 FROM (
-  SELECT x.id, COALESCE((
-    SELECT sum(e.reserved_microusd) FROM agents_execution e
-    WHERE e.state = ANY(%(live)s) AND e.reserved_microusd > 0 AND e.budgets ? x.subject
-  ), 0)::bigint AS amount FROM agents_budget x
+  SELECT room.id, room.kept, LEAST(room.over, room.room - room.kept) AS late FROM (
+    SELECT x.id, x.over_microusd AS over, x.limit_microusd - x.spent_microusd AS room,
+      LEAST(x.limit_microusd - x.spent_microusd, COALESCE((
+        SELECT sum(e.reserved_microusd) FROM agents_execution e
+        WHERE e.state = ANY(%(live)s) AND e.reserved_microusd > 0 AND e.budgets ? x.subject
+      ), 0)::bigint) AS kept FROM agents_budget x
+  ) AS room
 ) AS now
-WHERE b.id = now.id AND b.reserved_microusd <> LEAST(now.amount, b.limit_microusd - b.spent_microusd)
+WHERE b.id = now.id AND (b.reserved_microusd <> now.kept OR now.late > 0)
 """
 
 
-def _open_books() -> None:
-    """One transaction of a team at a time changes its budgets.
+def _open_books(*, shared: bool = False) -> None:
+    """One transaction of a team at a time changes its budgets; while it is `shared`, none begins or changes a limit.
 
     A transaction may free money of one swarm and reserve for another: row by row, two such would wait in a circle.
     """
+    lock = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || '.budgets', 0))")
+        cursor.execute(f"SELECT {lock}(hashtextextended(current_schema() || '.budgets', 0))")
 
 
 @dataclass(frozen=True)
@@ -172,9 +177,14 @@ def spend(execution: Execution, cost: int, *, held: int = 0) -> list[str]:
 
 
 def _book(subjects: list[str], cost: int, covered: int) -> list[str]:
-    if not cost or not Budget.objects.filter(subject__in=subjects).exists():
+    found = Budget.objects.filter(subject__in=subjects)
+    if not cost:
         return []
-    _open_books()
+    is_limited = found.exists()
+    # Whoever sets a first limit just now counts all that is spent: this call, too, so it must be there to be seen.
+    _open_books(shared=not is_limited)
+    if not is_limited and not found.exists():
+        return []
     with connection.cursor() as cursor:
         cursor.execute(_BOOK, {"subjects": subjects, "cost": cost, "covered": covered})
         return sorted(subject for subject, is_soft in cursor.fetchall() if is_soft)

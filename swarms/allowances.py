@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 from agents import budgets as money
 from agents.models import Budget, Execution
-from sessions.events import SYSTEM, acting, publish
+from sessions.events import SYSTEM, acting
 from swarms import approvals, budgets
 from swarms.models import Approval, Node, Swarm
 from swarms.states import SWARM_ENDED, ApprovalState, SwarmState
@@ -153,25 +153,17 @@ def set_budget(subject: str, limit_microusd: int | None, soft_percent: int, *, b
 
     Raises ValidationError.
     """
-    if limit_microusd is None:
-        money.drop_limit(subject)
-    else:
-        money.set_limit(subject, limit_microusd, soft_percent)
     actor = f"user:{by.pk}" if by else SYSTEM
-    # In transactions of their own: the books are the last lock (see agents.budgets).
     with transaction.atomic(), acting(actor):
-        publish(_topic(subject), "budget.set", budget=subject, limit_microusd=limit_microusd, soft_percent=soft_percent)
+        if swarm := budgets.swarm_of(subject):
+            _locked(swarm)
+        budgets.set_limit(subject, limit_microusd, soft_percent)
         budgets.wake(subject)
     for asked in budgets.pending([subject]):
         with transaction.atomic(), acting(actor):
             _locked(asked.swarm_id)
             if budgets.current(asked.subject) != asked.subject:
                 approvals.outdated(asked)
-
-
-def _topic(subject: str) -> str:
-    noun, _, key = subject.partition(":")
-    return f"swarm:{Node.objects.values_list('swarm', flat=True).get(pk=key)}" if noun == "node" else subject
 
 
 def _locked(swarm_id: UUID) -> Swarm:

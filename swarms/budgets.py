@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 
 from agents import budgets
 from agents.models import Budget
+from sessions.events import publish
 from swarms import hints
 from swarms.models import Approval, Node, Project, Swarm
 from swarms.states import ApprovalState
@@ -97,10 +98,34 @@ def decided(approval: Approval) -> None:
     """
     name = approval.subject["budget"]
     if approval.state == ApprovalState.APPROVED:
-        budget = Budget.objects.filter(subject=name).first()
-        soft = budget.soft_percent if budget else budgets.SOFT_PERCENT
-        budgets.set_limit(name, approval.subject["raise_to_microusd"], soft)
+        set_limit(name, approval.subject["raise_to_microusd"])
     wake(name)
+
+
+def set_limit(subject: str, limit_microusd: int | None, soft_percent: int | None = None) -> None:
+    """Set a limit, or take it away (None), and tell of it: what was told last is what holds (swarms.verify.money).
+
+    Without `soft_percent` the soft line stays where it is. With the swarm locked, where it is of a swarm or a node.
+    Raises ValidationError.
+    """
+    if soft_percent is None:
+        budget = Budget.objects.filter(subject=subject).first()
+        soft_percent = budget.soft_percent if budget else budgets.SOFT_PERCENT
+    # Told first: the books are the last lock (see agents.budgets).
+    topic = f"swarm:{swarm}" if (swarm := swarm_of(subject)) else subject
+    publish(topic, "budget.set", budget=subject, limit_microusd=limit_microusd, soft_percent=soft_percent)
+    if limit_microusd is None:
+        budgets.drop_limit(subject)
+    else:
+        budgets.set_limit(subject, limit_microusd, soft_percent)
+
+
+def swarm_of(subject: str) -> UUID | None:
+    """The swarm that has this budget, or whose node has it."""
+    noun, _, key = subject.partition(":")
+    if noun == "node":
+        return UUID(str(Node.objects.values_list("swarm", flat=True).get(pk=key)))
+    return UUID(key) if noun == "swarm" else None
 
 
 def wake(subject: str) -> None:

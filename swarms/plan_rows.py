@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db import connection
 from django.utils import timezone
 
-from agents.budgets import begin_for, drop_limit, set_limit
+from agents.budgets import begin_for
 from agents.contracts import AnswerAsked, Check, PlanNode
 from agents.contracts.plan import EdgeCondition
 from swarms import approvals, budgets, exposure, planned, progress
@@ -230,7 +230,5 @@ def _change_budgets(rows: Mapping[str, Node], update: Sequence[PlanNode]) -> Non
         row = rows[node.key]
         if node.budget_usd == before.get(row.pk):
             continue
-        if node.budget_usd is None:
-            drop_limit(budgets.subject_of(row))
-        else:
-            set_limit(budgets.subject_of(row), round(node.budget_usd * 1_000_000))
+        limit = None if node.budget_usd is None else round(node.budget_usd * 1_000_000)
+        budgets.set_limit(budgets.subject_of(row), limit)

@@ -365,22 +365,34 @@ breaks("plan_question_is_current")(
 )
 
 
+def budget(subject: str, **fields: int) -> Budget:
+    """A budget whose limit was told."""
+    publish(subject, "budget.set", budget=subject, limit_microusd=5, soft_percent=80)
+    return Budget.objects.create(subject=subject, limit_microusd=5, **fields)
+
+
 @breaks("budget_line", "budget_spent")
 def _budget_line(scene: Scene) -> None:
     sql("ALTER TABLE agents_budget DROP CONSTRAINT budget_hard_line")
-    Budget.objects.create(subject="team", limit_microusd=5, spent_microusd=-1)
+    budget("team", spent_microusd=-1)
 
 
-breaks("budget_reserved")(
-    lambda scene: Budget.objects.create(subject=scene.live.topic, limit_microusd=5, reserved_microusd=1)
-)
-
-
-@breaks("budget_spent")
-def _budget_spent(scene: Scene) -> None:
+def _spent(scene: Scene) -> str:
+    """A model call that cost three millionths, for which nobody has a budget yet."""
     call = ModelCall.objects.create(execution=scene.attempt("b").execution, model="x", status=200, cost_microusd=3)
     Execution.objects.filter(pk=call.execution_id).update(spent_microusd=3, budgets=[scene.live.topic])
-    Budget.objects.create(subject=scene.live.topic, limit_microusd=5, spent_microusd=2)
+    return scene.live.topic
+
+
+breaks("budget_full")(lambda scene: budget(_spent(scene), spent_microusd=2, over_microusd=1))
+breaks("budget_spent")(lambda scene: budget(_spent(scene), spent_microusd=2))
+breaks("budget_reserved")(lambda scene: budget(scene.live.topic, reserved_microusd=1))
+
+
+@breaks("budget_limit")
+def _budget_limit(scene: Scene) -> None:
+    budget("team")
+    Budget.objects.update(limit_microusd=6)
 
 
 plain(

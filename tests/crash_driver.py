@@ -17,7 +17,7 @@ from django.db import connection, transaction
 from django.db.models import Count, Q, Sum
 from django.db.models.functions import Now
 
-from agents import budgets, metering
+from agents import metering
 from agents.contracts import Check
 from agents.models import Budget, Execution, ModelCall, ModelPrice
 from agents.states import LIVE
@@ -25,7 +25,7 @@ from sessions.events import publish
 from sessions.models import Event, Webhook
 from sessions.topics import stream_key
 from sessions.webhooks import endpoints, leases
-from swarms import approvals, goals, operations, projects, rollback, rulebook, toolrules
+from swarms import allowances, approvals, goals, operations, projects, rollback, rulebook, toolrules
 from swarms.models import Approval, Attempt, Node, Project, Swarm
 from swarms.states import SWARM_ENDED
 from swarms.verify import registry
@@ -53,7 +53,7 @@ def team(slug: str, runner: bool = True) -> Answer:
         ModelPrice.objects.create(
             model=settings.MODEL_NAME, input_microusd=PRICE, cached_microusd=PRICE, output_microusd=PRICE
         )
-        budgets.set_limit("team", 1000 * DOLLAR)
+        allowances.set_budget("team", 1000 * DOLLAR, 80, by=None)
     return {"schema": made.schema_name, "runner": runners.register("local") if runner else ""}
 
 

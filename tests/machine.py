@@ -16,9 +16,9 @@ from django.utils import timezone
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
-from agents import budgets, executions
+from agents import executions
 from agents.contracts import PlanProposal
-from swarms import approvals, control, operations, reconcile, rollback, sweep
+from swarms import allowances, approvals, control, operations, reconcile, rollback, sweep
 from swarms.models import Approval, Node, Project
 from swarms.states import SWARM_ENDED, SWARM_PAUSED
 from tenants import runners
@@ -140,7 +140,7 @@ class SwarmMachine(People, Work):
 
     def come_to_an_end(self) -> None:
         """Whatever was lost on the way: left alone with its runners, reconciler and people, the swarm ends."""
-        budgets.drop_limit(self.swarm.topic)
+        allowances.set_budget(self.swarm.topic, None, 80, by=self.by)
         for _ in range(ROUNDS):
             self.swarm.refresh_from_db()
             if self.swarm.state in SWARM_ENDED and not self.is_to_be_rolled_back():

@@ -9,8 +9,7 @@ from django.utils import timezone
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from agents import budgets
-from swarms import approvals, operations, plan_yaml, replan, rollback
+from swarms import allowances, approvals, operations, plan_yaml, replan, rollback
 from swarms.models import Approval, Node, Swarm
 from swarms.states import SWARM_ENDED
 from tenants.models import User
@@ -70,7 +69,7 @@ class People(RuleBasedStateMachine):
 
     @rule(limit=st.sampled_from([1, 500_000, 50_000_000]))
     def budget(self, limit: int) -> None:
-        self.does(lambda: budgets.set_limit(self.swarm.topic, limit))
+        self.does(lambda: allowances.set_budget(self.swarm.topic, limit, 80, by=self.by))
 
     @rule(key=st.sampled_from(KEYS), what=st.sampled_from(["drop", "insert", "reword", "ask"]))
     def change_the_plan(self, key: str, what: str) -> None:

@@ -22,6 +22,7 @@ from agents.contracts import Assignment, FailureOutcome, FailureReason
 from agents.contracts.link import PROTOCOL, TAKEN, Beat, Heartbeat, Hello, Order, Verdicts
 from agents.models import Execution
 from swarms import goals, operations
+from swarms.budgets import set_limit
 from swarms.models import Attempt, Node, Project, Swarm
 from swarms.sweep import Sweep
 from tenants import tokens
@@ -113,10 +114,10 @@ def test_the_answer_says_what_may_still_be_spent_on_the_tightest_budget(swarm: S
         return runners.beats(hands.runner.pk, said)[held.execution].budget_left
 
     assert left() is None
-    budgets.set_limit("team", 5_000_000)
-    budgets.set_limit("project:00000000-0000-7000-8000-000000000000", 1)  # of others
+    set_limit("team", 5_000_000)
+    set_limit("project:00000000-0000-7000-8000-000000000000", 1)  # of others
     assert left() == 5_000_000
-    budgets.set_limit(swarm.topic, 2_000_000)
+    set_limit(swarm.topic, 2_000_000)
     assert left() == 2_000_000
     assert budgets.hold(held.execution, 700_000) is None
     assert left() == 1_300_000

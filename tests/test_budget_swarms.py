@@ -17,6 +17,7 @@ from agents.models import Budget, Execution, ModelCall
 from agents.states import LIVE
 from sessions.models import Event
 from swarms import allowances, approvals, dispatch, engine, goals, projects
+from swarms.budgets import set_limit
 from swarms.models import Approval, Attempt, Node, Project, Swarm
 from swarms.sweep import Sweep
 from swarms.workspace.git import environment
@@ -99,7 +100,7 @@ def look_again() -> None:
 
 def test_a_node_begins_with_its_money_set_aside_everywhere(swarm: Swarm) -> None:
     for subject in ("team", f"project:{swarm.project_id}", f"swarm:{swarm.pk}"):
-        budgets.set_limit(subject, 10_000_000)
+        set_limit(subject, 10_000_000)
     node, running = begun(swarm)
     assert running.reserved_microusd == budgets.FIRST_ESTIMATE
     assert set(running.budgets) == {"team", f"project:{swarm.project_id}", f"swarm:{swarm.pk}", f"node:{node.pk}"}
@@ -109,7 +110,7 @@ def test_a_node_begins_with_its_money_set_aside_everywhere(swarm: Swarm) -> None
 
 def test_a_full_budget_parks_the_node_and_asks_once(swarm: Swarm, hands: Hands) -> None:
     mine = f"swarm:{swarm.pk}"
-    budgets.set_limit(mine, 0)
+    set_limit(mine, 0)
     for _ in range(3):
         look_again()
         dispatch.dispatch()
@@ -130,7 +131,7 @@ def test_a_full_budget_parks_the_node_and_asks_once(swarm: Swarm, hands: Hands) 
 
 
 def test_a_no_at_the_hard_line_fails_what_needs_the_money(swarm: Swarm, hands: Hands) -> None:
-    budgets.set_limit("team", 0)
+    set_limit("team", 0)
     look_again()
     dispatch.dispatch()
     approvals.reject(Approval.objects.get(kind="budget"), by=hands.by, because="enough")
@@ -143,7 +144,7 @@ def test_a_no_at_the_hard_line_fails_what_needs_the_money(swarm: Swarm, hands: H
 
 
 def test_an_answer_about_another_limit_is_void(swarm: Swarm, hands: Hands) -> None:
-    budgets.set_limit("team", 0)
+    set_limit("team", 0)
     look_again()
     dispatch.dispatch()
     allowances.set_budget("team", 1, 80, by=hands.by)
@@ -155,7 +156,7 @@ def test_an_answer_about_another_limit_is_void(swarm: Swarm, hands: Hands) -> No
 
 
 def test_a_member_who_raises_the_limit_wakes_what_waits(swarm: Swarm, hands: Hands) -> None:
-    budgets.set_limit("team", 0)
+    set_limit("team", 0)
     look_again()
     dispatch.dispatch()
     assert Ticket.objects.get(kind="node").not_before > timezone.now()
@@ -166,7 +167,7 @@ def test_a_member_who_raises_the_limit_wakes_what_waits(swarm: Swarm, hands: Han
 
 
 def test_the_soft_line_asks_once_and_stops_nothing(swarm: Swarm, hands: Hands) -> None:
-    budgets.set_limit("team", 1_000_000, 50)
+    set_limit("team", 1_000_000, 50)
     _, running = begun(swarm)
     for _ in range(4):
         budgets.hold(running.pk, 150_000)
@@ -182,7 +183,7 @@ def test_the_soft_line_asks_once_and_stops_nothing(swarm: Swarm, hands: Hands) -
 
 
 def test_an_agent_that_runs_out_waits_for_a_person_and_burns_nothing(swarm: Swarm, hands: Hands) -> None:
-    budgets.set_limit("team", 1_000_000)
+    set_limit("team", 1_000_000)
     node, running = begun(swarm)
     outcome = FailureOutcome(reason=FailureReason.BUDGET_EXCEEDED, message="no room for a call")
     executions.settle(running.pk, running.fence, outcome)
@@ -200,7 +201,7 @@ def test_an_agent_that_runs_out_waits_for_a_person_and_burns_nothing(swarm: Swar
 def test_work_waits_for_what_others_have_set_aside_and_nobody_is_asked(project: Project, hands: Hands) -> None:
     free = PLAN.nodes[1].model_copy(update={"depends_on": ()})
     planned(project, hands, PLAN.model_copy(update={"nodes": (PLAN.nodes[0], free)}))
-    budgets.set_limit("team", budgets.FIRST_ESTIMATE)
+    set_limit("team", budgets.FIRST_ESTIMATE)
     look_again()
     dispatch.dispatch()
     running = Execution.objects.get(kind="work")
@@ -219,7 +220,7 @@ def test_in_a_small_budget_one_waits_for_the_other_and_nobody_is_asked_meanwhile
 ) -> None:
     free = PLAN.nodes[1].model_copy(update={"depends_on": ()})
     planned(project, hands, PLAN.model_copy(update={"nodes": (PLAN.nodes[0], free)}))
-    budgets.set_limit("team", budgets.FIRST_ESTIMATE // 10)
+    set_limit("team", budgets.FIRST_ESTIMATE // 10)
     look_again()
     dispatch.dispatch()
     running = Execution.objects.get(kind="work")
@@ -237,7 +238,7 @@ def test_in_a_small_budget_one_waits_for_the_other_and_nobody_is_asked_meanwhile
 def test_two_swarms_ask_once_about_the_same_budget(project: Project, hands: Hands) -> None:
     planned(project, hands, PLAN)
     second = goals.state_goal(project, "More lists", by=hands.by)
-    budgets.set_limit("team", 0)
+    set_limit("team", 0)
     look_again()
     dispatch.dispatch()
     assert Approval.objects.filter(kind="budget").count() == 1
@@ -257,7 +258,7 @@ def test_a_plan_gives_its_nodes_their_budgets(project: Project, hands: Hands) ->
 
 @pytest.mark.parametrize("how", ["lost", "failed"])
 def test_what_ends_gives_back_what_it_did_not_spend(team: Team, how: str, swarm: Swarm) -> None:
-    budgets.set_limit("team", 100)
+    set_limit("team", 100)
     _, running = begun(swarm)
     assert running.reserved_microusd == 100
     budgets.hold(running.pk, 40)
@@ -278,7 +279,7 @@ def test_what_ends_gives_back_what_it_did_not_spend(team: Team, how: str, swarm:
 
 
 def test_a_call_over_which_the_gateway_died_is_booked_as_what_was_held_for_it(team: Team, swarm: Swarm) -> None:
-    budgets.set_limit("team", 100)
+    set_limit("team", 100)
     _, running = begun(swarm)
     budgets.hold(running.pk, 40)  # this one tells, late
     budgets.hold(running.pk, 25)  # and this one never
@@ -295,7 +296,7 @@ def test_a_call_over_which_the_gateway_died_is_booked_as_what_was_held_for_it(te
 
 
 def test_the_sweep_books_what_nobody_told_of(team: Team, swarm: Swarm, monkeypatch: pytest.MonkeyPatch) -> None:
-    budgets.set_limit("team", 100)
+    set_limit("team", 100)
     _, running = begun(swarm)
     budgets.hold(running.pk, 25)
     Execution.objects.filter(pk=running.pk).update(lease_until=timezone.now() - timedelta(seconds=1))

@@ -1,17 +1,19 @@
 """Money: nobody spends more than a budget has, whoever reserves, books, ends or dies at the same time."""
 
+import threading
 from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from agents import budgets, prices
 from agents.contracts import Usage
 from agents.models import Budget, Execution, ModelCall, ModelPrice
+from tenants.context import in_schema
 from tenants.models import Team
-from tests.money_stage import at_once, books, execution
+from tests.money_stage import at_once, books, execution, spend
 
 
 def test_of_a_hundred_reservations_at_once_ten_fit(committed_team: Team) -> None:
@@ -140,6 +142,23 @@ def test_a_budget_begins_with_the_books_as_they_are(team: Team) -> None:
     assert books("project:p") == (500, 20, 70)
 
 
+def test_a_budget_that_begins_while_a_call_is_booked_counts_it(committed_team: Team) -> None:
+    early = execution()
+
+    def begin() -> None:
+        with in_schema(committed_team.schema_name):
+            budgets.set_limit("team", 100)
+        connection.close()
+
+    beginner = threading.Thread(target=begin)
+    with transaction.atomic():
+        spend(early.pk, 70)
+        beginner.start()
+        beginner.join(0.3)
+    beginner.join()
+    assert books() == (100, 0, 70)
+
+
 def test_a_limit_is_never_below_what_is_spent_or_set_aside(team: Team) -> None:
     budgets.set_limit("team", 100)
     busy = execution()
@@ -156,9 +175,9 @@ def test_reservations_without_a_live_execution_are_found(team: Team) -> None:
     live = execution()
     budgets.reserve(live, live.budgets, 10)
     assert budgets.release_orphans() == 0
-    Budget.objects.filter(subject="team").update(reserved_microusd=45)
+    Budget.objects.filter(subject="team").update(reserved_microusd=45, spent_microusd=55, over_microusd=20)
     assert budgets.release_orphans() == 1
-    assert books() == (100, 10, 0)
+    assert (books(), Budget.objects.get(subject="team").over_microusd) == ((100, 10, 75), 0)
     assert books("project:p") == (100, 10, 0)
 
 

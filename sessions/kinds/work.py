@@ -180,7 +180,7 @@ class ArtifactRemoved(Payload):
 
 
 class BudgetSet(Payload):
-    """A member set how much may be spent on something."""
+    """How much may be spent on something was set: by a member, their answer to a question, or a changed plan."""
 
     budget: str
     """Whose: team, project:<uuid>, swarm:<uuid> or node:<uuid>."""

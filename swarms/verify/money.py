@@ -17,8 +17,44 @@ INVARIANTS = (
         """,
     ),
     Invariant(
+        "budget_full",
+        "A budget that keeps apart what was charged beyond its limit has no room: else it would be spent.",
+        f"""
+        SELECT b.id::text AS id, {_SWARM} AS swarm, concat(b.subject, ': ', b.over_microusd,
+          ' millionths are kept apart, and ', b.spent_microusd, ' spent and ', b.reserved_microusd, ' reserved of ',
+          b.limit_microusd) AS says
+        FROM agents_budget b
+        WHERE b.over_microusd > 0 AND b.spent_microusd + b.reserved_microusd < b.limit_microusd
+        """,
+    ),
+    Invariant(
+        "budget_limit",
+        "A budget's limit is the one that was told last, or else the one that the plan gives its node.",
+        f"""
+        WITH told AS (
+          SELECT DISTINCT ON (1) e.payload ->> 'budget' AS subject, (e.payload ->> 'limit_microusd')::bigint AS line
+          FROM agent_sessions_event e WHERE e.kind = 'budget.set' ORDER BY 1, e.seq DESC
+        ), planned AS (
+          SELECT 'node:' || n.id AS subject, round((w.node ->> 'budget_usd')::numeric * 1000000)::bigint AS line
+          FROM swarms_plan p, jsonb_path_query(p.document, '$.nodes[*] ? (@.budget_usd >= 0)') AS w (node)
+          JOIN swarms_node n ON n.key = w.node ->> 'key' WHERE n.plan_id = p.id
+        ), said AS (
+          SELECT t.subject, t.line FROM told t
+          UNION ALL SELECT p.subject, p.line FROM planned p WHERE NOT EXISTS (
+            SELECT FROM told t WHERE t.subject = p.subject)
+        )
+        SELECT b.subject AS id, coalesce({_SWARM}, n.swarm_id) AS swarm, concat(b.subject, ' has the limit ',
+          coalesce(b.has::text, 'none'), ', and was given ', coalesce(b.given::text, 'none'), ', in millionths') AS says
+        FROM (
+          SELECT coalesce(x.subject, s.subject) AS subject, x.limit_microusd AS has, s.line AS given
+          FROM said s FULL JOIN agents_budget x ON x.subject = s.subject
+          WHERE x.limit_microusd IS DISTINCT FROM s.line
+        ) AS b LEFT JOIN swarms_node n ON 'node:' || n.id = b.subject
+        """,
+    ),
+    Invariant(
         "budget_reserved",
-        "What a budget sets aside is what its live executions have set aside, as far as there is room.",
+        "What a budget sets aside is what its live executions have set aside.",
         f"""
         SELECT b.id::text AS id, {_SWARM} AS swarm, concat(b.subject, ': ',
           b.reserved_microusd, ' millionths are reserved, and live executions hold ', coalesce(held.amount, 0)) AS says
@@ -26,7 +62,7 @@ INVARIANTS = (
           SELECT s.name #>> '{{}}' AS subject, sum(x.reserved_microusd) AS amount
           FROM agents_execution x, jsonb_path_query(x.budgets, '$[*]') AS s (name) WHERE {_LIVE} GROUP BY 1
         ) AS held ON held.subject = b.subject
-        WHERE b.reserved_microusd <> least(coalesce(held.amount, 0), b.limit_microusd - b.spent_microusd)
+        WHERE b.reserved_microusd <> coalesce(held.amount, 0)
         """,
     ),
     Invariant(

@@ -16,7 +16,7 @@ from bench import swarm
 from bench.chaos.chaos import Chaos
 from bench.stage import wait_for
 from sessions.models import Event
-from swarms import approvals
+from swarms import allowances, approvals
 from swarms.models import Approval
 from tenants import turns
 from tenants.context import PUBLIC, in_schema
@@ -93,7 +93,7 @@ def _decide(chaos: Chaos, gate: Approval, owner: User, other: User, life: timede
 def reservations(chaos: Chaos) -> None:
     """A hundred reservations at once on a budget for ten: exactly ten get it."""
     with in_schema(chaos.rivals.schema_name):
-        budgets.set_limit("team", BUDGET)
+        allowances.set_budget("team", BUDGET, 80, by=None)
         waiting = [_placed() for _ in range(ASKS)]
 
         def reserve(number: int) -> str | None:
