@@ -19,8 +19,8 @@ def because(verb: Callable[..., bool]) -> Verb:
     return lambda row, request: verb(row, because=f"by {request.user}")
 
 
-def action(verb: Verb, description: str) -> Any:
-    """An action of a list: the verb for each that was chosen."""
+def action(verb: Verb, description: str, *, needs: str = "change") -> Any:
+    """An action of a list: the verb for each that was chosen. `needs`: which permission of the list's ModelAdmin."""
 
     def act(self: Any, request: HttpRequest, chosen: QuerySet[Any]) -> None:
         done = 0
@@ -33,4 +33,4 @@ def action(verb: Verb, description: str) -> Any:
         messages.success(request, f"{done} of {len(chosen)} changed.")
 
     act.__name__ = description.lower().replace(" ", "_")
-    return admin.action(permissions=["change"], description=description)(act)
+    return admin.action(permissions=[needs], description=description)(act)

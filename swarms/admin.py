@@ -6,12 +6,13 @@ from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
-from swarms import approvals
+from sessions.admin_actions import action
+from swarms import approvals, projects
 from swarms.decisions import describe
 from swarms.models import Approval, CheckRun, Goal, Node, Plan, Project, Swarm, ToolRule
 from swarms.rule_admin import ToolRuleAdmin
 from tenants.access import TeamRequest
-from tenants.roles import Permission
+from tenants.roles import Permission, may
 from tenants.sites import TeamAdminMixin, team_admin
 
 
@@ -82,12 +83,33 @@ class ApprovalAdmin(ReadOnly):
         return HttpResponseRedirect(reverse("admin:swarms_approval_change", args=[approval.pk]))
 
 
+@admin.action(permissions=["archive"], description="Archive…")
+def _archive(admin_page: Any, request: HttpRequest, chosen: Any) -> HttpResponse | None:
+    """To the page that says what goes and what stays, and asks."""
+    found = list(chosen[:2])
+    if len(found) == 1:
+        return HttpResponseRedirect(reverse("project-archive", args=[found[0].slug]))
+    messages.error(request, "Choose one project: you are shown what goes and what stays before it is archived.")
+    return None
+
+
+def _restore(project: Project, request: HttpRequest) -> bool:
+    projects.restore(project, by=cast(TeamRequest, request).user)
+    return True
+
+
 @admin.register(Project, site=team_admin)
 class ProjectAdmin(ReadOnly):
+    actions = (_archive, action(_restore, "Restore", needs="archive"))
     list_display = ("name", "state", "target_branch", "shown_source", "created_at")
     list_filter = ("state",)
     search_fields = ("name", "slug")
     exclude = ("source",)
+
+    def has_archive_permission(self, request: HttpRequest) -> bool:
+        """Whether the member may archive and restore; its row is changed by verbs alone."""
+        member = getattr(request, "membership", None)
+        return member is not None and may(member.role, Permission.EDIT_PROJECT)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         fields = super().get_readonly_fields(request, obj)

@@ -9,6 +9,7 @@ from pydantic import ValidationError as ContractError
 
 from agents.contracts import Check
 from swarms.models import Project
+from swarms.orders import LONGEST_REASON
 from swarms.plan_yaml import EXAMPLE, LONGEST
 from swarms.replay.bundle import MOST_FILE
 from swarms.vertex import MOST_DOLLARS, MOST_PRIORITY
@@ -26,6 +27,8 @@ class ChecksField(forms.CharField):
         super().__init__(widget=widget, required=False, **options)
 
     def clean(self, value: Any) -> Any:
+        if isinstance(value, list):  # of checks, which a program gave
+            return value
         text = super().clean(value)
         checks, faults = [], []
         for number, line in enumerate(text.splitlines(), start=1):
@@ -68,7 +71,12 @@ class ProjectForm(forms.ModelForm):
             "approve_landing": "A person approves each landing",
             "four_eyes": "Four eyes: somebody else decides what a person has asked for",
         }
-        error_messages = {"slug": {"invalid": "Only letters, digits, hyphens and underscores, for example text-kit."}}
+        error_messages = {
+            "slug": {
+                "invalid": "Only letters, digits, hyphens and underscores, for example text-kit.",
+                "unique": "Another project of the team, perhaps an archived one, has this short name. Choose another.",
+            }
+        }
         help_texts = {
             "name": "For people, for example: Text kit.",
             "slug": "For addresses: lower-case letters, digits and hyphens, for example text-kit.",
@@ -91,33 +99,6 @@ class ProjectForm(forms.ModelForm):
         return slug
 
 
-def _number(label: str, least: int, most: int, help_text: str) -> forms.IntegerField:
-    return forms.IntegerField(label=label, min_value=least, max_value=most, help_text=help_text)
-
-
-class LimitsForm(forms.ModelForm):
-    """How long, how often and how much in a project."""
-
-    attempt_minutes = _number("Minutes an attempt", 1, 1440, "The longest that one attempt may take.")
-    attempt_calls = _number("Model calls an attempt", 1, 1000, "An agent that has not finished by then has failed.")
-    stall_minutes = _number(
-        "Minutes without progress", 0, 1440, "After so long without a message, tool call or token it ends. 0: never."
-    )
-    start_minutes = _number(
-        "Minutes until a start", 0, 1440, "A node that no runner takes for so long fails. 0: it waits for ever."
-    )
-    max_attempts = _number("Attempts a node", 1, 20, "For nodes of plans that are approved from now on.")
-    max_nodes = _number("Nodes a plan", 1, 5000, "A larger plan is sent back.")
-    max_depth = _number("Plans in plans", 0, 5, "How deep plans may nest. 0: not at all.")
-
-    class Meta:
-        model = Project
-        fields = (
-            *("attempt_minutes", "attempt_calls", "stall_minutes", "start_minutes"),
-            *("max_attempts", "max_nodes", "max_depth"),
-        )
-
-
 class GoalForm(forms.Form):
     """What somebody wants of a project."""
 
@@ -131,6 +112,14 @@ class GoalForm(forms.Form):
             }
         ),
         help_text="Say what should be true afterwards. The coordinator plans it; you see the plan before it runs.",
+    )
+
+
+class BecauseForm(forms.Form):
+    """Why somebody does something."""
+
+    because = forms.CharField(
+        label="Why", required=False, max_length=LONGEST_REASON, help_text="Shown to all who look at it later."
     )
 
 

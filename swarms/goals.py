@@ -39,19 +39,26 @@ def state_goal(project: Project, text: str, *, by: User) -> Swarm:
     return swarm
 
 
+def _not_ready(project: Project) -> str:
+    if project.state == ProjectState.ARCHIVED:
+        return "The project is archived: restore it first, or state the goal for another one."
+    return f"The project's repository is not ready ({project.state}): {project.because}"
+
+
 def begin(project: Project, text: str, *, by: User, origin: Origin | None = None) -> Swarm:
     """A goal and its swarm, which nobody plans yet. In the caller's transaction. Raises ValidationError."""
     if not text.strip():
         raise ValidationError({"text": "Say what you want, in a sentence or more."})
     if len(text) > MAX_GOAL:
         raise ValidationError({"text": f"A goal has at most {MAX_GOAL} characters; this one has {len(text)}."})
-    if project.state != ProjectState.READY:
-        raise ValidationError({"text": f"The project's repository is not ready ({project.state}): {project.because}"})
     if not current_trace():
         begin_trace()
     admission.admit_goal()
-    Project.objects.filter(pk=project.pk).update(last_number=F("last_number") + 1)
-    project.refresh_from_db(fields=["last_number", "head"])
+    # Whoever archives the project waits for this, or this for him.
+    is_ready = Project.objects.filter(pk=project.pk, state=ProjectState.READY).update(last_number=F("last_number") + 1)
+    project.refresh_from_db(fields=["last_number", "head", "state", "because"])
+    if not is_ready:
+        raise ValidationError({"text": _not_ready(project)})
     goal = Goal.objects.create(project=project, number=project.last_number, text=text, created_by=by)
     swarm = Swarm.objects.create(
         project=project,

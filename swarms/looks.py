@@ -19,6 +19,7 @@ LOOKS: dict[str, dict[str, Look]] = {
         "fetching": Look("running", _WORKS, "Fetching"),
         "ready": Look("succeeded", "check", "Ready"),
         "failed": Look("failed", "x", "Cannot be read"),
+        "archived": Look("skipped", "minus", "Archived"),
     },
     "swarm": {
         "planning": Look("running", _WORKS, "Planning"),

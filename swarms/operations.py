@@ -17,9 +17,17 @@ from sessions.events import publish
 from sessions.transitions import move
 from swarms import admission, approvals, engine, hints, progress, replan, retry
 from swarms.models import Node, Swarm
-from swarms.orders import decided, doing, told
+from swarms.orders import decided, doing, not_archived, told
 from swarms.refusals import NotNow as NotNow
-from swarms.states import NODE_ENDED, NODE_WAITING, SWARM_ENDED, SWARM_UNDOES, NodeState, SwarmState
+from swarms.states import (
+    NODE_ENDED,
+    NODE_WAITING,
+    SWARM_ENDED,
+    SWARM_UNDOES,
+    NodeState,
+    ProjectState,
+    SwarmState,
+)
 from swarms.vertex import MOST_PRIORITY
 from tenants import turns
 from tenants.models import User
@@ -130,6 +138,7 @@ def retry_swarm(swarm: Swarm, *, by: User | None, because: str = "") -> None:
             if reason := _no_retry(locked):
                 raise NotNow(reason)
             admission.admit_retry()
+            not_archived(locked.project_id)
         now = timezone.now()
         is_late = locked.deadline_at is not None and locked.deadline_at <= now
         because = told("tried again", by, because) + " (without its deadline, which has passed)" * is_late
@@ -155,6 +164,8 @@ def retry_swarm(swarm: Swarm, *, by: User | None, because: str = "") -> None:
 
 
 def _no_retry(swarm: Swarm) -> str:
+    if swarm.project.state == ProjectState.ARCHIVED:
+        return "Its project is archived: restore it first."
     if swarm.rollback_at:
         return "Its work was being taken back; it can only be rolled back again, or the goal stated anew."
     return "" if swarm.started_at else "It failed before it had a plan: state the goal again."

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from sessions.events import SYSTEM, acting, publish
-from swarms.models import Swarm
+from swarms.models import Project, Swarm
+from swarms.refusals import NotNow
+from swarms.states import ProjectState
 from tenants.models import User
 from tenants.trace import begin_trace
 
@@ -23,6 +26,13 @@ def doing(swarm: Swarm, by: User | None) -> Iterator[Swarm]:
         locked = found.get(pk=swarm.pk)
         begin_trace(locked.trace)
         yield locked
+
+
+def not_archived(project_id: UUID) -> None:
+    """Raises NotNow for work of a project that is archived; until this transaction ends, nobody archives it."""
+    state = Project.objects.select_for_update(no_key=True).values_list("state", flat=True).get(pk=project_id)
+    if state == ProjectState.ARCHIVED:
+        raise NotNow("The project is archived: restore it first.")
 
 
 def name_of(by: User | None) -> str:

@@ -7,9 +7,10 @@ from sessions.events import SYSTEM, acting, publish
 from sessions.transitions import move
 from swarms import approvals, compensation, graph, hints, planned, progress
 from swarms.models import Approval, Edge, Node, Swarm
+from swarms.orders import not_archived
 from swarms.refusals import NotNow
 from swarms.release import OnFailure
-from swarms.states import ApprovalState, NodeState, SwarmState
+from swarms.states import ApprovalState, NodeState, ProjectState, SwarmState
 from swarms.undo import Step
 from tenants import turns
 from tenants.models import User
@@ -32,7 +33,8 @@ REVERT = "The control plane takes back the merge {commit} of `{key}` ({title}) o
 
 def possible(swarm: Swarm) -> bool:
     """Whether a person may ask for a rollback now."""
-    return swarm.state in ROLLED_BACK_FROM and not _waits(swarm) and _has_something(swarm)
+    may_begin = swarm.state in ROLLED_BACK_FROM and swarm.project.state != ProjectState.ARCHIVED
+    return may_begin and not _waits(swarm) and _has_something(swarm)
 
 
 def _waits(swarm: Swarm) -> bool:
@@ -63,6 +65,7 @@ def request(swarm: Swarm, *, by: User | None) -> Approval | None:
             raise NotNow("There is nothing to undo: nothing landed, and no node that succeeded says how.")
         if _waits(locked):
             raise NotNow("Its rollback waits for approval already: decide that.")
+        not_archived(locked.project_id)
         if locked.project.approve_landing:
             return approvals.ask_rollback(locked, by=by)
         who = by or "the operator"

@@ -13,9 +13,15 @@ class ProjectState(StrEnum):
     FETCHING = "fetching"  # the repository is being copied
     READY = "ready"
     FAILED = "failed"  # the repository could not be read
+    ARCHIVED = "archived"  # put away: all that happened stays, and nothing begins
 
 
-PROJECT_MOVES = table(fetching="ready failed", ready="fetching", failed="fetching")
+PROJECT_MOVES = table(
+    fetching="ready failed archived",
+    ready="fetching archived",
+    failed="fetching archived",
+    archived="fetching",
+)
 
 
 class SwarmState(StrEnum):

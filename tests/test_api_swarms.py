@@ -44,6 +44,14 @@ class Program:
     def get(self, path: str) -> HttpResponse:
         return self.client.get(self.root + path, headers={"authorization": f"Bearer {self.secret}"})
 
+    def patch(self, path: str, body: Any) -> HttpResponse:
+        return self.client.patch(
+            self.root + path,
+            body,
+            content_type="application/json",
+            headers={"authorization": f"Bearer {self.secret}"},
+        )
+
     def post(self, path: str, body: Any = None, **headers: str) -> HttpResponse:
         return self.client.post(
             self.root + path,

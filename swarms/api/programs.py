@@ -79,6 +79,19 @@ def program(method: str, permission: Permission) -> Callable[[View], View]:
     return decorate
 
 
+def by_method(**views: View) -> View:
+    """One address with a view for each method, all made by `program`."""
+
+    @csrf_exempt
+    def answer(request: HttpRequest, team: str, **words: Any) -> HttpResponseBase:
+        # Another method is refused by any of them, strangers like everywhere; only what is possible is said here.
+        view = views.get(request.method or "") or next(iter(views.values()))
+        given = view(request, team, **words)
+        return not_allowed(request, *views) if given.status_code == 405 else given
+
+    return answer
+
+
 def _named(error: ValidationError) -> list[str]:
     """What is wrong, each with the field that it is about, where there is one."""
     if not hasattr(error, "error_dict"):

@@ -12,7 +12,7 @@ from swarms import board, listing
 from swarms.forms import GoalForm
 from swarms.looks import LOOKS
 from swarms.models import Approval, Project, Swarm
-from swarms.states import SWARM_ENDED
+from swarms.states import SWARM_ENDED, ProjectState
 from swarms.views.found import before
 
 PAGE = 50
@@ -27,7 +27,8 @@ def home(request: HttpRequest) -> HttpResponse:
     position = board.position()
     here = {
         "position": position,
-        "projects": Project.objects.order_by("name"),
+        "is_new": not Project.objects.exists(),
+        "projects": Project.objects.exclude(state=ProjectState.ARCHIVED).order_by("name"),
         "form": GoalForm(),
         "answers": who_answers(),
     }

@@ -4,6 +4,7 @@ from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
+from django.forms import BaseForm as Form
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -12,9 +13,11 @@ from agents.routes import who_answers
 from sessions import history
 from swarms import board, goals, listing
 from swarms import projects as verbs
-from swarms.forms import GoalForm, LimitsForm, ProjectForm
+from swarms.forms import BecauseForm, GoalForm, ProjectForm
 from swarms.models import Project
-from swarms.project_forms import ProjectChangeForm
+from swarms.project_forms import LimitsForm, ProjectChangeForm
+from swarms.refusals import NotNow
+from swarms.states import ProjectState
 from swarms.views.found import project_of
 from tenants.access import TeamRequest, requires
 from tenants.roles import Permission, may
@@ -29,7 +32,11 @@ def projects(request: HttpRequest) -> HttpResponse:
     position = board.position()
     found = list(Project.objects.order_by("name"))
     live = set(listing.live_swarms().values_list("project_id", flat=True))
-    context = {"projects": [(project, project.pk in live) for project in found], "position": position}
+    context = {
+        "projects": [(one, one.pk in live) for one in found if one.state != ProjectState.ARCHIVED],
+        "archived": [one for one in found if one.state == ProjectState.ARCHIVED],
+        "position": position,
+    }
     return render(request, "swarms/projects.html", context)
 
 
@@ -49,11 +56,11 @@ def new_project(request: TeamRequest) -> HttpResponse:
     return render(request, "swarms/project_new.html", {"form": form}, status=422 if form.errors else 200)
 
 
-def _show(form: ProjectForm | GoalForm, error: ValidationError) -> None:
+def _show(form: Form, error: ValidationError) -> None:
     """A verb's complaint at the field that it names, or above the form."""
     for name, texts in getattr(error, "message_dict", {None: error.messages}).items():
         for text in texts:
-            form.add_error(name if name in form.fields else ("source" if "source" in form.fields else None), text)
+            form.add_error(name if name in form.fields else None, text)
 
 
 @require_GET
@@ -120,8 +127,12 @@ def limits(request: TeamRequest, slug: str) -> HttpResponse:
     found = project_of(slug)
     form = LimitsForm(request.POST if request.method == "POST" else None, instance=found)
     if request.method == "POST" and form.is_valid():
-        verbs.set_limits(found, form.cleaned_data, by=request.user)
-        return redirect("project", slug=slug)
+        try:
+            verbs.set_limits(found, form.cleaned_data, by=request.user)
+        except NotNow as error:
+            _show(form, error)
+        else:
+            return redirect("project", slug=slug)
     context = {"project": found, "form": form}
     return render(request, "swarms/project_limits.html", context, status=422 if form.errors else 200)
 
@@ -131,8 +142,40 @@ def limits(request: TeamRequest, slug: str) -> HttpResponse:
 def refetch(request: TeamRequest, slug: str) -> HttpResponse:
     """Copy the repository again."""
     found = project_of(slug)
-    if not verbs.refetch(found, by=request.user):
-        messages.info(request, "The repository is being copied already.")
+    try:
+        if not verbs.refetch(found, by=request.user):
+            messages.info(request, "The repository is being copied already.")
+    except NotNow as error:
+        messages.error(request, " ".join(error.messages))
+    return redirect("project", slug=slug)
+
+
+@require_http_methods(["GET", "POST"])
+@requires(Permission.EDIT_PROJECT)
+def archive(request: TeamRequest, slug: str) -> HttpResponse:
+    """What goes and what stays; a POST archives it."""
+    found = project_of(slug)
+    form = BecauseForm(request.POST if request.method == "POST" else None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            verbs.archive(found, **form.cleaned_data, by=request.user)
+        except ValidationError as error:
+            _show(form, error)
+        else:
+            messages.success(request, f"{found.name} is archived. Restore it whenever you like.")
+            return redirect("project", slug=slug)
+    context = {"project": found, "form": form, "at_work": verbs.at_work(found)}
+    return render(request, "swarms/project_archive.html", context, status=422 if form.errors else 200)
+
+
+@require_POST
+@requires(Permission.EDIT_PROJECT)
+def restore(request: TeamRequest, slug: str) -> HttpResponse:
+    """Take it back from the archive."""
+    try:
+        verbs.restore(project_of(slug), by=request.user)
+    except NotNow as error:
+        messages.error(request, " ".join(error.messages))
     return redirect("project", slug=slug)
 
 
