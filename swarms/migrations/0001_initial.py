@@ -40,6 +40,7 @@ class Migration(migrations.Migration):
                             (swarms.states.ProjectState["FETCHING"], swarms.states.ProjectState["FETCHING"]),
                             (swarms.states.ProjectState["READY"], swarms.states.ProjectState["READY"]),
                             (swarms.states.ProjectState["FAILED"], swarms.states.ProjectState["FAILED"]),
+                            (swarms.states.ProjectState["ARCHIVED"], swarms.states.ProjectState["ARCHIVED"]),
                         ],
                         default=swarms.states.ProjectState["FETCHING"],
                         max_length=12,
