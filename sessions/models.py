@@ -27,10 +27,14 @@ __all__ = [
 
 
 class Subject(models.Model):
-    """Something that events are about, by name (`swarm:<uuid>`); numbers its events without gaps."""
+    """Something that events are about, by name (`swarm:<uuid>`); numbers its events without gaps.
+
+    Here and in `Event` numbers are given by the database and held against each other by `verify`; a CHECK that they are
+    positive would be parsed anew for each event.
+    """
 
     name = models.CharField(max_length=80, primary_key=True)
-    last_seq = models.PositiveBigIntegerField(default=0)
+    last_seq = models.BigIntegerField(default=0)
 
 
 class Event(models.Model):
@@ -38,14 +42,14 @@ class Event(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     subject = models.CharField(max_length=80)
-    seq = models.PositiveBigIntegerField()
+    seq = models.BigIntegerField()
     kind = models.CharField(max_length=40)
     payload = models.JSONField(default=dict, blank=True)
     actor = models.CharField(max_length=80, help_text="user:<uuid>, agent:<name> or system")
     cause = models.UUIDField(null=True, blank=True, help_text="The event that this one follows from.")
     trace = models.CharField(max_length=32, blank=True)
     at = models.DateTimeField(auto_now_add=True)
-    position = models.PositiveBigIntegerField(null=True, help_text="Place in the team's stream; given by the relay.")
+    position = models.BigIntegerField(null=True, help_text="Place in the team's stream; given by the relay.")
 
     class Meta:
         constraints: ClassVar = [

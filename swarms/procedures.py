@@ -23,28 +23,31 @@ _COUNTS = {
     "left": "(n.deps_left - c.ended)",
     "ok": "(n.deps_ok + c.ok)",
 }
-_ATTEMPT = """
+_CLAIMED = "jsonb_build_object('attempt', t.id, 'fence', t.fence, 'node', t.node_id)"
+
+
+def _attempts(base: str) -> str:
+    return f"""
     INSERT INTO swarms_attempt AS a (id, node_id, number, state, reason, because, evidence, base_commit, commit,
       summary, answers, created_at, fence, lease_until)
-    SELECT public.tenants_uuid7(), c.id, c.number, 'leased', '', '', '', v_base, '', '', '{}', v_now,
+    SELECT public.tenants_uuid7(), c.id, c.number, 'leased', '', '', '', {base}, '', '', '{{}}', v_now,
       gen_random_uuid(), v_now + p_lease
 """
 
+
 SPREAD = f"""
 CREATE FUNCTION swarms_spread(
-  p_team uuid, p_swarm uuid, p_ended uuid[], p_consider uuid[], p_claim int, p_lease interval,
+  p_team uuid, p_swarm uuid, p_state text, p_priority int, p_base text, p_ended uuid[], p_consider uuid[],
+  p_claim int, p_lease interval,
   OUT claimed jsonb, OUT moves jsonb, OUT lanes jsonb, OUT asks int
 ) LANGUAGE plpgsql {BY_INDEX} AS $body$
 DECLARE
   v_now timestamptz := clock_timestamp();
-  v_state text; v_base text; v_priority int; v_starts boolean;
+  v_starts boolean := p_state IN ({_words(SWARM_STARTS)});
   v_wave uuid[] := p_ended; v_consider uuid[] := p_consider; v_waiting uuid[] := '{{}}';
-  v_moves jsonb; v_ready uuid[]; v_running uuid[]; v_numbers int[]; v_asks int;
+  v_moves jsonb; v_ready uuid[]; v_claimed jsonb; v_asks int;
 BEGIN
   claimed := '[]'; moves := '[]'; lanes := '{{}}'; asks := 0;
-  SELECT s.state, s.integration_commit, s.priority INTO v_state, v_base, v_priority
-  FROM swarms_swarm s WHERE s.id = p_swarm;
-  v_starts := v_state IN ({_words(SWARM_STARTS)});
   WHILE cardinality(v_wave) + cardinality(v_consider) > 0 LOOP
     WITH settled AS (
       UPDATE swarms_edge e SET resolved = CASE p.state
@@ -59,13 +62,13 @@ BEGIN
       SELECT child_id AS id, count(*)::int AS ended, (count(*) FILTER (WHERE resolved))::int AS ok
       FROM settled GROUP BY child_id
       UNION ALL SELECT c.id, 0, 0 FROM unnest(v_consider) AS c (id)
-    ), judged AS (
+    ), judged AS MATERIALIZED (  -- or the verdict is worked out wherever it is named
       SELECT n.id, n.key, n.kind, n.state AS before, n.priority, n.path_length, c.ended, c.ok,
         CASE
-          WHEN n.state <> 'blocked' OR v_state NOT IN ({_words(SWARM_AT_WORK)}) THEN 'keep'
+          WHEN n.state <> 'blocked' OR p_state NOT IN ({_words(SWARM_AT_WORK)}) THEN 'keep'
           WHEN {case_of("never", **_COUNTS)} THEN 'skip'
           WHEN NOT {case_of("holds", **_COUNTS)} THEN 'keep'
-          WHEN v_state = 'draining' THEN 'leave'
+          WHEN p_state = 'draining' THEN 'leave'
           WHEN n.risk = 'high' OR n.trifecta THEN 'ask'
           ELSE 'go' END AS verdict
       FROM counted c JOIN swarms_node n ON n.id = c.id WHERE n.state NOT IN ({_words(NODE_ENDED)})
@@ -96,24 +99,18 @@ BEGIN
         ended_at = CASE WHEN p.after = 'skipped' THEN v_now ELSE n.ended_at END
       FROM placed p WHERE n.id = p.id
       RETURNING n.id, n.key, n.because, n.attempts_made AS number, p.before, p.after, p.verdict
+    ), tried AS ({_attempts("p_base")}
+      FROM changed c WHERE c.before = 'blocked' AND c.after = 'running' RETURNING a.id, a.node_id, a.fence
     )
     SELECT
-      coalesce(array_agg(c.id) FILTER (WHERE c.before = 'blocked' AND c.after = 'running'), '{{}}'),
-      coalesce(array_agg(c.number) FILTER (WHERE c.before = 'blocked' AND c.after = 'running'), '{{}}'),
+      coalesce((SELECT jsonb_agg({_CLAIMED}) FROM tried t), '[]'),
       coalesce(array_agg(c.id) FILTER (WHERE c.before = 'blocked' AND c.after = 'ready'), '{{}}'),
       coalesce(array_agg(c.id) FILTER (WHERE c.before <> 'skipped' AND c.after = 'skipped'), '{{}}'),
       coalesce(jsonb_agg(jsonb_build_object('noun', 'node', 'id', c.id, 'name', c.key, 'before', c.before,
         'after', c.after, 'because', c.because)) FILTER (WHERE c.before <> c.after), '[]'),
       count(*) FILTER (WHERE c.verdict = 'ask')
-    INTO v_running, v_numbers, v_ready, v_wave, v_moves, v_asks FROM changed c;
-    IF cardinality(v_running) > 0 THEN
-      WITH tried AS ({_ATTEMPT}
-        FROM unnest(v_running, v_numbers) AS c (id, number) RETURNING a.id, a.node_id, a.fence
-      )
-      SELECT claimed || jsonb_agg(jsonb_build_object('attempt', t.id, 'fence', t.fence, 'node', t.node_id))
-      INTO claimed FROM tried t;
-    END IF;
-    moves := moves || v_moves; asks := asks + v_asks;
+    INTO v_claimed, v_ready, v_wave, v_moves, v_asks FROM changed c;
+    claimed := claimed || v_claimed; moves := moves || v_moves; asks := asks + v_asks;
     v_waiting := v_waiting || v_ready; v_consider := '{{}}';
   END LOOP;
   IF v_starts AND cardinality(v_waiting) > 0 THEN
@@ -122,7 +119,7 @@ BEGIN
       (team_id, kind, subject, swarm, lane, priority, path, not_before, cost, parked, created_at)
     SELECT p_team, 'node', n.id, p_swarm,
       CASE n.kind {" ".join(f"WHEN '{kind}' THEN '{lane}'" for kind, lane in LANES.items())} ELSE 'agent' END,
-      v_priority + n.priority, n.path_length, greatest(n.not_before, v_now),
+      p_priority + n.priority, n.path_length, greatest(n.not_before, v_now),
       CASE n.kind WHEN 'noop' THEN 0.01 ELSE 1 END, '', v_now
     FROM swarms_node n WHERE n.id = ANY (v_waiting)
     ON CONFLICT DO NOTHING RETURNING lane)
@@ -131,21 +128,25 @@ BEGIN
   END IF;
 END $body$;
 """
-DROP_SPREAD = "DROP FUNCTION swarms_spread(uuid, uuid, uuid[], uuid[], int, interval);"
+DROP_SPREAD = "DROP FUNCTION swarms_spread(uuid, uuid, text, int, text, uuid[], uuid[], int, interval);"
 
 TELL = f"""
 CREATE FUNCTION swarms_tell(p_team uuid, p_swarm uuid, p_moves jsonb, p_actor text, p_trace text) RETURNS void
 LANGUAGE plpgsql AS $body$
 DECLARE v_payloads jsonb[] := '{{}}'; v_told record;
 BEGIN
-  FOR v_first IN 0 .. jsonb_array_length(p_moves) - 1 BY {MOST_MOVES} LOOP
-    v_payloads := array_append(v_payloads, jsonb_build_object('moves', jsonb_path_query_array(
-      p_moves, ('$[' || v_first || ' to ' || v_first + {MOST_MOVES} - 1 || ']')::jsonpath)));
-  END LOOP;
-  IF cardinality(v_payloads) > 0 THEN
-    v_told := agent_sessions_publish(p_team, 'swarm:' || p_swarm,
-      array_fill('nodes.moved'::text, ARRAY[cardinality(v_payloads)]), v_payloads, p_actor, NULL, p_trace);
+  IF p_moves = '[]' THEN
+    RETURN;
+  ELSIF jsonb_array_length(p_moves) <= {MOST_MOVES} THEN
+    v_payloads := ARRAY[jsonb_build_object('moves', p_moves)];
+  ELSE
+    FOR v_first IN 0 .. jsonb_array_length(p_moves) - 1 BY {MOST_MOVES} LOOP
+      v_payloads := array_append(v_payloads, jsonb_build_object('moves', jsonb_path_query_array(
+        p_moves, ('$[' || v_first || ' to ' || v_first + {MOST_MOVES} - 1 || ']')::jsonpath)));
+    END LOOP;
   END IF;
+  v_told := agent_sessions_publish(p_team, 'swarm:' || p_swarm,
+    array_fill('nodes.moved'::text, ARRAY[cardinality(v_payloads)]), v_payloads, p_actor, NULL, p_trace);
 END $body$;
 """
 DROP_TELL = "DROP FUNCTION swarms_tell(uuid, uuid, jsonb, text, text);"
@@ -157,8 +158,9 @@ CREATE FUNCTION swarms_release(
 ) LANGUAGE plpgsql AS $body$
 DECLARE v_moves jsonb;
 BEGIN
-  SELECT s.moves, s.lanes, s.asks INTO v_moves, lanes, asks
-  FROM swarms_spread(p_team, p_swarm, p_ended, p_consider, 0, interval '0') AS s;
+  SELECT s.moves, s.lanes, s.asks INTO v_moves, lanes, asks FROM swarms_swarm w,
+    swarms_spread(p_team, w.id, w.state, w.priority, w.integration_commit, p_ended, p_consider, 0, interval '0') AS s
+  WHERE w.id = p_swarm;
   PERFORM swarms_tell(p_team, p_swarm, v_moves, p_actor, p_trace);
 END $body$;
 """
@@ -171,10 +173,10 @@ CREATE FUNCTION swarms_step(
 ) LANGUAGE plpgsql {BY_INDEX} AS $body$
 DECLARE
   v_now timestamptz := clock_timestamp();
-  v_state text; v_base text; v_trace text; v_nodes uuid[]; v_done jsonb; v_moves jsonb; v_more jsonb; v_claimed jsonb;
-  v_room int; v_spread record;
+  v_state text; v_base text; v_priority int; v_trace text; v_room int; v_spread record;
+  v_nodes uuid[]; v_done jsonb; v_moves jsonb; v_more jsonb; v_claimed jsonb;
 BEGIN
-  SELECT s.state, s.integration_commit, s.trace INTO v_state, v_base, v_trace
+  SELECT s.state, s.integration_commit, s.priority, s.trace INTO v_state, v_base, v_priority, v_trace
   FROM swarms_swarm s WHERE s.id = p_swarm FOR NO KEY UPDATE;
   WITH ended AS (
     UPDATE swarms_attempt a SET state = 'succeeded', because = 'nothing had to be done', ended_at = v_now,
@@ -193,7 +195,8 @@ BEGIN
     'succeeded', 'because', 'nothing had to be done')), '[]')
   INTO v_nodes, v_done FROM nodes n;
   stale := cardinality(p_attempts) - cardinality(v_nodes);
-  v_spread := swarms_spread(p_team, p_swarm, v_nodes, '{{}}', p_claim, p_lease);
+  v_spread := swarms_spread(
+    p_team, p_swarm, v_state, v_priority, v_base, v_nodes, '{{}}', p_claim, p_lease);
   claimed := v_spread.claimed; lanes := v_spread.lanes; asks := v_spread.asks;
   v_moves := v_done || v_spread.moves;
   v_room := p_claim - jsonb_array_length(claimed);
@@ -212,12 +215,11 @@ BEGIN
         started_at = coalesce(n.started_at, v_now)
       FROM taken t WHERE n.id = t.subject AND n.state = 'ready'
       RETURNING n.id, n.key, n.attempts_made AS number
-    ), tried AS ({_ATTEMPT}
+    ), tried AS ({_attempts("v_base")}
       FROM c RETURNING a.id, a.node_id, a.fence
     )
     SELECT
-      coalesce((SELECT jsonb_agg(jsonb_build_object('attempt', t.id, 'fence', t.fence, 'node', t.node_id))
-        FROM tried t), '[]'),
+      coalesce((SELECT jsonb_agg({_CLAIMED}) FROM tried t), '[]'),
       coalesce((SELECT jsonb_agg(jsonb_build_object('noun', 'node', 'id', c.id, 'name', c.key, 'before', 'ready',
         'after', 'running', 'because', 'its turn has come')) FROM c), '[]')
     INTO v_claimed, v_more;

@@ -12,15 +12,17 @@ def move_trigger(
     words: Mapping[str, Collection[str]] | None = None,
     rules: str = "",
     fixed: Sequence[str] = (),
+    checks: Mapping[str, str] | None = None,
 ) -> str:
     """SQL that lets `table.state` change only as `moves` says, and freezes rows that have ended.
 
     `ended` are states in which a row is frozen although a move may still lead out of them (a failed node that is tried
     again); terminal states are frozen in any case. `words` are other columns, each with the words that it may hold;
     `rules` are statements of PL/pgSQL that refuse more; `fixed` columns are what they were when the row was made.
+    `checks` are CHECK constraints of the table by their names, which the trigger takes over: what must hold of `NEW`.
 
-    Known words are looked for here and not in CHECK constraints: the text of a CHECK is parsed anew by each statement
-    that writes the table, which costs the engine more than its own work; a function is parsed once a connection.
+    They and known words are looked at here because the text of a CHECK is parsed anew by each statement that writes the
+    table, which costs the engine more than its own work; a function is parsed once a connection.
     """
     pairs = _texts({f"{a}>{b}" for a in moves for b in moves[a]})
     frozen = _texts(terminal(moves) | set(ended))
@@ -37,11 +39,11 @@ BEGIN
     END IF;
   ELSIF OLD.state || '>' || NEW.state <> ALL ({pairs}) THEN
     RAISE EXCEPTION '{table}: no move from % to %', OLD.state, NEW.state USING ERRCODE = 'check_violation';
-  END IF;{_known(table, words or {})}{_fixed(table, fixed)}{rules}
+  END IF;{_known(table, words or {})}{_fixed(table, fixed)}{_checked(table, checks or {})}{rules}
   RETURN NEW;
 END $body$;
 CREATE TRIGGER {table}_move BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION {table}_move();
-"""
+{_altered(table, [f"DROP CONSTRAINT {name}" for name in checks or {}])}"""
 
 
 def _known(table: str, words: Mapping[str, Collection[str]]) -> str:
@@ -64,9 +66,29 @@ def _fixed(table: str, columns: Sequence[str]) -> str:
   END IF;"""
 
 
-def drop_move_trigger(table: str) -> str:
+def _checked(table: str, checks: Mapping[str, str]) -> str:
+    if not checks:
+        return ""
+    each = "".join(
+        f"""
+    IF NOT ({rule}) THEN
+      RAISE EXCEPTION '{table}: % violates {name}', NEW.id USING ERRCODE = 'check_violation', CONSTRAINT = '{name}';
+    END IF;"""
+        for name, rule in checks.items()
+    )
+    return f"""
+  IF NOT ({" AND ".join(f"({rule})" for rule in checks.values())}) THEN{each}
+  END IF;"""
+
+
+def _altered(table: str, changes: Sequence[str]) -> str:
+    return f"ALTER TABLE {table} {', '.join(changes)};" if changes else ""
+
+
+def drop_move_trigger(table: str, checks: Mapping[str, str] | None = None) -> str:
     """Undo of `move_trigger`."""
-    return f"DROP TRIGGER {table}_move ON {table}; DROP FUNCTION {table}_move();"
+    again = [f"ADD CONSTRAINT {name} CHECK ({rule.replace('NEW.', '')})" for name, rule in (checks or {}).items()]
+    return f"DROP TRIGGER {table}_move ON {table}; DROP FUNCTION {table}_move(); {_altered(table, again)}"
 
 
 def _texts(words: Collection[str]) -> str:

@@ -14,6 +14,7 @@ from agents.contracts import PlanNode, PlanProposal
 from swarms import actors, control, sweep
 from swarms.models import Attempt, Node, Swarm
 from tenants.context import in_schema
+from tenants.database import prepared
 from tenants.models import Team, Ticket
 from tests.milestones import adopted, proposed
 
@@ -64,7 +65,7 @@ def test_who_looks_whose_turn_it_is_does_not_put_anybody_off(committed_team: Tea
 
 def _claim(schema: str, swarm: Swarm) -> int:
     try:
-        with in_schema(schema), connection.cursor() as cursor:
+        with in_schema(schema), prepared.cursor() as cursor:
             return len(control.step(cursor, swarm.pk, [], claim=1).claimed)
     finally:
         connection.close()
@@ -92,7 +93,7 @@ def test_what_a_dead_worker_claimed_is_all_given_out_again_however_busy_its_swar
     swarm = adopted(
         PlanProposal(summary="s", nodes=tuple(PlanNode(key=f"n{n}", title="m", kind="noop") for n in range(nodes)))
     )
-    with connection.cursor() as cursor:
+    with prepared.cursor() as cursor:
         assert len(control.step(cursor, swarm.pk, [], claim=nodes).claimed) == nodes
     Attempt.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
     busy, over = threading.Event(), threading.Event()

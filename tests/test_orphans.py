@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 from structlog.testing import capture_logs
 
@@ -17,8 +17,10 @@ from agents.models import Execution
 from sessions.transitions import move
 from swarms import control, goals, reconcile, replan, versions
 from swarms.models import Attempt, CheckRun, Node, Plan, Project, Swarm
+from swarms.states import AttemptState
 from swarms.sweep import Sweep
 from tenants import tokens
+from tenants.database import prepared
 from tenants.ids import uuid7
 from tenants.models import Due, Placement, Runner, Team, Ticket
 from tests.invariants import violations
@@ -180,6 +182,20 @@ def test_who_works_on_what_never_changes(swarm: Swarm) -> None:
             rows.update(**change)
 
 
+def test_what_counts_and_who_holds_it_is_looked_at_by_the_trigger(swarm: Swarm) -> None:
+    nodes, live = Node.objects.filter(swarm=swarm), Attempt.objects.filter(ended_at=None)
+    for rows, change, broken in (
+        (nodes, {"failures": -1}, "swarms_node_failures_check"),
+        (nodes, {"time_limit": -1}, "swarms_node_time_limit_check"),
+        (nodes, {"deps_ok": 9}, "node_counts_its_parents"),
+        (live, {"ended_at": timezone.now()}, "attempt_live_or_ended"),
+        (live, {"state": AttemptState.LOST}, "attempt_live_or_ended"),
+        (live, {"lease_until": timezone.now()}, "attempt_has_one_lease"),
+    ):
+        with pytest.raises(IntegrityError, match=broken), transaction.atomic():
+            rows.update(**change)
+
+
 def test_work_that_waits_without_a_ticket_gets_one(project: Project, hands: Holding, team: Team) -> None:
     swarm = goals.state_goal(project, "Write the file", by=hands.by)
     Ticket.objects.all().delete()
@@ -256,7 +272,7 @@ def milestones(project: Project, hands: Holding, monkeypatch: pytest.MonkeyPatch
     with monkeypatch.context() as patched:
         patched.setattr(control, "serve", lambda: 0)
         hands.run(made)
-    with connection.cursor() as cursor:
+    with prepared.cursor() as cursor:
         assert len(control.step(cursor, made.pk, [], claim=8).claimed) == 1
     Attempt.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
     return made
@@ -265,7 +281,7 @@ def milestones(project: Project, hands: Holding, monkeypatch: pytest.MonkeyPatch
 def _after_the_worker(milestones: Swarm, hands: Holding) -> None:
     attempt = Attempt.objects.get()
     assert (attempt.state, attempt.reason) == ("lost", "lost")
-    with connection.cursor() as cursor:
+    with prepared.cursor() as cursor:
         late = control.step(cursor, milestones.pk, [{"attempt": str(attempt.pk), "fence": str(attempt.fence)}], claim=0)
     assert late.stale == 1
     hands.run(milestones)

@@ -27,7 +27,7 @@ class Migration(migrations.Migration):
             name="Subject",
             fields=[
                 ("name", models.CharField(max_length=80, primary_key=True, serialize=False)),
-                ("last_seq", models.PositiveBigIntegerField(default=0)),
+                ("last_seq", models.BigIntegerField(default=0)),
             ],
         ),
         migrations.CreateModel(
@@ -35,7 +35,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.UUIDField(default=tenants.ids.uuid7, editable=False, primary_key=True, serialize=False)),
                 ("subject", models.CharField(max_length=80)),
-                ("seq", models.PositiveBigIntegerField()),
+                ("seq", models.BigIntegerField()),
                 ("kind", models.CharField(max_length=40)),
                 ("payload", models.JSONField(blank=True, default=dict)),
                 ("actor", models.CharField(help_text="user:<uuid>, agent:<name> or system", max_length=80)),
@@ -44,9 +44,7 @@ class Migration(migrations.Migration):
                 ("at", models.DateTimeField(auto_now_add=True)),
                 (
                     "position",
-                    models.PositiveBigIntegerField(
-                        help_text="Place in the team's stream; given by the relay.", null=True
-                    ),
+                    models.BigIntegerField(help_text="Place in the team's stream; given by the relay.", null=True),
                 ),
             ],
             options={

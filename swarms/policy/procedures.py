@@ -9,13 +9,15 @@ TRIFECTA = """
     RAISE EXCEPTION 'swarms_node: % no longer waits, what it is exposed to is frozen', NEW.key
       USING ERRCODE = 'check_violation';
   END IF;
-  IF NEW.trifecta AND NEW.state IN ('ready', 'running') AND (
-    TG_OP = 'INSERT' OR (OLD.state <> NEW.state AND (OLD.state = 'blocked' OR (
+  -- Apart from the question below it: what asks a table is not evaluated as cheaply as what looks at the row.
+  IF NEW.trifecta AND NEW.state IN ('ready', 'running') THEN
+    IF TG_OP = 'INSERT' OR (OLD.state <> NEW.state AND (OLD.state = 'blocked' OR (
       SELECT a.state FROM swarms_approval a WHERE a.node_id = NEW.id AND a.kind = 'node'
       ORDER BY a.requested_at DESC, a.id DESC LIMIT 1) IS DISTINCT FROM 'approved'))
-  ) THEN
-    RAISE EXCEPTION 'swarms_node: % has untrusted input, secrets and effects outside: nobody approved it', NEW.key
-      USING ERRCODE = 'check_violation';
+    THEN
+      RAISE EXCEPTION 'swarms_node: % has untrusted input, secrets and effects outside: nobody approved it', NEW.key
+        USING ERRCODE = 'check_violation';
+    END IF;
   END IF;"""
 """Of the trigger of nodes: no node has all three at once without a person's word."""
 
