@@ -16,9 +16,12 @@ from swarms.states import (
     CheckRunState,
     SwarmState,
 )
+from tenants.procedures import LANES
 
 MOST = 500
 """Rows of a kind that one look takes."""
+SLICE = 2000
+"""Nodes and tickets of which one look goes through so many, by index, and the next one through those that follow."""
 
 
 def words(*states: str) -> str:
@@ -31,10 +34,6 @@ _STOPS = (SwarmState.CANCELLING, SwarmState.FAILING)
 _TEAM = "%(team)s::uuid"
 
 FIND: dict[str, str] = {
-    "ready node without a ticket": f"""
-        SELECT n.id FROM swarms_node n JOIN swarms_swarm s ON s.id = n.swarm_id
-        WHERE n.state = 'ready' AND s.state IN ({words(*SWARM_STARTS)}) AND NOT EXISTS (
-          SELECT FROM public.tenants_ticket t WHERE t.kind = 'node' AND t.subject = n.id)""",
     "plan without a ticket": f"""
         SELECT p.id FROM swarms_plan p JOIN swarms_swarm s ON s.id = p.swarm_id
         WHERE p.state = 'drafting' AND p.source = 'coordinator' AND p.node_id IS NULL
@@ -54,9 +53,6 @@ FIND: dict[str, str] = {
     "placement without a live execution": f"""
         SELECT p.execution FROM public.tenants_placement p WHERE p.team_id = {_TEAM} AND NOT EXISTS (
           SELECT FROM agents_execution e WHERE e.id = p.execution AND e.state IN ({words(*LIVE)}))""",
-    "node without a live attempt": f"""
-        SELECT n.id FROM swarms_node n WHERE n.state IN ({words(*NODE_LIVE)}) AND NOT EXISTS (
-          SELECT FROM swarms_attempt a WHERE a.node_id = n.id AND a.state IN ({_LIVE_ATTEMPT}))""",
     "attempt whose execution has ended": f"""
         SELECT a.id FROM swarms_attempt a JOIN swarms_node n ON n.id = a.node_id
         JOIN agents_execution e ON e.id = a.execution_id
@@ -64,13 +60,6 @@ FIND: dict[str, str] = {
     "attempt of a worker that is gone": f"""
         SELECT a.id FROM swarms_attempt a WHERE a.state IN ({_LIVE_ATTEMPT}) AND a.execution_id IS NULL
           AND a.lease_until < statement_timestamp()""",
-    "node that nobody took": f"""
-        SELECT n.id FROM swarms_node n JOIN swarms_swarm s ON s.id = n.swarm_id
-        JOIN swarms_project p ON p.id = s.project_id
-        JOIN public.tenants_ticket t ON t.kind = 'node' AND t.subject = n.id
-        WHERE p.start_minutes > 0 AND n.state = 'ready' AND s.state IN ({words(*SWARM_STARTS)})
-          AND t.lane = 'agent' AND (t.parked = '' OR starts_with(t.parked, 'agent:'))
-          AND greatest(t.created_at, n.ready_at) + p.start_minutes * interval '1 minute' < statement_timestamp()""",
     "control-plane node without a hint": f"""
         SELECT DISTINCT t.swarm FROM public.tenants_ticket t
         WHERE t.team_id = {_TEAM} AND t.lane = 'control' AND t.swarm IS NOT NULL AND NOT EXISTS (
@@ -82,6 +71,54 @@ FIND: dict[str, str] = {
           AND NOT EXISTS (SELECT FROM public.tenants_due d WHERE d.kind = 'merge' AND d.subject = m.swarm_id)""",
 }
 """What is looked for, and the statement that finds its ids."""
+
+NODES: dict[str, str] = {
+    "ready node without a ticket": f"n.state = 'ready' AND n.stands IN ({words(*SWARM_STARTS)}) AND t.id IS NULL",
+    "node without a live attempt": f"""n.state IN ({words(*NODE_LIVE)}) AND NOT EXISTS (
+      SELECT FROM swarms_attempt a WHERE a.node_id = n.id AND a.state IN ({_LIVE_ATTEMPT}))""",
+    "node that nobody took": f"""n.state = 'ready' AND n.stands IN ({words(*SWARM_STARTS)}) AND n.start_minutes > 0
+      AND t.lane = 'agent' AND (t.parked = '' OR starts_with(t.parked, 'agent:'))
+      AND greatest(t.created_at, n.ready_at) + n.start_minutes * interval '1 minute' < statement_timestamp()""",
+}
+"""What is looked for among the nodes of swarms that have not ended, and when a node `n` with its ticket `t` is one."""
+
+_CASES = " ".join(f"WHEN {holds} THEN '{what}'" for what, holds in NODES.items())
+WALK_NODES = f"""
+    WITH slice AS MATERIALIZED (
+      SELECT n.id, s.id AS swarm, n.key, n.state, n.ready_at, s.stands, s.start_minutes FROM (
+        SELECT x.id, x.state AS stands, p.start_minutes FROM swarms_swarm x JOIN swarms_project p ON p.id = x.project_id
+        WHERE x.id >= %(swarm)s::uuid AND x.state NOT IN ({words(*SWARM_ENDED)}) ORDER BY x.id
+      ) AS s CROSS JOIN LATERAL (
+        -- Swarm after swarm, until there are enough: the rest is not read, nor sorted.
+        SELECT x.id, x.key, x.state, x.ready_at FROM swarms_node x
+        WHERE x.swarm_id = s.id AND x.key > CASE s.id WHEN %(swarm)s::uuid THEN %(key)s::text ELSE '' END
+        ORDER BY x.key LIMIT %(slice)s
+      ) AS n LIMIT %(slice)s
+    ), found AS (
+      SELECT n.id, CASE {_CASES} END AS what
+      FROM slice n LEFT JOIN public.tenants_ticket t ON t.kind = 'node' AND t.subject = n.id
+    ), last AS (SELECT swarm, key FROM slice ORDER BY swarm DESC, key DESC LIMIT 1)
+    SELECT (SELECT count(*) FROM slice) = %(slice)s, (SELECT swarm FROM last), (SELECT key FROM last),
+      (SELECT coalesce(jsonb_agg(jsonb_build_array(what, id)), '[]') FROM (
+        SELECT what, id FROM found WHERE what IS NOT NULL LIMIT {MOST}) AS f)
+"""
+"""Nodes after a swarm and a key: whether there may be more, the swarm and key of the last, and what was found."""
+
+WALK_TICKETS = f"""
+    WITH slice AS MATERIALIZED (
+      SELECT t.id, t.team_id, t.subject FROM public.tenants_ticket t
+      WHERE t.kind = 'node' AND t.subject > %(subject)s::uuid ORDER BY t.subject LIMIT %(slice)s
+    ), free AS (
+      SELECT t.id FROM public.tenants_ticket t WHERE t.id IN (
+        SELECT x.id FROM slice x WHERE x.team_id = {_TEAM} AND NOT EXISTS (
+          SELECT FROM swarms_node n WHERE n.id = x.subject AND n.state = 'ready'))
+      FOR UPDATE OF t SKIP LOCKED
+    ), taken AS (DELETE FROM public.tenants_ticket t USING free WHERE t.id = free.id RETURNING t.id)
+    SELECT (SELECT count(*) FROM slice) = %(slice)s, (SELECT subject FROM slice ORDER BY subject DESC LIMIT 1),
+      (SELECT count(*) FROM taken)
+"""
+"""Tickets, of all teams, after a subject: whether there may be more, the last subject, and how many were taken away
+because their nodes do not wait for a turn."""
 
 STUCK = f"""
     SELECT s.id FROM swarms_swarm s
@@ -114,20 +151,10 @@ NOT_DUE = f"""
 """
 """Due times that are missing: written again, and returned. Who could not report meanwhile gets `grace`."""
 
-UNWANTED = f"""
-    DELETE FROM public.tenants_ticket WHERE id IN (
-      SELECT t.id FROM public.tenants_ticket t
-      WHERE t.team_id = {_TEAM} AND t.kind = 'node' AND NOT EXISTS (
-        SELECT FROM swarms_node n WHERE n.id = t.subject AND n.state = 'ready')
-      LIMIT {MOST} FOR UPDATE OF t SKIP LOCKED)
-    RETURNING subject
-"""
-"""Tickets of nodes that do not wait for a turn: taken away, and returned."""
-
-TEAMS = """
+TEAMS = f"""
     SELECT t.id, t.schema_name FROM public.tenants_team t
     WHERE t.state = 'ready' AND (
-      EXISTS (SELECT FROM public.tenants_ticket x WHERE x.team_id = t.id)
+      EXISTS (SELECT FROM public.tenants_ticket x WHERE x.lane IN ({words(*LANES)}) AND x.team_id = t.id)
       OR EXISTS (SELECT FROM public.tenants_placement x WHERE x.team_id = t.id)
       OR EXISTS (SELECT FROM public.tenants_due x WHERE x.team_id = t.id))
 """

@@ -1,8 +1,11 @@
 """The slow look beside the clock's fast one: whatever lost what it waits for is found by its rows, and mended."""
 
+import json
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -34,6 +37,8 @@ SECONDS = 1.0
 OTHERS = 5
 """Teams that a sweep looks at although nothing of theirs is live: what lost its last public row is found too."""
 FORGET_SECONDS = 60.0
+_BY_INDEX = "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
+_UNWANTED = "ticket of a node that is not ready"
 
 MENDED = Counter("waggle_mended_total", "Rows that had lost what they wait for, by what was lost.", ["what"])
 STUCK = Gauge("waggle_stuck_swarms", "Swarms that have not ended and that nothing will wake.")
@@ -154,12 +159,17 @@ MEND: dict[str, Callable[[UUID], object]] = {
     "control-plane node without a hint": hints.step,
     "merge without a hint": hints.merge,
 }
-"""What is done about each thing that orphans.FIND finds."""
-TAKE: dict[str, str] = {
-    "due time": orphans.NOT_DUE,
-    "ticket of a node that is not ready": orphans.UNWANTED,
-}
-"""What one statement finds and mends."""
+"""What is done about each thing that is found by orphans.FIND, and by orphans.NODES."""
+NOWHERE = UUID(int=0)
+
+
+@dataclass
+class Place:
+    """How far a team's nodes and tickets were looked through; the next sweep goes on from there."""
+
+    swarm: UUID = NOWHERE
+    key: str = ""
+    subject: UUID = NOWHERE
 
 
 class Sweep:
@@ -167,7 +177,8 @@ class Sweep:
 
     def __init__(self) -> None:
         self._waiting: list[tuple[UUID, str]] = []
-        self._last = UUID(int=0)
+        self._last = NOWHERE
+        self._places: dict[UUID, Place] = defaultdict(Place)
         self._stuck: dict[UUID, tuple[float, bool]] = {}
 
     def run(self) -> int:
@@ -184,17 +195,20 @@ class Sweep:
         return mended
 
     def _teams(self) -> list[tuple[UUID, str]]:
-        with in_schema(PUBLIC), connection.cursor() as cursor:
+        with in_schema(PUBLIC), _looking() as cursor:
             cursor.execute(orphans.TEAMS)
             live = dict(cursor.fetchall())
             cursor.execute(orphans.NEXT_TEAMS, [self._last, OTHERS])
             others = cursor.fetchall()
-        self._last = others[-1][0] if len(others) == OTHERS else UUID(int=0)
+        self._last = others[-1][0] if len(others) == OTHERS else NOWHERE
         return list((live | dict(others)).items())
 
     def look(self, team: UUID) -> dict[str, int]:
         """Find and mend in the current schema. Returns how many of each kind."""
-        found = {what: _count(what, partial(_ids, sql, team)) for what, sql in TAKE.items()}
+        found = {"due time": _count("due time", partial(_ids, orphans.NOT_DUE, team))}
+        found[_UNWANTED] = _count(_UNWANTED, partial(self._take_tickets, team))
+        for what, ids in self._nodes(team).items():
+            found[what] = _mend(what, ids)
         found |= {what: _mend(what, _ids(sql, team)) for what, sql in orphans.FIND.items()}
         found["reservation of money"] = _count("reservation of money", lambda: range(budgets.release_orphans()))
         found["model call that nobody told of"] = _count("model call", lambda: range(metering.book_unheard()))
@@ -204,6 +218,27 @@ class Sweep:
                 MENDED.labels(what).inc(count)
                 logger.warning("something was lost and is mended", what=what, count=count)
         return {what: count for what, count in found.items() if count}
+
+    def _nodes(self, team: UUID) -> dict[str, list[UUID]]:
+        """What is wrong with the next nodes, by what it is."""
+        place, found = self._places[team], defaultdict[str, list[UUID]](list)
+        with _looking() as cursor:
+            cursor.execute(orphans.WALK_NODES, {"swarm": place.swarm, "key": place.key, "slice": orphans.SLICE})
+            goes_on, swarm, key, told = cursor.fetchone()
+        place.swarm, place.key = (swarm, key) if goes_on else (NOWHERE, "")
+        for what, node in json.loads(told):
+            found[what].append(UUID(node))
+        return found
+
+    def _take_tickets(self, team: UUID) -> range:
+        """Of the next tickets those that nobody waits for are taken away. As many as these were."""
+        place = self._places[team]
+        with _looking() as cursor:
+            words = {"team": team, "subject": place.subject, "slice": orphans.SLICE}
+            cursor.execute(orphans.WALK_TICKETS, words)
+            goes_on, subject, count = cursor.fetchone()
+        place.subject = subject if goes_on else NOWHERE
+        return range(count)
 
     def _wake(self, swarms: list[UUID]) -> None:
         """Nothing will wake these: decide again; whom that does not help twice is reported."""
@@ -218,9 +253,17 @@ class Sweep:
 def _ids(sql: str, team: UUID) -> list[UUID]:
     grace = timedelta(seconds=2 * settings.HEARTBEAT_SECONDS)
     words: dict[str, Any] = {"team": team, "grace": grace}
-    with connection.cursor() as cursor:
+    with _looking() as cursor:
         cursor.execute(sql, words)
         return [row[0] for row in cursor.fetchmany(orphans.MOST)]
+
+
+@contextmanager
+def _looking() -> Iterator[Any]:
+    """A cursor whose statement goes by keys: what is live is little beside what there was."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_BY_INDEX)
+        yield cursor
 
 
 def _count(what: str, take: Callable[[], Any]) -> int:

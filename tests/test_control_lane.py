@@ -4,6 +4,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from uuid import UUID
 
 import dramatiq
 import pytest
@@ -11,7 +12,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from agents.contracts import PlanNode, PlanProposal
-from swarms import actors, control, sweep
+from swarms import actors, control, orphans, sweep
 from swarms.models import Attempt, Node, Swarm
 from tenants.context import in_schema
 from tenants.database import prepared
@@ -32,6 +33,11 @@ def chain(nodes: int) -> PlanProposal:
     )
 
 
+def wide(nodes: int) -> PlanProposal:
+    keys = [f"n{number}" for number in range(nodes)]
+    return PlanProposal(summary="s", nodes=tuple(PlanNode(key=key, title=key, kind="noop") for key in keys))
+
+
 def is_done(swarm: Swarm) -> bool:
     return set(Node.objects.filter(swarm=swarm).values_list("state", flat=True)) == {"succeeded"}
 
@@ -43,6 +49,22 @@ def serve(schema: str) -> int:
             return control.serve()
     finally:
         connection.close()
+
+
+def test_a_sweep_goes_through_nodes_and_tickets_a_slice_at_a_time(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        adopted(wide(3))
+    Ticket.objects.all().delete()
+    monkeypatch.setattr(orphans, "SLICE", 2)
+    broom = sweep.Sweep()
+    assert [broom.look(team.pk).get("ready node without a ticket", 0) for _ in range(6)] == [2, 2, 2, 2, 1, 0]
+    assert set(Ticket.objects.values_list("subject", flat=True)) == set(Node.objects.values_list("pk", flat=True))
+    Ticket.objects.all().delete()
+    for number in range(5):
+        Ticket.objects.create(team=team, kind="node", subject=UUID(int=number + 1), lane="control")
+    broom = sweep.Sweep()
+    found = [broom.look(team.pk).get("ticket of a node that is not ready", 0) for _ in range(4)]
+    assert found == [2, 2, 1, 0]
 
 
 def test_what_a_decision_made_ready_is_served_with_it(team: Team) -> None:

@@ -793,6 +793,13 @@ class Migration(migrations.Migration):
                         name="one_exact_check_run",
                     )
                 ],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("state__in", ["running", "waiting"])),
+                        fields=["swarm"],
+                        name="check_run_open",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(

@@ -145,6 +145,9 @@ class CheckRun(models.Model):
                 fields=["attempt"], condition=Q(purpose="exact") & ~Q(state="void"), name="one_exact_check_run"
             ),
         ]
+        indexes: ClassVar = [
+            models.Index(fields=["swarm"], condition=Q(state__in=["running", "waiting"]), name="check_run_open"),
+        ]
 
     @property
     def event_subject(self) -> str:
