@@ -85,7 +85,10 @@ class AskForLanding(Action):
 
 @dataclass(frozen=True)
 class Land(Action):
-    """The result goes to the target branch."""
+    """The commit that would land is made and checked, and then goes to the target branch."""
+
+    is_checked: bool = False
+    """It has passed its checks."""
 
 
 @dataclass(frozen=True)

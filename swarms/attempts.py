@@ -276,7 +276,7 @@ def follow(node: Node, *, reason: str, because: str) -> None:
     else:
         _again(node, verdict, reason, because, failures=failures, losses=losses)
         what, why = f"try {node.key} again", f"{reason}: {because}"
-    publish(node.event_subject, "decision.made", by="engine", what=what, why=why, node=node.key)
+    publish(node.event_subject, "decision.made", by="engine", what=what, why=why, node=node.key, is_told=True)
 
 
 def _again(node: Node, verdict: Again, reason: str, because: str, *, failures: int, losses: int) -> None:

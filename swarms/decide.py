@@ -226,7 +226,9 @@ def _landing(swarm: Snapshot, *, fails_to: str = SwarmState.FAILING) -> list[Act
         return [MoveSwarm(_checks("the commit to land", swarm.landing_check), fails_to)]
     if not swarm.landing_needs_approval or swarm.landing_approval == ApprovalState.APPROVED:
         why = "it was approved" if swarm.landing_needs_approval else "nobody has to approve landings of this project"
-        return [Land(why)] if swarm.landing_check in ("", CheckRunState.VOID, CheckRunState.PASSED) else []
+        if swarm.landing_check == CheckRunState.PASSED:
+            return [Land(why, is_checked=True)]
+        return [Land(why)] if swarm.landing_check in ("", CheckRunState.VOID) else []
     match swarm.landing_approval:
         case "" | ApprovalState.VOID:
             return [AskForLanding("the project's policy asks a person")]

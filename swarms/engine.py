@@ -102,6 +102,8 @@ def _round(swarm_id: UUID) -> bool:
 
 def apply(swarm: Swarm, action: Action) -> None:
     """Carry out one action on a locked swarm."""
+    if isinstance(action, Land) and turns.is_due("land", swarm.pk):
+        return  # decided before, and under way
     match action:
         case AskForPlan():
             approvals.ask_plan(_plan(swarm))
@@ -143,6 +145,7 @@ def apply(swarm: Swarm, action: Action) -> None:
         what=_words(action),
         why=action.why,
         node=getattr(action, "node", ""),
+        is_told=not isinstance(action, CheckIntegration | Land),
     )
 
 
@@ -160,7 +163,7 @@ def _words(action: Action) -> str:
         EndWaiting: "end what has not started",
         CheckIntegration: "check the whole result",
         AskForLanding: "ask a person about the landing",
-        Land: "land",
+        Land: "land what was checked" if getattr(action, "is_checked", False) else "check the commit that would land",
         RollBack: "roll back",
         MoveSwarm: f"move the swarm to {getattr(action, 'to', '')}",
     }[type(action)]

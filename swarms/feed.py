@@ -28,7 +28,7 @@ def feed(swarm: Swarm, after: int = 0) -> list[Item]:
 
 def lines(events: Iterable[Event]) -> list[tuple[int, Item]]:
     """The lines that these events make, each with the place of its event among them."""
-    told = [(place, event, words.tell(event.kind, event.payload)) for place, event in enumerate(events)]
+    told = [(place, event, words.line(event.kind, event.payload)) for place, event in enumerate(events)]
     people = _people(event for _, event, said in told if said)
     return [(place, Item(event, said, people.get(event.actor, ""))) for place, event, said in told if said]
 

@@ -218,7 +218,7 @@ def propose(plan: Plan, proposal: PlanProposal) -> None:
         "node": plan.node.key if plan.node else "",
     }
     what = f"plan {plan.version} with {len(proposal.nodes)} nodes"
-    decision = {"by": _author(plan), "what": what, "why": proposal.summary}
+    decision = {"by": _author(plan), "what": what, "why": proposal.summary, "is_told": True}
     publish_all(swarm.topic, [("plan.proposed", told), ("decision.made", decision)])
     if swarm.state == SwarmState.PLANNING:
         move(swarm, SwarmState.PROPOSED, because=f"plan {plan.version} is valid")

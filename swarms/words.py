@@ -9,7 +9,7 @@ from swarms.states import NODE_LIVE
 Payload = dict[str, Any]
 _ENGINE = Look("queued", "settings", "")
 _PERSON = Look("running", "message-square", "")
-_NODE_MOVES = ("ready", "awaiting_approval", "verifying", "merging", "succeeded", "failed", "skipped", "cancelled")
+_NODE_MOVES = ("ready", "awaiting_approval", "verifying", "succeeded", "failed", "skipped", "cancelled")
 _NAMED = 4
 """Nodes that one line names; of more it tells how many."""
 _BAD_ENDS = ("failed", "timed_out", "stalled", "lost", "cancelled")
@@ -59,6 +59,11 @@ def tell(kind: str, facts: Payload) -> Sentence | None:
     return said._replace(why=plain(said.why)) if said else None
 
 
+def line(kind: str, facts: Payload) -> Sentence | None:
+    """An event as a line of a feed; None also for a decision of which another event tells what came of it."""
+    return None if facts.get("is_told") else tell(kind, facts)
+
+
 def _said(kind: str, facts: Payload) -> Sentence | None:
     match kind:
         case "swarm.moved" | "node.moved" | "attempt.moved" | "plan.moved":
@@ -92,6 +97,8 @@ def _moved(noun: str, facts: Payload) -> Sentence | None:
     after, name = facts["after"], facts["name"]
     how = look(noun, after)
     if noun == "swarm":
+        if after in ("proposed", "succeeded"):
+            return None  # the plan, and the landing, tell of it themselves
         return Sentence(f"Swarm: {how.word.lower()}", facts["because"], how)
     if noun == "plan":
         return Sentence(f"The plan has faults: {facts['because']}", "", how) if after == "invalid" else None
@@ -104,7 +111,9 @@ def _moved(noun: str, facts: Payload) -> Sentence | None:
     if after not in _NODE_MOVES:
         return None
     if after == "ready" and facts["before"] in NODE_LIVE:
-        return Sentence(f"{name} will be tried again", facts["because"], look("node", "retrying"), name)
+        return Sentence(f"{name} will be tried again", "", look("node", "retrying"), name)  # why: its attempt says
+    if after == "succeeded" and facts["because"] == "merged":
+        return None  # so does its merge
     return Sentence(f"{name}: {how.word.lower()}", facts["because"], how, name)
 
 

@@ -97,8 +97,10 @@ def test_quiet_moves_are_not_told() -> None:
     assert tell("node.moved", facts) is None
 
 
-def test_a_retry_is_told_with_its_reason_in_words() -> None:
-    facts = {"id": "x", "name": "parser", "before": "merging", "after": "ready", "because": "merge_conflict: in a.py"}
-    said = tell("node.moved", facts | {"reason": ""})
-    assert said
-    assert (said.text, said.why) == ("parser will be tried again", "merge conflict: in a.py")
+def test_a_reason_is_told_in_words_and_once() -> None:
+    facts = {"id": "x", "name": "parser", "before": "merging", "because": "merge_conflict: in a.py", "reason": ""}
+    said = [tell("node.moved", facts | {"after": after}) for after in ("failed", "ready")]
+    assert [(one.text, one.why) for one in said if one] == [
+        ("parser: failed", "merge conflict: in a.py"),
+        ("parser will be tried again", ""),
+    ]

@@ -1,6 +1,7 @@
 """A swarm from goal to landing, with real git and Postgres; the runner is tests/hands.py."""
 
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from agents.models import Execution
 from sessions.models import Event
 from swarms import approvals, conditions, dispatch, goals, operations, plan_yaml, projects
 from swarms.digests import digest
+from swarms.feed import feed
 from swarms.models import Approval, Attempt, CheckRun, Edge, Merge, Node, Plan, Project, Swarm
 from swarms.workspace.git import environment
 from tenants.models import Due, Placement, Team, Ticket, Token
@@ -131,6 +133,16 @@ def test_a_goal_becomes_a_landing_through_a_failed_check_and_a_conflict(
     for subject in Event.objects.values_list("subject", flat=True).distinct():
         numbers = list(Event.objects.filter(subject=subject).order_by("seq").values_list("seq", flat=True))
         assert numbers == list(range(1, len(numbers) + 1))
+    said = [item.said.text for item in feed(swarm)]
+    assert [text for text in said if text.startswith("Decision of the engine")] == [
+        "Decision of the engine: land what was checked",
+        "Decision of the engine: check the commit that would land",
+        "Decision of the engine: check the whole result",
+    ]
+    told = Counter(text for text in said if not text.endswith((": checking", "tried again", " passed")))
+    assert [text for text, count in told.items() if count > 1] == []
+    for once in (" is merged", "Landed on main", "Plan 1 by"):
+        assert len([text for text in said if once in text]) == (3 if once == " is merged" else 1), (once, said)
 
 
 def start(project: Project, hands: Hands, until: str) -> Swarm:

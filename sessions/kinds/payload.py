@@ -76,3 +76,5 @@ class Decided(Payload):
     """The reason."""
     node: str = ""
     """Key of the node that it is about; empty: the swarm as a whole."""
+    is_told: bool = False
+    """Another event tells what came of it, a move or a question: feeds leave it out, the list of decisions has it."""

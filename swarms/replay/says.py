@@ -1,14 +1,27 @@
 """Any event of a swarm in one line, also those that the feed leaves out. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from swarms import words
 from swarms.looks import LOOKS, look
-from swarms.words import Sentence, tell
+from swarms.words import Sentence
 
 
 def line(kind: str, facts: Mapping[str, Any]) -> Sentence | None:
-    """What a feed says of an event; None when it says nothing.
+    """What a feed says of an event; None when it says nothing."""
+    return _said(words.line, kind, facts)
+
+
+def say(kind: str, facts: Mapping[str, Any]) -> Sentence:
+    """What happened, whatever it is."""
+    return _said(words.tell, kind, facts) or Sentence(_plain(kind, facts))
+
+
+def _said(
+    tell: Callable[[str, dict[str, Any]], Sentence | None], kind: str, facts: Mapping[str, Any]
+) -> Sentence | None:
+    """What is told of it, in plain words where that cannot be.
 
     An archive may be of another time, and hold a word that no sentence is made for: that is no reason to show nothing.
     """
@@ -16,11 +29,6 @@ def line(kind: str, facts: Mapping[str, Any]) -> Sentence | None:
         return tell(kind, dict(facts))
     except (LookupError, ValueError):
         return Sentence(_plain(kind, facts))
-
-
-def say(kind: str, facts: Mapping[str, Any]) -> Sentence:
-    """What happened, whatever it is."""
-    return line(kind, facts) or Sentence(_plain(kind, facts))
 
 
 def _plain(kind: str, facts: Mapping[str, Any]) -> str:
