@@ -125,8 +125,10 @@ def swaps(topic: str, found: Iterable[Swap] | None) -> Frame:
 def of_passing(message: bytes) -> Frame:
     """What sessions.deltas sends: the topic, a newline, the data. About the team it is a hint."""
     topic, _, data = message.partition(b"\n")
-    event = b"hint" if topic == b"team" else b"delta"
-    return Frame(topic.decode(), None, b"event: %b\ndata: %b\n\n" % (event, data), is_passing=True)
+    is_hint = topic == b"team"
+    event = b"hint" if is_hint else b"delta"
+    # The whole part follows a piece that is left out; nothing follows a hint.
+    return Frame(topic.decode(), None, b"event: %b\ndata: %b\n\n" % (event, data), is_passing=not is_hint)
 
 
 ANY_HINT = of_passing(b'team\n{"topic":"team","kind":""}')

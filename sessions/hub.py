@@ -6,7 +6,6 @@ and fetched, and while Redis is away the reader asks the database once a second.
 
 import asyncio
 from collections.abc import Coroutine, Iterable
-from contextlib import suppress
 from itertools import repeat
 from typing import Any
 from uuid import UUID
@@ -97,10 +96,14 @@ class Hub:
         return client
 
     async def hears(self, client: Client) -> None:
-        """Wait until nothing that passes is missed any more; while Redis is away, not for long."""
-        with suppress(TimeoutError):
+        """Wait until nothing that passes is missed any more; while Redis is away, not for long, and its room knows."""
+        room = self._rooms[client.listener.schema]
+        try:
             async with asyncio.timeout(HEARS_SECONDS):
-                await self._rooms[client.listener.schema].hears.wait()
+                await room.hears.wait()
+        except TimeoutError:
+            if not room.hears.is_set():
+                room.turn_deaf()
 
     def leave(self, client: Client) -> None:
         """The stream is closed."""

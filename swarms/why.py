@@ -9,6 +9,8 @@ from swarms.states import SWARM_PAUSED, NodeState, SwarmState
 
 NAMED = 5
 """Nodes that a reason names."""
+ABOUT_RUNNERS = frozenset({"capacity", "checks", "quota", "turn"})
+"""Kinds of reasons in which it matters which runners are connected."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,11 @@ class Unmet:
     text: str
     since: datetime | None
     remedy: str
+
+    @property
+    def is_about_runners(self) -> bool:
+        """Whether it reads otherwise when a runner comes or goes, of which no event tells."""
+        return self.kind in ABOUT_RUNNERS
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from django.utils import timezone
 from agents import registry, servers, steering
 from agents.contracts import Check, Doing, MessageRecord, PartRecord, Usage
 from agents.models import Budget, Execution, ModelCall, Server, Steer
-from sessions import history, transcript
+from agents.standings import Watch
+from sessions import deltas, history, transcript
 from sessions.artifacts.keeping import keep, remove
 from sessions.events import publish
 from sessions.relay import relay_once
@@ -19,6 +20,8 @@ from sessions.transitions import move, move_all
 from sessions.webhooks import endpoints
 from swarms import exposure, goals, operations, planned, projects, toolrules
 from swarms.models import Attempt, CheckRun, Edge, Merge, Node, Plan, Project, Swarm
+from tenants.context import current_schema
+from tenants.models import Runner
 from tests.board_stage import Stage
 from tests.conftest import user_of
 from tests.stage_parts import execution, plan_document
@@ -227,6 +230,11 @@ class Surroundings:
         self.stage, self.alice = stage, user_of("alice", "acme")
         self.imported = self._import("ses_a", "Hello")
         self._import("ses_b", "Bye")
+        self.other = Server.objects.create(name="other", url="http://other:4096", last_seen=timezone.now())
+        CheckRun.objects.create(swarm=stage.swarm, purpose="landing", commit=stage.head, state="waiting")
+        Runner.objects.update(seen_at=timezone.now(), trusted=True)
+        self.clock = Watch()
+        self.clock.look()
 
     def all(self) -> list[Callable[[], object]]:
         return [getattr(self, name) for name in type(self).__dict__ if not name.startswith("_") and name != "all"]
@@ -265,10 +273,19 @@ class Surroundings:
     def breaker_opens(self) -> None:
         publish("team", "breaker.moved", name="provider", before="closed", after="open", because="it answers 500")
 
+    def runner_falls_silent(self) -> None:
+        """By itself, in time: no event tells of it, only the clock."""
+        Runner.objects.update(seen_at=timezone.now() - timedelta(minutes=1))
+        self.clock.look()
+
+    def server_answers(self) -> None:
+        Server.objects.filter(pk=self.other.pk).update(latency_ms=4711, last_seen=timezone.now())
+        deltas.hint(current_schema(), "server.seen")
+
     def server_is_disabled_and_removed(self) -> None:
         def go() -> None:
-            servers.disable(Server.objects.get(), because="it is not ours")
-            servers.remove(Server.objects.get())
+            servers.disable(Server.objects.get(pk=self.stage.server.pk), because="it is not ours")
+            servers.remove(Server.objects.get(pk=self.stage.server.pk))
 
         elsewhere(go)
 

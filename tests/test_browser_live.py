@@ -1,10 +1,13 @@
 """A page that was open all the time shows what a fresh one shows, after every kind of event and every cut."""
 
+import re
 import threading
 import time
+from functools import partial
+from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from bench.chaos.proxy import Network
 from sessions.events import publish
@@ -15,7 +18,7 @@ from tenants.models import Team
 from tests.alike import SHOWN, same
 from tests.board_stage import Stage
 from tests.conftest import user_of
-from tests.happenings import Happenings
+from tests.happenings import Happenings, Surroundings
 from tests.test_browser import CHROMIUM, SWARM, Visit, browser, live, visit, web  # noqa: F401
 from tests.web import ROOT, Web
 
@@ -168,6 +171,63 @@ def test_an_answer_from_before_a_change_does_not_take_it_back(stage: Stage, visi
     page.evaluate("window.release()")
     page.wait_for_function("() => window.answered")
     same(page, visit(SWARM), "an answer from before")
+
+
+def test_what_is_not_answered_is_asked_for_again(stage: Stage, visit: Visit) -> None:  # noqa: F811
+    """A network that is barely back, a server that is being restarted: what a page asks for first is not answered."""
+    happenings, around = Happenings(stage), Surroundings(stage)
+    relay_once()
+    page, fresh = visit("/team/"), visit("/team/")
+    sooner(page, "asking.js", "AGAIN_MS = 3_000", "AGAIN_MS = 100")
+    refused: set[str] = set()
+
+    def refuse(route: Route) -> None:
+        path = urlsplit(route.request.url).path
+        if path in refused:
+            route.continue_()
+        elif path.endswith(("feed/", "parts/")):
+            route.abort()
+        else:
+            route.fulfill(status=503)
+        refused.add(path)
+
+    for path, happens in (
+        (SWARM, (happenings.plan, happenings.what_only_the_feed_tells)),
+        (f"/sessions/{around.imported}/", (around.session_is_imported,)),
+    ):
+        page.goto(re.sub(r"(?<=\d)/.*", path, page.url))
+        live(page)
+        page.context.set_offline(True)
+        for happen in happens:
+            happen()
+        while relay_once():
+            pass
+        page.route(re.compile("/(feed|parts|regions|figures)/"), refuse)
+        page.context.set_offline(False)
+        same(page, fresh, "not being answered")
+        page.unroute(re.compile("/(feed|parts|regions|figures)/"))
+    for end in ("feed/", "parts/", "header/", "plan/"):
+        assert any(path.endswith(end) for path in refused), end
+
+
+def test_lines_that_are_fetched_stand_before_those_that_were_told_meanwhile(stage: Stage, visit: Visit) -> None:  # noqa: F811
+    page = live(visit(SWARM))
+    held: list[Route] = []
+    page.route("**/feed/*", lambda route: held.append(route))
+    say = partial(publish, stage.swarm.topic, "decision.made", by="engine", why="to be seen")
+    page.context.set_offline(True)
+    say(what="the first")
+    relay_once()
+    page.context.set_offline(False)
+    while not held:
+        page.wait_for_timeout(20)
+    say(what="the second")
+    relay_once()
+    expect(page.locator(".feed li").first).to_contain_text("the second")
+    held[0].continue_()
+    expect(page.locator(".feed li").nth(1)).to_contain_text("the first")
+    page.unroute("**/feed/*")
+    same(page, visit("/team/"), "lines in another order")
 
 
 def test_how_long_an_event_takes_into_two_browsers(stage: Stage, visit: Visit) -> None:  # noqa: F811

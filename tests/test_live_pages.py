@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
+from html.parser import HTMLParser
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +15,7 @@ from django.db import connection
 from django.template.loader import render_to_string
 from django.test import Client
 from django.utils import timezone
+from redis.asyncio.client import PubSub
 
 from agents import standings
 from agents.contracts.records import MessageRecord, PartRecord
@@ -23,7 +25,7 @@ from sessions.models import Event, Session
 from sessions.pages import Pages
 from sessions.relay import relay_once
 from sessions.transitions import move
-from swarms import regions
+from swarms import regions, showing
 from swarms.models import Node, Swarm
 from swarms.showing import SwarmPages
 from tenants.context import current_schema, in_schema
@@ -78,6 +80,41 @@ def test_another_shape_of_the_plan_is_sent_whole(stage: Stage) -> None:
     Node.objects.create(swarm=stage.swarm, plan=printer.plan, key="extra", title="Extra", instructions="x")
     found = {swap.place for swap in pages.rest(topic, {"nodes.planned"}, known)}
     assert {f"{topic}/nodes", f"{topic}/graph"} <= found
+
+
+class Places(HTMLParser):
+    """The places of a page, each with the kinds of events after which the region that it is in is fetched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kinds: dict[str, list[str]] = {}
+        self._open: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._open.append((tag, dict(attrs)))
+        around = [given for _, given in self._open if "data-live" in given]
+        if (place := dict(attrs).get("data-place")) and around:
+            self.kinds[place] = (around[-1].get("data-kinds") or "").split()
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open.pop()[0] != tag:
+            pass
+
+
+def test_what_the_stream_brings_is_also_fetched_by_who_was_away(
+    client_for: Callable[..., Client], stage: Stage, team: Team
+) -> None:
+    """After each kind of event that changes a place: whoever missed it is sent no HTML."""
+    doing = {f"doing/{stage.live.session_id}": ("agent.doing",)}
+    nodes = {"nodes": showing.NODES, "graph": showing.NODES}
+    whole = nodes | doing | {"now": showing.NOW, "meters": showing.METERS, "checks": showing.CHECKS}
+    base = f"/projects/textkit/swarms/{stage.swarm.number}/"
+    for path, places in ((base, whole), (f"{base}nodes/printer/", doing)):
+        found = Places()
+        found.feed(client_for(stage.by, team).get(path).text)
+        for name, kinds in places.items():
+            heard = found.kinds[f"{stage.swarm.topic}/{name}"]
+            assert [kind for kind in kinds if not kind.startswith(tuple(heard))] == [], f"{name} of {path}"
 
 
 def test_a_page_whose_transcript_is_of_an_earlier_attempt_is_told(
@@ -354,4 +391,27 @@ def test_pages_are_hinted_at_what_no_event_tells_of(committed_stage: Stage, cook
         for visit in (page, program):
             await visit.leave()
 
+    asyncio.run(watch())
+
+
+def test_a_page_that_may_have_missed_hints_is_told_so(
+    committed_stage: Stage, cookie: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis takes longer to let its room listen than the page is kept waiting for it."""
+    connect, goes = PubSub.connect, asyncio.Event()
+
+    async def late(channels: PubSub) -> None:
+        await goes.wait()
+        await connect(channels)
+
+    async def watch() -> None:
+        page = PageVisit(cookie, "team")
+        await page.saw(b"retry:")
+        goes.set()
+        await until(lambda: len(page.messages) == 1)
+        assert page.messages == [("hint", {"topic": "team", "kind": ""})]
+        await page.leave()
+
+    monkeypatch.setattr(PubSub, "connect", late)
+    monkeypatch.setattr("sessions.hub.HEARS_SECONDS", 0.05)
     asyncio.run(watch())

@@ -714,6 +714,18 @@ def test_a_slow_reader_is_told_and_closed_with_all_that_was_queued() -> None:
     asyncio.run(fill())
 
 
+def test_who_is_behind_does_without_pieces_of_text_but_not_without_hints() -> None:
+    async def fill() -> None:
+        client = rooms.Client(Admitted("t_x", None, frozenset({"team"}), 0))
+        for position in range(1, rooms.QUEUE // 2 + 1):
+            client.offer(frame(position))
+        client.offer(frames.of_passing(b'session:x\n{"text":"a"}'))
+        client.offer(frames.ANY_HINT)
+        assert client.take().endswith(frame(rooms.QUEUE // 2).data + frames.ANY_HINT.data)
+
+    asyncio.run(fill())
+
+
 def test_what_comes_in_one_go_is_one_write_and_a_full_buffer_is_waited_for() -> None:
     sent: list[bytes] = []
     writers: list[Any] = []

@@ -6,11 +6,14 @@
 // <div data-transcript="session:…" data-url="…/parts/">      parts, and text as it is written (transcript.js)
 // <div data-live="swarm:…" data-kinds="node. approval." hx-get="…" hx-trigger="refresh">   fetched again after changes
 // <div data-live="swarm:…" data-streamed …>                  the same, but only when its HTML did not come by the stream
+// <div data-live="swarm:…" data-streamed="model. budget." …>   the same, where that holds for these kinds alone
 // <div data-live="swarms" …>                                 the same, after changes of any swarm
-// <div data-live="team" data-hinted …>                       the same, and whenever the line is open anew: it shows what
-//                                                            no event tells of, only hints, and these may get lost
+// <div data-live="swarm:…" …> <p data-hinted="runner.">      the same, after hints of these kinds, and whenever the line
+//                                                            is open anew: what is shown here no event tells of, only
+//                                                            hints, and these may get lost
 // <div data-topic="session:…">                               one more topic: what is fetched may bring some
 
+import { AGAIN_MS, askUntilAnswered, isPassing } from "./asking.js";
 import { showConnection } from "./connection.js";
 import { openLine } from "./line.js";
 import { swapPlace } from "./swap.js";
@@ -46,41 +49,53 @@ const names = (el, topic) => {
   return named.includes(topic) || (topic.startsWith("swarm:") && named.includes("swarms"));
 };
 
-const hears = (el, { topic, kind }) => {
-  if (!names(el, topic)) return false;
-  const kinds = (el.dataset.kinds ?? "").split(/\s+/).filter(Boolean);
-  return !kinds.length || kinds.some((prefix) => kind.startsWith(prefix));
-};
+const isOneOf = (kinds = "", kind) => !kinds || kinds.split(/\s+/).some((prefix) => kind.startsWith(prefix));
+const hears = (el, { topic, kind }) => names(el, topic) && isOneOf(el.dataset.kinds, kind);
+const isStreamed = (el, { kind }) => "streamed" in el.dataset && isOneOf(el.dataset.streamed, kind);
 
 // HTML that is on its way may be older than what the stream brings meanwhile: then it is asked for once more.
 const onTheirWay = new Set();
 document.addEventListener("htmx:before:request", ({ target }) => target.matches?.("[data-live]") && onTheirWay.add(target));
 document.addEventListener("htmx:finally:request", ({ target }) => onTheirWay.delete(target));
 
+// A region whose answer did not come is asked for again.
+const askAgain = (el) => el.matches?.("[data-live]") && setTimeout(() => soon(el, refresh), AGAIN_MS);
+document.addEventListener("htmx:error", ({ target }) => askAgain(target));
+document.addEventListener("htmx:response:error", ({ target, detail }) => {
+  if (isPassing(detail.ctx.response.status)) askAgain(target);
+});
+
+// Lines of a feed that are not told have to be fetched, and later ones may be told before these are here.
+const gaps = new Map(); // feed → the number of the line before those that are missing
+const fetching = new Set();
+
+const numberOf = (line) => Number(line?.dataset.seq ?? 0);
+
+const miss = (list) => {
+  if (!gaps.has(list)) gaps.set(list, numberOf(list.querySelector("[data-seq]")));
+  soon(list, fetchFeed);
+};
+
 const fetchFeed = async (list) => {
-  const last = list.querySelector("[data-seq]")?.dataset.seq ?? 0;
-  try {
-    const answer = await fetch(`${list.dataset.url}?after=${last}`, { headers: { "HX-Request": "true" } });
-    if (answer.ok) showLines(list, await answer.text());
-  } catch {
-    // The connection is gone too; what was missed is fetched when it is back.
+  if (fetching.has(list)) return; // it looks once more before it ends
+  fetching.add(list);
+  for (let last; (last = gaps.get(list)) !== undefined; ) {
+    gaps.delete(list);
+    showLines(list, (await askUntilAnswered(`${list.dataset.url}?after=${last}`)) ?? "");
   }
+  fetching.delete(list);
 };
 
 const showLines = (list, html) => {
   const box = document.createElement("template");
   box.innerHTML = html;
-  const newest = Number(list.querySelector("[data-seq]")?.dataset.seq ?? 0);
-  const items = [...box.content.querySelectorAll("[data-seq]")].filter((item) => Number(item.dataset.seq) > newest);
-  list.querySelector("[data-nothing]")?.remove();
-  list.prepend(...items);
+  for (const line of box.content.querySelectorAll("[data-seq]")) {
+    const next = [...list.querySelectorAll("[data-seq]")].find((one) => numberOf(one) <= numberOf(line));
+    if (!next || numberOf(next) < numberOf(line)) list.insertBefore(line, next ?? null);
+  }
+  if (list.querySelector("[data-seq]")) list.querySelector("[data-nothing]")?.remove();
   while (list.children.length > FEED_LENGTH) list.lastElementChild.remove();
 };
-
-// A region whose answer did not come is asked for again once the network is back.
-document.addEventListener("htmx:error", ({ target }) => {
-  if (target.matches?.("[data-live]")) setTimeout(() => soon(target, refresh), 3000);
-});
 
 // --- what comes --------------------------------------------------------------------------------------------------
 
@@ -101,12 +116,12 @@ const swap = (topic, [place, html]) => {
 const changed = (change) => {
   const isShown = "swaps" in change;
   for (const el of document.querySelectorAll("[data-live]")) {
-    if (hears(el, change) && !(isShown && "streamed" in el.dataset)) soon(el, refresh);
+    if (hears(el, change) && !(isShown && isStreamed(el, change))) soon(el, refresh);
   }
   if (change.owed) owed.add(change.topic);
   if (change.kind === "session.imported") return catchUpTranscripts(); // it tells of many parts at once
   if (isShown) return change.swaps.forEach((one) => swap(change.topic, one));
-  feedsOf(change.topic).forEach((list) => soon(list, fetchFeed));
+  feedsOf(change.topic).forEach(miss);
   if (change.kind === "part.recorded") refreshPart(change.topic, change.part);
 };
 
@@ -120,17 +135,22 @@ const rest = ({ topic, swaps }) => {
   else streamed(topic);
 };
 
-const hinted = () => document.querySelectorAll("[data-hinted]").forEach((el) => soon(el, refresh));
+// `kind`: of a hint; without one, any may have been missed.
+const hinted = (kind) => {
+  for (const el of document.querySelectorAll("[data-hinted]")) {
+    if (!kind || isOneOf(el.dataset.hinted, kind)) soon(el.closest("[data-live]"), refresh);
+  }
+};
 
 const everything = () => {
   document.querySelectorAll("[data-live]").forEach((el) => soon(el, refresh));
-  document.querySelectorAll("[data-feed]").forEach((el) => soon(el, fetchFeed));
+  document.querySelectorAll("[data-feed]").forEach(miss);
   catchUpTranscripts();
 };
 
 const receive = ({ event, data }) => {
-  if (event === "hint" && !data.kind) hinted();
-  else if (event === "change" || event === "hint") changed(data);
+  if (event === "hint") hinted(data.kind);
+  else if (event === "change") changed(data);
   else if (event === "swaps") rest(data);
   else if (event === "delta") appendDelta(data);
   else if (event === "reset") everything();

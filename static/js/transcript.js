@@ -7,13 +7,13 @@
 //     <article id="part-<uuid>" data-part="<uuid>" data-index="0" data-state="open"> … <p data-raw>text so far</p>
 //   <button data-load="later"> <button data-load="latest">
 
+import { ask, askUntilAnswered } from "./asking.js";
 import { Growing } from "./pieces.js";
 
 const CHUNK = 200; // parts
 const MOST = 2_000; // parts that are kept when the rest is out of sight
 const FAR_TOO_MANY = 4_000; // then what lies below is let go of, too
 const FETCH_MS = 80;
-const AGAIN_MS = 3_000;
 const AT_ONCE = 100; // ids of one request
 const GAP_MS = 600;
 const BUSY_MS = 40; // parts that come in a stream are put in so often: each time costs a layout
@@ -28,6 +28,7 @@ const parsed = (html) => {
   box.innerHTML = html;
   return box.content;
 };
+const chunkOf = (html) => (html === null ? null : parsed(html).querySelector(".chunk"));
 
 class Transcript {
   #box;
@@ -35,6 +36,8 @@ class Transcript {
   #flushed = 0; // when there was one last
   #wanted = new Set(); // ids of parts to be fetched
   #fetching = null;
+  #isBehind = false; // everything has to be fetched anew
+  #isCatchingUp = false;
   #isAtEnd = true; // false: what is new is not shown, only counted
   #newer = 0;
 
@@ -68,16 +71,30 @@ class Transcript {
 
   // Too much was missed to be told: everything in the window is fetched anew, and what follows it.
   async catchUp() {
+    this.#isBehind = true;
+    if (this.#isCatchingUp) return; // it looks once more before it ends
+    this.#isCatchingUp = true;
+    while (this.#isBehind) {
+      this.#isBehind = false;
+      await this.#readAnew();
+    }
+    this.#isCatchingUp = false;
+  }
+
+  async #readAnew() {
     const first = this.#parts()[0];
     let from = first ? keyOf(first) : [0, 0];
     from = from[1] ? [from[0], from[1] - 1] : [from[0] - 1, 999_999_999];
-    for (let pages = 0, more = this.#isAtEnd; more; pages += 1) {
-      const chunk = await this.#fetch({ after: written(from[0] < 0 ? [0, 0] : from) });
-      const last = [...(chunk?.querySelectorAll("[data-part]") ?? [])].at(-1);
-      if (!last) return;
-      if (pages * CHUNK >= MOST) return this.#load("latest");
-      more = chunk.dataset.hasLater === "yes";
-      from = keyOf(last);
+    const end = this.#isAtEnd ? [Infinity, 0] : keyOf(this.#parts().at(-1));
+    for (let pages = 0, more = true; more; pages += 1) {
+      const query = { after: written(from[0] < 0 ? [0, 0] : from) };
+      const chunk = chunkOf(await askUntilAnswered(this.#address(query)));
+      const parts = this.#parts(chunk);
+      if (!parts.length) return;
+      if (this.#isAtEnd && pages * CHUNK >= MOST) return this.#load("latest", askUntilAnswered);
+      from = keyOf(parts.at(-1));
+      more = chunk.dataset.hasLater === "yes" && compare(from, end) < 0;
+      parts.filter((part) => compare(keyOf(part), end) > 0).forEach((part) => part.remove());
       this.show(chunk.innerHTML);
     }
   }
@@ -97,20 +114,13 @@ class Transcript {
     this.#fetching = null;
     for (let place = 0; place < ids.length; place += AT_ONCE) {
       const some = ids.slice(place, place + AT_ONCE);
-      const chunk = await this.#fetch(some.map((id) => ["id", id]));
+      const chunk = chunkOf(await askUntilAnswered(this.#address(some.map((id) => ["id", id]))));
       if (chunk) this.show(chunk.innerHTML);
-      else setTimeout(() => this.#box.isConnected && some.forEach((id) => this.refresh(id)), AGAIN_MS);
     }
   }
 
-  async #fetch(query) {
-    try {
-      const url = `${this.#box.dataset.url}?${new URLSearchParams(query)}`;
-      const answer = await fetch(url, { headers: { "HX-Request": "true" } });
-      return answer.ok ? parsed(await answer.text()).querySelector(".chunk") : null;
-    } catch {
-      return null; // whoever asked asks again, or a person does
-    }
+  #address(query) {
+    return `${this.#box.dataset.url}?${new URLSearchParams(query)}`;
   }
 
   // --- where it goes
@@ -163,10 +173,10 @@ class Transcript {
 
   // --- the window
 
-  async #load(what) {
+  async #load(what, asking = ask) {
     const [first, last] = [this.#parts()[0], this.#parts().at(-1)];
     const asked = { earlier: first && { before: written(keyOf(first)) }, later: last && { after: written(keyOf(last)) } };
-    const chunk = await this.#fetch(asked[what] ?? {});
+    const chunk = chunkOf(await asking(this.#address(asked[what] ?? {})));
     if (!chunk) return;
     if (what === "earlier") this.#prepend(chunk, first);
     else {
