@@ -15,7 +15,7 @@ from sessions.models import Event
 from sessions.relay import relay_once
 from swarms import words
 from tenants.models import Team
-from tests.alike import comes_to, fresh_at
+from tests.alike import NOTING, comes_to, fresh_at
 from tests.board_stage import Stage
 from tests.conftest import user_of
 from tests.happenings import Happenings, Surroundings
@@ -91,6 +91,7 @@ BREAKS = (reloaded, frozen, offline)
 def tabs(visit: Visit, paths: Sequence[str], port: int) -> list[Page]:  # noqa: F811
     """Pages of one browser, which share a connection."""
     first = visit("/team/")
+    first.context.add_init_script(NOTING)
     pages = [first, *(first.context.new_page() for _ in paths[1:])]
     root = re.sub(r":\d+/.*", f":{port}", first.url)
     for page, path in zip(pages, paths, strict=True):
@@ -140,11 +141,12 @@ def test_after_everything_happened_while_it_was_away_a_page_shows_what_a_fresh_o
     seen = {event.kind for event in told.values() if heard(event, groups["offline"])}
     assert set(KINDS) - seen == UNSEEN
     fresh = visit("/team/")
-    with serve("config.asgi:application", tmp_path, port):
+    with serve("config.asgi:application", tmp_path, port) as again:
         wanted = [fresh_at(fresh, path) for path in paths]
         for name, pages in groups.items():
+            log = again.log if name == "unserved" else web.log
             for page, shown in zip(pages, wanted, strict=True):
-                comes_to(page, shown, f"being {name}")
+                comes_to(page, shown, f"being {name}", log=log)
                 live(page)
         publish(stage.swarm.topic, "decision.made", by="engine", what="go on", why="it is back")
         relay_once()
