@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 
+from django.utils import timezone
+
 from agents import breakers, hosting
 from agents.breakers import Breaker
 from agents.circuit import Lamp
@@ -55,7 +57,7 @@ def substitutes(schema: str, models: Iterable[str] = ()) -> list[Substitute]:
         number = ahead(standings)
         if len(routes) > 1 and number != 0:
             why = "; ".join(
-                f"{route.provider} is left alone for {shut.wait.total_seconds():.0f} s: {shut.why}"
+                f"{route.provider} is left alone until {timezone.now() + shut.wait:%H:%M:%S} UTC: {shut.why}"
                 for route, shut in list(zip(routes, standings, strict=True))[:number]
                 if shut
             )

@@ -196,7 +196,7 @@ def test_who_is_left_alone_is_not_asked_and_the_page_says_who_answers(
     (now,) = breakers_shown.substitutes(schema)
     assert (now.model, now.provider) == ("small", "second")
     page = client_for(user_of("alice", "acme"), committed_team).get("/agents/").text
-    assert "Calls of <b>small</b> go to <b>second</b> now: first is left alone for" in page
+    assert "Calls of <b>small</b> go to <b>second</b> now: first is left alone until" in page
     assert page.count("Model small at ") == 2
     # Once all are left alone work waits, until the one that opens first again.
     shut(agent, web, first, second)
