@@ -28,6 +28,11 @@ def connected() -> QuerySet[Runner]:
     return Runner.objects.exclude(channel="").filter(seen_at__gt=Now() - silence())
 
 
+def is_connected(runner: Runner) -> bool:
+    """Whether a runner that was just read is one of these: what it says of its work is heard."""
+    return bool(runner.channel and runner.seen_at and timezone.now() - runner.seen_at < silence())
+
+
 def standing(runner: Any, now: datetime | None = None) -> tuple[str, str]:
     """State and why of a runner, which comes with `held`: how many executions are placed on it."""
     silent = ((now or timezone.now()) - runner.seen_at).total_seconds() if runner.seen_at else None

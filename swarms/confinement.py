@@ -50,7 +50,7 @@ def chosen(node: Node, role: str, runner: Runner) -> Chosen | Nobody | None:
 
     With the swarm locked.
     """
-    swarm, hears = node.swarm, exposure.hears_strangers(node.swarm, node)
+    swarm, hears = node.swarm, exposure.hears_strangers(node)
     found = placing.chosen(role, runner, f"{node.title}\n{node.instructions}", untrusted=hears)
     if isinstance(found, Nobody):
         return found

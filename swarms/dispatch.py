@@ -7,14 +7,13 @@ from uuid import UUID
 import structlog
 from django.db import DatabaseError, transaction
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from agents import breakers, executions
 from agents.contracts import Assignment
 from agents.models import Execution
 from agents.nudges import nudge
 from agents.placement import Nobody
-from agents.standings import silence
+from agents.standings import connected, is_connected
 from sessions.events import acting
 from swarms import attempts, checks, crew, hints, planner
 from swarms.allowances import Parked
@@ -81,7 +80,7 @@ def _one_turn() -> Runner | None:
     Locks: runner, share, ticket, swarm. Who holds a swarm never waits for the others (see `take_next`).
     """
     barren: set[tuple[UUID | None, bool]] = set()
-    all_free = turns.free_runners(seen_within=silence())
+    all_free = turns.free_runners(connected())
     for free in all_free:
         if (free.team_id, free.trusted) in barren:
             continue  # one like it found nothing
@@ -153,7 +152,7 @@ def take_next(runner_id: UUID, *, held: UUID) -> Assignment | None:
 
 def _next_for(runner_id: UUID, held: UUID) -> Assignment | None:
     runner = turns.lock_slot(runner_id, wait=False)
-    if runner is None or not _is_connected(runner):
+    if runner is None or not is_connected(runner):
         return None
     ticket = turns.next_ticket(runner)
     if ticket is None or ticket.team_id != turns.current_team_id() or ticket.kind not in DIRECT:
@@ -164,11 +163,6 @@ def _next_for(runner_id: UUID, held: UUID) -> Assignment | None:
         return None
     execution = _place(ticket, runner)
     return executions.deliver(execution.pk, ticket.team) if execution else None
-
-
-def _is_connected(runner: Runner) -> bool:
-    """Whether what it says of its work is heard."""
-    return bool(runner.channel and runner.seen_at and timezone.now() - runner.seen_at < silence())
 
 
 def _begin(ticket: Ticket, runner: Runner) -> Execution | Nobody | Parked | None:

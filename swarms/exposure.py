@@ -22,12 +22,6 @@ from tenants.models import Ticket, User
 AGENTS = ("agent", "plan")
 """Kinds of nodes on which an agent works and reads; those that undo what others did were approved together."""
 COORDINATOR = "coordinator"
-_BEFORE = """
-WITH RECURSIVE before AS (
-  SELECT e.parent_id AS id FROM swarms_edge e WHERE e.child_id = %s
-  UNION SELECT e.parent_id FROM swarms_edge e JOIN before b ON e.child_id = b.id
-) SELECT EXISTS (SELECT FROM before b JOIN swarms_node n USING (id) WHERE n.untrusted)
-"""
 
 
 class Declared(Protocol):
@@ -68,13 +62,11 @@ def is_trifecta(swarm: Swarm, node: Declared, *, hears: bool = False, unwalled: 
     return reaches_out(rulebook.of_swarm(swarm), rulebook.call_in(swarm, node.role or COORDINATOR))
 
 
-def hears_strangers(swarm: Swarm, node: Node) -> bool:
+def hears_strangers(node: Node) -> bool:
     """Whether an agent of the node reads what strangers wrote, by what its plan or its project says, or what an agent
     before it made of that: its summary, its answers and its work."""
-    if node.untrusted or swarm.project.untrusted_input:
-        return True
     with connection.cursor() as cursor:
-        cursor.execute(_BEFORE, [node.pk])
+        cursor.execute("SELECT swarms_hears_strangers(%s)", [node.pk])
         return bool(cursor.fetchone()[0])
 
 

@@ -92,8 +92,7 @@ def queue(swarm: Swarm, nodes: Iterable[Node], *, delay: timedelta = timedelta(0
 
 def over(swarm_id: UUID) -> None:
     """A swarm has ended: neither its deadline nor the order of its tickets is due any more."""
-    for kind in ("swarm_deadline", "order"):
-        turns.settled(kind, swarm_id)
+    turns.settled(("swarm_deadline", "order"), swarm_id)
 
 
 def reorder(swarm_id: UUID) -> None:

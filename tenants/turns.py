@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Case, Count, F, Q, When
+from django.db.models import Case, Count, F, Q, QuerySet, When
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
@@ -208,10 +208,9 @@ def charge_team(cost: float) -> None:
     _charge(current_team_id(), cost)
 
 
-def free_runners(*, seen_within: timedelta) -> list[Runner]:
-    """Connected runners with a free slot, the emptiest first. Not locked: `lock_slot` looks again."""
-    connected = Runner.objects.exclude(channel="").filter(seen_at__gt=Now() - seen_within, capacity__gt=0)
-    counted = connected.annotate(held=Count("placements")).filter(held__lt=F("capacity"))
+def free_runners(connected: QuerySet[Runner]) -> list[Runner]:
+    """Of runners those with a free slot, the emptiest first. Not locked: `lock_slot` looks again."""
+    counted = connected.filter(capacity__gt=0).annotate(held=Count("placements")).filter(held__lt=F("capacity"))
     return list(counted.order_by(F("held") * 1.0 / F("capacity"), "pk"))
 
 
@@ -249,6 +248,7 @@ def is_due(kind: str, subject: UUID) -> bool:
     return Due.objects.filter(kind=kind, subject=subject).exists()
 
 
-def settled(kind: str, *subjects: UUID) -> None:
-    """Nothing is due for these subjects any more."""
-    Due.objects.filter(kind=kind, subject__in=subjects).delete()
+def settled(kind: str | tuple[str, ...], *subjects: UUID) -> None:
+    """Nothing of this kind, or of these, is due for these subjects any more."""
+    kinds = (kind,) if isinstance(kind, str) else kind
+    Due.objects.filter(kind__in=kinds, subject__in=subjects).delete()

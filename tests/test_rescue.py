@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from agents import executions, rescue, runners
+from agents import executions, rescue, runners, standings
 from agents.contracts import Assignment
 from agents.contracts.link import PROTOCOL, Forget, Hello, Rescue, Saved, Unsaved
 from sessions.models import Event
@@ -108,7 +108,7 @@ def test_a_runner_that_leaves_is_given_nothing_until_it_comes_again(hands: Holdi
         runners.connect(hands.runner.pk, Hello.model_validate(hello | words), "channel")
 
     def is_free() -> bool:
-        return hands.runner.pk in {runner.pk for runner in turns.free_runners(seen_within=timedelta(minutes=1))}
+        return hands.runner.pk in {runner.pk for runner in turns.free_runners(standings.connected())}
 
     holding, boot = (hands.held[0].execution,), uuid4()
     greets(holding=holding)

@@ -10,10 +10,12 @@ from uuid import UUID, uuid4
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
+from swarms import progress
 from tenants import procedures, turns
 from tenants.context import PUBLIC, current_schema, in_schema
-from tenants.models import Placement, Runner, Team, TeamShare, Ticket
+from tenants.models import Due, Placement, Runner, Team, TeamShare, Ticket
 from tests.turn_stage import age, backlog, make_runner, make_team, place, queue, take
 
 
@@ -50,6 +52,17 @@ def test_a_ticket_that_waits_gains_priority(lone: Team, runner: Runner) -> None:
     age(newer, step)
     age(old, 3 * step)
     assert order(runner) == [old, urgent, newer]
+
+
+def test_what_is_due_of_a_subject_ends_in_one_statement(team: Team) -> None:
+    mine, other = uuid4(), uuid4()
+    for kind in ("order", "swarm_deadline", "step"):
+        turns.due(kind, mine, after=timedelta(hours=1))
+    turns.due("order", other, after=timedelta(hours=1))
+    with CaptureQueriesContext(connection) as made:
+        progress.over(mine)
+    assert sum("DELETE" in query["sql"] for query in made) == 1
+    assert set(Due.objects.values_list("kind", "subject")) == {("step", mine), ("order", other)}
 
 
 def test_a_ticket_is_not_called_before_its_time(lone: Team, runner: Runner) -> None:

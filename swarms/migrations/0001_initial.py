@@ -565,6 +565,9 @@ class Migration(migrations.Migration):
                         name="node_counts_its_parents",
                     ),
                 ],
+                "indexes": [
+                    models.Index(condition=models.Q(("untrusted", True)), fields=["swarm"], name="node_untrusted")
+                ],
             },
         ),
         migrations.CreateModel(

@@ -131,6 +131,9 @@ class Node(models.Model):
                 condition=Q(parents__gte=F("deps_left") + F("deps_ok")), name="node_counts_its_parents"
             ),
         ]
+        indexes: ClassVar = [
+            models.Index(fields=["swarm"], condition=Q(untrusted=True), name="node_untrusted"),
+        ]
 
     def __str__(self) -> str:
         return self.key

@@ -21,22 +21,32 @@ TRIFECTA = """
   END IF;"""
 """Of the trigger of nodes: no node has all three at once without a person's word."""
 
+HEARS = """
+CREATE FUNCTION swarms_hears_strangers(p_node uuid) RETURNS boolean LANGUAGE sql STABLE AS $body$
+  SELECT n.untrusted OR p.untrusted_input OR (
+    -- In nearly every swarm there is none: then nobody has to walk to its beginning.
+    EXISTS (SELECT FROM swarms_node a WHERE a.swarm_id = n.swarm_id AND a.untrusted) AND EXISTS (
+      WITH RECURSIVE before AS (
+        SELECT d.parent_id AS id FROM swarms_edge d WHERE d.child_id = n.id
+        UNION SELECT d.parent_id FROM swarms_edge d JOIN before b ON d.child_id = b.id
+      ) SELECT FROM before b JOIN swarms_node a ON a.id = b.id AND a.untrusted))
+  FROM swarms_node n JOIN swarms_swarm s ON s.id = n.swarm_id JOIN swarms_project p ON p.id = s.project_id
+  WHERE n.id = p_node
+$body$;
+"""
+"""Whether an agent of a node reads what strangers wrote, or what an agent before it made of that."""
+NO_HEARS = "DROP FUNCTION swarms_hears_strangers(uuid);"
+
 PLACE = """
 CREATE FUNCTION swarms_attempt_place() RETURNS trigger LANGUAGE plpgsql AS $body$
 BEGIN
   IF EXISTS (
     SELECT 1 FROM swarms_node n
-    JOIN swarms_swarm s ON s.id = n.swarm_id
-    JOIN swarms_project p ON p.id = s.project_id
     JOIN agents_execution e ON e.id = NEW.execution_id
     JOIN public.tenants_runner r ON r.id = e.runner_id
     WHERE n.id = NEW.node_id AND n.kind IN ('agent', 'plan') AND n.undoes_id IS NULL AND NOT n.trifecta
       AND (r.sandbox = 'unconfined' OR e.placed ? 'server')
-      AND (n.untrusted OR p.untrusted_input OR EXISTS (
-        WITH RECURSIVE before AS (
-          SELECT d.parent_id AS id FROM swarms_edge d WHERE d.child_id = n.id
-          UNION SELECT d.parent_id FROM swarms_edge d JOIN before b ON d.child_id = b.id
-        ) SELECT FROM before b JOIN swarms_node a ON a.id = b.id AND a.untrusted))
+      AND swarms_hears_strangers(n.id)
   ) THEN
     RAISE EXCEPTION 'swarms_attempt: its agent reads strangers'' words and is not locked in: nobody approved it'
       USING ERRCODE = 'check_violation';
@@ -93,4 +103,4 @@ CREATE TRIGGER swarms_toolrule_frozen BEFORE UPDATE ON swarms_toolrule
 """
 THAW_RULES = "DROP TRIGGER swarms_toolrule_frozen ON swarms_toolrule; DROP FUNCTION swarms_toolrule_frozen();"
 
-ALL = ((RULE_FROZEN, THAW_RULES), (PLACE, NO_PLACE), (WHOLE_PLACE, NO_WHOLE_PLACE))
+ALL = ((RULE_FROZEN, THAW_RULES), (HEARS, NO_HEARS), (PLACE, NO_PLACE), (WHOLE_PLACE, NO_WHOLE_PLACE))
