@@ -23,7 +23,7 @@ from sessions.models import Session
 from sessions.relay import relay_once
 from sessions.transitions import move
 from swarms import goals
-from swarms.models import Node
+from swarms.models import CheckRun, Node
 from tenants.context import current_schema
 from tenants.models import Runner, Team
 from tests.board_stage import Stage
@@ -187,15 +187,24 @@ def test_a_goal_that_is_stated_elsewhere_is_on_open_lists_and_so_is_what_becomes
 
 
 def test_pages_of_runners_and_servers_show_what_no_event_tells_of(stage: Stage, visit: Visit) -> None:
+    ahead = timedelta(hours=1)  # however long the test takes, it does not fall silent by itself
+    Runner.objects.update(seen_at=timezone.now() + ahead, trusted=True)
+    CheckRun.objects.create(swarm=stage.swarm, purpose="landing", commit=stage.head, state="waiting")
     page = live(visit("/agents/"))
-    state = page.locator("[aria-labelledby=runners] .row .state").first
+    waiting = page.context.new_page()
+    waiting.goto(page.url.replace("/agents/", SWARM))
+    state, reason = page.locator("[aria-labelledby=runners] .row .state").first, live(waiting).locator("ul.reasons")
     looks = Watch()
     looks.look()
     expect(state).to_have_text("Connected")
-    for seen_at, shown in ((timezone.now() - timedelta(minutes=1), "Silent"), (timezone.now(), "Connected")):
+    for seen_at, shown, why in (
+        (timezone.now() - timedelta(minutes=1), "Silent", "No runner is connected that may run checks"),
+        (timezone.now() + ahead, "Connected", "Its checks wait for a free runner"),
+    ):
         Runner.objects.update(seen_at=seen_at)
         looks.look()
         expect(state).to_have_text(shown)
+        expect(reason).to_contain_text(why)
     page.goto(page.url.replace("/agents/", "/servers/"))
     live(page)
     Server.objects.filter(pk=stage.server.pk).update(latency_ms=4711)
