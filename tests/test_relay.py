@@ -83,7 +83,7 @@ def test_an_entry_holds_the_whole_event_as_programs_get_it(committed_team: Team,
     assert {name.decode(): value.decode() for name, value in entry.items()} == {
         "subject": "team",
         "event": '{"topic":"team","seq":1,"kind":"decision.made","payload":{"by":"policy","why":"nothing is in its way"'
-        f',"node":"","what":"start"}},"actor":"system","at":"{event.at.isoformat()}","position":1,"id":"{event.pk}"'
+        f',"node":"","what":"start","is_told":false}},"actor":"system","at":"{event.at.isoformat()}","position":1,"id":"{event.pk}"'
         f',"cause":null,"trace":"{event.trace}"}}',
     }
 

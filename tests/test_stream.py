@@ -132,7 +132,7 @@ def test_an_event_arrives_whole_and_under_its_position(web: Web, cookie: Cookies
         "topic": "team",
         "seq": 1,
         "kind": "decision.made",
-        "payload": {"by": "policy", "what": "start", "why": "nothing is in its way", "node": ""},
+        "payload": {"by": "policy", "what": "start", "why": "nothing is in its way", "node": "", "is_told": False},
         "actor": "system",
         "at": event.at.isoformat(),
         "position": 1,
