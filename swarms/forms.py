@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from pydantic import ValidationError as ContractError
 
 from agents.contracts import Check
+from swarms import projects
 from swarms.models import Project
 from swarms.orders import LONGEST_REASON
 from swarms.plan_yaml import EXAMPLE, LONGEST
@@ -97,6 +98,17 @@ class ProjectForm(forms.ModelForm):
         if slug == "new":
             raise ValidationError("'new' is an address of its own. Choose another short name.")
         return slug
+
+    def clean(self) -> dict[str, Any]:
+        """All that is wrong is said at once, also what the verbs refuse."""
+        given = super().clean() or self.cleaned_data
+        for name, check in (("source", projects.check_source), ("target_branch", projects.check_branch)):
+            if name in given and given[name] != getattr(self.instance, name):
+                try:
+                    check(given[name])
+                except ValidationError as error:
+                    self.add_error(None, error)
+        return given
 
 
 class GoalForm(forms.Form):

@@ -106,7 +106,8 @@ def _moved(noun: str, facts: Payload) -> Sentence | None:
         number = name.rpartition(" ")
         text = f"Attempt {number[2]} of {number[0]} ended: {how.word.lower()}"
         reason = facts["reason"].replace("_", " ")
-        why = f"{reason}: {facts['because']}" if reason and reason not in facts["because"] else facts["because"]
+        because = facts["because"].removeprefix("failed: ")
+        why = f"{reason}: {because}" if reason and reason not in because else because
         return Sentence(text, why, how, number[0]) if after in _BAD_ENDS else None
     if after not in _NODE_MOVES:
         return None

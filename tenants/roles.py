@@ -39,7 +39,7 @@ class Permission(StrEnum):
 _WORDS = {
     Permission.VIEW: "see everything of the team",
     Permission.STATE_GOAL: "state goals, give plans, and steer swarms and their nodes",
-    Permission.EDIT_PROJECT: "add and change projects",
+    Permission.EDIT_PROJECT: "add, change and archive projects",
     Permission.EXPORT: "take swarms out as files",
     Permission.IMPORT: "bring in swarms that came as files, and delete those",
     Permission.APPROVE: "decide approvals",

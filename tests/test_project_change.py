@@ -130,11 +130,12 @@ def test_a_program_changes_what_it_names_with_the_rights_and_the_words_of_the_pa
 @pytest.mark.parametrize(
     ("body", "status", "says"),
     [
-        ({"name": " "}, 422, "name: Name: fill this in."),
+        ({"name": " ", "stall_minutes": 9999}, 422, "name: fill this in. stall_minutes: Ensure this value"),
         ({"name": None}, 422, "name: null says nothing"),
         ({"source": "ftp://203.0.113.7/x"}, 422, "source: "),
         ({"target_branch": "other"}, 422, "target_branch: The branch stays"),
         ({"stall_minutes": 9999, "name": "Other"}, 422, "stall_minutes: Ensure this value is less than or equal to"),
+        ({"source": "x", "checks": [{"name": "x", "command": "y"}]}, 422, "source: "),
         ({"checks": [{"name": "x", "command": ""}]}, 422, "checks.0.command: "),
         ({"checks": "unit tests: make"}, 422, "checks: "),
         ({"slug": "other"}, 422, "slug: "),
@@ -195,7 +196,7 @@ def test_a_project_is_archived_only_when_all_has_ended_and_nothing_begins_in_it_
     assert Event.objects.count() == before
     assert alice.post(f"{page}archive/", {"because": "done with it"}).status_code == 302
     shown = alice.get(page).content.decode()
-    assert "archived by Alice: done with it" in shown
+    assert "Archived by Alice: done with it" in shown
     assert "Restore" in shown
     assert "Make a plan" not in shown
     assert "archived by Alice" in alice.get("/projects/").content.decode()

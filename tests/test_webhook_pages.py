@@ -75,7 +75,7 @@ def test_a_wrong_one_is_refused_at_its_fields_and_nothing_typed_is_lost(alice: C
     assert "Use https://" in answer.text
     assert 'value="http://10.0.0.1/x"' in answer.text
     answer = alice.post(f"{ROOT}new/", given | {"projects": [], "url": "https://8.8.8.8/", "kinds": "zebra."})
-    assert "There are no events of the kind zebra." in answer.text
+    assert "No events are called zebra" in answer.text
     assert not Webhook.objects.exists()
 
 

@@ -321,7 +321,7 @@ def test_a_swarm_says_what_its_coordinator_waits_for(
 
     assert reasons() == ["capacity: its coordinator: no runner is connected"]
     body = client_for(alice, team).get("/projects/files/swarms/1/").content.decode()
-    assert "Its coordinator: no runner is connected, for " in body
+    assert "Its coordinator: no runner is connected (for " in body
     told = Program(secret_of("alice", team)).get(f"/swarms/{made.pk}").json()["unmet"]
     assert [(one["kind"], bool(one["since"])) for one in told] == [("capacity", True)]
     for name in ("files#1", str(made.pk)):

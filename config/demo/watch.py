@@ -144,13 +144,11 @@ def _worker(execution: Execution) -> Worker:
 def _tell(event: Event) -> Told | None:
     facts = event.payload
     match event.kind:
-        case "decision.made" if facts["by"] == "engine":
-            return None  # told by what it does
         case "node.moved" if facts["after"] not in _TOLD_OF_NODES:
             return None
         case "nodes.moved":
             facts = {"moves": [move for move in facts["moves"] if move["after"] in _TOLD_OF_NODES]}
         case "approval.decided" if facts["automatic"]:
             return None  # the scripted approver says so itself
-    sentence = words.tell(event.kind, facts)
+    sentence = words.line(event.kind, facts)
     return Told(event.at, event.kind, sentence) if sentence else None

@@ -186,7 +186,7 @@ def _check(url: str, kinds: Sequence[str]) -> None:
     except NotAllowed as error:
         raise ValidationError({"url": str(error)}) from error
     if strange := choice.unknown(kinds):
-        raise ValidationError({"kinds": f"There are no events of the kind {', '.join(strange)}. See docs/events.md."})
+        raise ValidationError({"kinds": f"No events are called {', '.join(strange)}: docs/events.md has all kinds."})
 
 
 def _check_on(webhook: Webhook) -> None:

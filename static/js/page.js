@@ -35,6 +35,9 @@ document.addEventListener("submit", (event) => {
   window.addEventListener("pageshow", () => delete form.dataset.sent, { once: true });
 });
 
+// A browser passes over `autofocus` where the address names a place of the page.
+if (document.activeElement === document.body) document.querySelector("[autofocus]")?.focus();
+
 // Escape closes a menu, and goes back to its button.
 document.addEventListener("keydown", (event) => {
   const menu = event.key === "Escape" && event.target.closest?.(".menu[open]");

@@ -75,13 +75,16 @@ def _project(slug: str) -> Project:
     return get_object_or_404(Project, slug=slug)
 
 
-def _cleaned(form: BaseForm) -> dict[str, Any]:
-    """What the form holds. Raises Refused with what is wrong, each with the name of its field."""
-    if not form.is_valid():
-        faults = [*map(str, form.non_field_errors())]
-        faults += [f"{field.name}: {text}" for field in form for text in field.errors]
+def _cleaned(*forms: BaseForm) -> list[dict[str, Any]]:
+    """What the forms hold. Raises Refused with all that is wrong, each with the name of its field."""
+    faults: list[str] = []
+    for form in forms:
+        faults += map(str, form.non_field_errors())
+        for field in form:
+            faults += [f"{field.name}: {str(text).removeprefix(f'{field.label}: ')}" for text in field.errors]
+    if faults:
         raise Refused(422, " ".join(faults), faults=faults)
-    return dict(form.cleaned_data)
+    return [dict(form.cleaned_data) for form in forms]
 
 
 @program("GET", Permission.VIEW)
@@ -94,7 +97,8 @@ def listed(request: TeamRequest) -> JsonResponse:
 def add(request: TeamRequest) -> JsonResponse:
     """Add a repository, and begin to copy it."""
     form = ProjectForm(dict(body_of(request, New)))
-    project = verbs.add_project(**_cleaned(form), by=request.user)
+    [given] = _cleaned(form)
+    project = verbs.add_project(**given, by=request.user)
     return JsonResponse(told(project), status=201)
 
 
@@ -118,7 +122,7 @@ def change(request: TeamRequest, slug: str) -> JsonResponse:
     limits = {name: given.pop(name) for name in LimitsForm.Meta.fields if name in given}
     # Forms write into the instance that they are given; the verb must see what was before.
     form = ProjectChangeForm.as_typed(_project(slug), given, may_decide=may_decide)
-    wanted, within = _cleaned(form), _cleaned(limits_as_typed(_project(slug), limits))
+    wanted, within = _cleaned(form, limits_as_typed(_project(slug), limits))
     with transaction.atomic():
         verbs.change(_project(slug), **wanted, by=request.user)
         if limits:

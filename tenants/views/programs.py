@@ -10,6 +10,7 @@ from django.views.decorators.http import require_POST, require_safe
 from tenants import programs
 from tenants.access import TeamRequest, requires
 from tenants.forms import ProgramForm
+from tenants.hosts import public_url
 from tenants.roles import Permission
 
 
@@ -22,7 +23,7 @@ def tokens(request: TeamRequest) -> HttpResponse:
 
 def _page(request: TeamRequest, form: ProgramForm, secret: str = "", status: int = 200) -> HttpResponse:
     rows = [(token, token.subject.partition(":")[2]) for token in programs.of(request.membership)]
-    context = {"tokens": rows, "form": form, "secret": secret, "root": f"/t/{request.team.slug}/api/v1/"}
+    context = {"tokens": rows, "form": form, "secret": secret, "root": public_url(f"/t/{request.team.slug}/api/v1/")}
     return render(request, "tenants/programs.html", context, status=status)
 
 
