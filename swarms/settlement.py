@@ -8,6 +8,7 @@ from agents.contracts import (
     Assignment,
     CheckOutcome,
     FailureOutcome,
+    FailureReason,
     Outcome,
     PlanOutcome,
     ReviewOutcome,
@@ -37,6 +38,7 @@ WANTED: dict[str, type] = {
     "review": ReviewOutcome,
     "check": CheckOutcome,
 }
+_NOT_ASKED = "reason: nobody asked it to stop, so it cannot be cancelled; say agent_error, and why it gives up"
 FOLLOWS = {"exact": attempts.checked, "merged": merges.checked, "landing": landing.checked}
 """Who goes on when checks of a purpose are settled, beside the swarm itself."""
 
@@ -51,7 +53,9 @@ class Settlement:
     def examine(self, execution: Execution, outcome: Outcome) -> tuple[list[str], Any]:
         """See the protocol."""
         if isinstance(outcome, FailureOutcome):
-            return [], None
+            # A node that was cancelled stops its swarm, whatever its plan says about failures: no agent decides that.
+            is_made_up = outcome.reason == FailureReason.CANCELLED and execution.cancel_at is None
+            return [_NOT_ASKED] * is_made_up, None
         if not isinstance(outcome, WANTED[execution.kind]):
             return [f"an execution of kind {execution.kind} does not end with an outcome of kind {outcome.kind}"], None
         match outcome:

@@ -208,7 +208,10 @@ def test_work_waits_for_what_others_have_set_aside_and_nobody_is_asked(project: 
     waits = Ticket.objects.get(kind="node")
     assert waits.parked == "budget:team"
     assert not Approval.objects.filter(kind="budget").exists()
-    executions.settle(running.pk, running.fence, FailureOutcome(reason=FailureReason.CANCELLED, message="enough"))
+    made_up = FailureOutcome(reason=FailureReason.CANCELLED, message="enough")
+    assert executions.settle(running.pk, running.fence, made_up)[0].startswith("reason: nobody asked it to stop")
+    assert Swarm.objects.get().state == "running"
+    executions.settle(running.pk, running.fence, FailureOutcome(reason=FailureReason.AGENT_ERROR, message="enough"))
     Ticket.objects.exclude(pk=waits.pk).update(not_before=timezone.now() + timedelta(hours=1))
     Ticket.objects.filter(pk=waits.pk).update(not_before=timezone.now())
     dispatch.dispatch()
