@@ -6,7 +6,7 @@ Whatever answers may lie: nothing of it is kept but a version of a known form.
 import base64
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_interface
 from typing import Any
@@ -15,7 +15,7 @@ from urllib.parse import urlencode, urlsplit
 import ifaddr
 from django.conf import settings
 
-from tenants.outward import NoAnswer, Way
+from tenants.outward import EXCERPT, Answer, NoAnswer, Way
 from tenants.reachable import PORTS, Network, NotAllowed, Rule, check, meant, port_of
 
 FIND_SECONDS, ASK_SECONDS, PROBE_SECONDS = 2.0, 5.0, 15.0
@@ -130,27 +130,36 @@ def shake(url: str, rule: Rule, *, seconds: float = FIND_SECONDS, username: str 
     return Health(_version(answer.excerpt), latency_ms=latency)
 
 
-def read(url: str, rule: Rule, directory: str, name: str, *, username: str = "", password: str = "") -> str:
-    """What the server reads in a small file of its machine; empty where there is none. Raises NoServer."""
-    asked = urlencode({"directory": directory, "path": name})
-    headers = _headers(username, password)
-    way = Way(f"{url}/file/content?{asked}", rule, seconds=PROBE_SECONDS)
-    try:
-        answer = way.get(headers)
-        # Looking into a directory costs it memory until it is told that this was all.
-        left = Way(f"{url}/instance/dispose?{urlencode({'directory': directory})}", rule, seconds=PROBE_SECONDS)
+@dataclass(frozen=True)
+class Known:
+    """A server that a member trusts, and how it is spoken to."""
+
+    url: str
+    rule: Rule
+    username: str = ""
+    password: str = ""
+
+    def ask(self, method: str, path: str, query: Mapping[str, str], *, most: int = EXCERPT) -> Answer:
+        """One request; of its answer so many characters. Raises NoServer."""
+        way = Way(f"{self.url}{path}?{urlencode(query)}", self.rule, seconds=PROBE_SECONDS, most=most)
+        content = b"{}" if method == "POST" else None
+        sort: dict[bytes | str, bytes | str] = {"Content-Type": "application/json"} if content else {}
         try:
-            left.post(b"{}", headers | {"Content-Type": "application/json"})
+            return way.ask(method, content, _headers(self.username, self.password) | sort)
+        except (NoAnswer, NotAllowed) as error:
+            raise NoServer(str(error)) from error
         finally:
-            left.close()
-    except (NoAnswer, NotAllowed) as error:
-        raise NoServer(str(error)) from error
-    finally:
-        way.close()
-    if answer.status != 200:
-        raise NoServer(f"it answers HTTP {answer.status} when it is asked for a file")
-    found = _json(answer.excerpt, "it answers, and reads no files as OpenCode does")
-    return str(found.get("content", "")) if isinstance(found, dict) else ""
+            way.close()
+
+    def read(self, directory: str, name: str) -> str:
+        """What the server reads in a small file of its machine; empty where there is none. Raises NoServer."""
+        answer = self.ask("GET", "/file/content", {"directory": directory, "path": name})
+        # Looking into a directory costs it memory until it is told that this was all.
+        self.ask("POST", "/instance/dispose", {"directory": directory})
+        if answer.status != 200:
+            raise NoServer(f"it answers HTTP {answer.status} when it is asked for a file")
+        found = parsed(answer.excerpt, "it answers, and reads no files as OpenCode does")
+        return str(found.get("content", "")) if isinstance(found, dict) else ""
 
 
 def _headers(username: str, password: str) -> dict[bytes | str, bytes | str]:
@@ -162,7 +171,7 @@ def _headers(username: str, password: str) -> dict[bytes | str, bytes | str]:
 
 
 def _version(text: str) -> str:
-    health = _json(text, "it answers, and is no OpenCode server")
+    health = parsed(text, "it answers, and is no OpenCode server")
     if not isinstance(health, dict) or health.get("healthy") is not True:
         raise NoServer("it does not say that it is healthy")
     version = str(health.get("version", ""))
@@ -171,7 +180,8 @@ def _version(text: str) -> str:
     return version
 
 
-def _json(text: str, otherwise: str) -> Any:
+def parsed(text: str, otherwise: str) -> Any:
+    """The JSON of an answer. Raises NoServer, with these words."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -145,11 +145,12 @@ def opened(execution: Execution) -> dict[str, Any]:
     if host := stored.get("host"):
         server = Server.objects.filter(pk=host["id"], state__in=ENROLLED).first()
         # Without its password it will be refused there, and nothing else is held up.
-        stored["host"] = host | (_credentials(server) if server else {})
+        stored["host"] = host | (credentials(server) if server else {})
     return stored
 
 
-def _credentials(server: Server) -> dict[str, str]:
+def credentials(server: Server) -> dict[str, str]:
+    """What a server wants of who asks it; nothing where that cannot be read."""
     try:
         return {"username": server.username, "password": unseal(server, "password")}
     except CannotUnseal as error:
@@ -170,7 +171,7 @@ def untried(which: Q | None = None) -> list[Untried]:
             for runner in runners
             if runner.boot is not None and not _shares(row, runner)
         )
-        if proofs and (secret := _credentials(row)):
+        if proofs and (secret := credentials(row)):
             found.append(Untried(current_schema(), row.pk, row.url, row.is_given, proofs=proofs, **secret))
     return found
 
@@ -193,7 +194,7 @@ def _reads(one: Untried, proof: Proof) -> bool:
     rule = handshake.given_rule() if one.is_given else handshake.announced_rule()
     path = PurePosixPath(proof.path)
     try:
-        text = handshake.read(one.url, rule, str(path.parent), path.name, username=one.username, password=one.password)
+        text = handshake.Known(one.url, rule, one.username, one.password).read(str(path.parent), path.name)
     except NoServer as error:
         logger.info("a server was not asked for a runner's file", url=one.url, error=str(error))
         return False

@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from agents import breakers, hosting, routes
+from agents import breakers, clearing, hosting, routes
 from agents.models import Agent, Execution
 from agents.placement import Candidate, Chosen, Nobody, belongs, choose
 from agents.states import LIVE, AgentState
@@ -119,6 +119,7 @@ def wake(role: str = "", *, most: int = 0) -> None:
 def left(execution: Execution) -> None:
     """An execution has ended: once that is committed, somebody else may have the place of its agent."""
     hosting.noted(execution)
+    clearing.noted(execution)
     if execution.placed.get("registered"):
         name = str(execution.placed["agent"])
         # Whoever commits may be in another scope by then.

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from agents import executions, handshake, hosting, placing
+from agents import clearing, executions, handshake, hosting, placing
 from agents.handshake import Health, NoServer
 from agents.models import Agent, Server
 from agents.states import ENROLLED, ExecutionState, ServerState
@@ -149,6 +149,7 @@ def enrol(server: Server, *, because: str, username: str = "", password: str = "
     moved = move(server, ServerState.TRUSTED, because=because, username=name if secret else "", password=sealed)
     if moved:
         keep(server, answer)
+        clearing.begin(server.pk)
     return moved
 
 

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from structlog.contextvars import bound_contextvars
 
-from agents import executions, timeouts
+from agents import clearing, executions, timeouts
 from agents.models import Execution
 from agents.states import LIVE
 from swarms import approvals, dispatch, engine, operations, orphans, sweep
@@ -118,6 +118,7 @@ LOOK: dict[str, Callable[[UUID], object]] = {
     "land": _hand_over("land"),
     "fetch": _hand_over("fetch"),
     "webhook": _hand_over("webhook"),
+    clearing.CLEAR: _hand_over(clearing.CLEAR),
 }
 
 

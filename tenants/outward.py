@@ -44,11 +44,11 @@ class Answer:
 class Way:
     """To one address, for some requests; looked up with the first of them. Threads may share it. Close it.
 
-    No request lasts longer than `seconds`, or ANSWER_SECONDS.
+    No request lasts longer than `seconds`, or ANSWER_SECONDS; of an answer `most` characters are kept.
     """
 
-    def __init__(self, url: str, rule: Rule, *, seconds: float | None = None) -> None:
-        self.url, self._rule, self._seconds = url, rule, seconds or ANSWER_SECONDS
+    def __init__(self, url: str, rule: Rule, *, seconds: float | None = None, most: int = EXCERPT) -> None:
+        self.url, self._rule, self._seconds, self._most = url, rule, seconds or ANSWER_SECONDS, most
         self._pool: httpcore.ConnectionPool | None = None
         self._lock = threading.Lock()
 
@@ -59,13 +59,14 @@ class Way:
 
     def post(self, content: bytes, headers: Mapping[bytes | str, bytes | str]) -> Answer:
         """Send this and say what came back, whatever its status. Raises NoAnswer, NotAllowed."""
-        return self._ask("POST", content, headers)
+        return self.ask("POST", content, headers)
 
     def get(self, headers: Mapping[bytes | str, bytes | str]) -> Answer:
         """Ask, and say what came back, whatever its status. Raises NoAnswer, NotAllowed."""
-        return self._ask("GET", None, headers)
+        return self.ask("GET", None, headers)
 
-    def _ask(self, method: str, content: bytes | None, headers: Mapping[bytes | str, bytes | str]) -> Answer:
+    def ask(self, method: str, content: bytes | None, headers: Mapping[bytes | str, bytes | str]) -> Answer:
+        """Ask by any method, and say what came back, whatever its status. Raises NoAnswer, NotAllowed."""
         began = time.monotonic()
         pool = self._held()
         times = dict.fromkeys(("read", "write", "pool"), self._seconds) | {"connect": CONNECT_SECONDS}
@@ -73,9 +74,10 @@ class Way:
         try:
             _clock.until = began + self._seconds
             with pool.stream(method, self.url, headers=headers, content=content, extensions=extensions) as answer:
-                body = _beginning(answer)
+                body = _beginning(answer, max(MOST_READ, self._most))
                 told = {name.lower(): value for name, value in answer.headers}
-                return Answer(answer.status, time.monotonic() - began, _text(body), _seconds(told.get(b"retry-after")))
+                said, wait = _text(body, self._most), _seconds(told.get(b"retry-after"))
+                return Answer(answer.status, time.monotonic() - began, said, wait)
         except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError) as error:
             raise NoAnswer(_why(error, self._seconds)) from error
 
@@ -92,17 +94,17 @@ def _trusted() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def _beginning(answer: httpcore.Response) -> bytes:
-    body = b""
+def _beginning(answer: httpcore.Response, most: int) -> bytes:
+    body = bytearray()
     for piece in answer.iter_stream():
         body += piece
-        if len(body) >= MOST_READ:
+        if len(body) >= most:
             break
-    return body
+    return bytes(body)
 
 
-def _text(body: bytes) -> str:
-    return body.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")[:EXCERPT]
+def _text(body: bytes, most: int) -> str:
+    return body.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")[:most]
 
 
 def _seconds(text: bytes | None) -> float | None:

@@ -5,7 +5,6 @@ import base64
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,12 @@ import httpx
 import pytest
 import yaml
 from django.db import transaction
+from django.utils import timezone
 
-from agents import executions, hosting, registry, servers
-from agents.contracts import Assignment, FailureOutcome, FailureReason, Host, PlanProposal, WorkOutcome
-from agents.models import Execution
+from agents import clearing, executions, hosting, registry, servers
+from agents.actors import clear_server
+from agents.contracts import Assignment, FailureOutcome, FailureReason, Host, PlanNode, PlanProposal, WorkOutcome
+from agents.models import Execution, Server
 from agents.registry import Terms
 from agents.runner import leftovers
 from agents.runner.reports import Reports
@@ -36,13 +38,15 @@ from agents.runtimes.inbox import Inbox
 from agents.runtimes.opencode import enrolled, runtime
 from agents.runtimes.opencode.configuration import files
 from agents.servers import Work
-from swarms import goals
-from tenants import tokens
+from swarms import dispatch, goals
+from tenants import tokens, turns
 from tenants.models import Runner, Team
 from tests.conftest import user_of
 from tests.fake_control_plane import FakeControlPlane, call, serving, steps, until
 from tests.hands import Hands
 from tests.machines import Machine, machines
+from tests.milestones import adopted
+from tests.test_hosting import driven, live
 from tests.test_opencode_runtime import DONE, WRITES, program, said_to_model, steer
 from tests.test_runner import processes_now_with
 from tests.test_steered_agents import carry_out, seen
@@ -166,7 +170,7 @@ def test_two_agents_work_on_one_server_at_the_same_time_by_the_teams_rules(
         async def look() -> None:
             while True:
                 names = await asyncio.to_thread(owned.sessions)
-                at_once.append(len(names))
+                at_once.append(sum(name.startswith(f"{tmp_path}/") for name in names))
                 await asyncio.sleep(0.1)
 
         looking = asyncio.create_task(look())
@@ -182,7 +186,6 @@ def test_two_agents_work_on_one_server_at_the_same_time_by_the_teams_rules(
     assert all(isinstance(outcome, WorkOutcome) for outcome in outcomes), outcomes
     assert plane.git("rev-parse", "attempts/1", "attempts/2").split() == [outcome.commit for outcome in outcomes]
     assert max(at_once) == 2
-    assert owned.sessions() == []
     # The owner lets his agents write; ours are held to the team's rules all the same.
     assert sorted(one.tool for one in plane.asked) == ["edit", "edit", "shell", "shell"]
     shells = [part for part in plane.parts("tool") if part.tool == "bash"]
@@ -311,7 +314,11 @@ def test_a_runner_and_two_servers_on_three_machines_of_their_own_carry_a_swarm_t
 
         until(ended, "the swarm ends", 200)
         assert swarm.state == "succeeded", swarm.because
-        until(lambda: not any(each.sessions() for each in owned.values()), "the sessions are removed")
+        for row in Server.objects.all():
+            assert turns.is_due(clearing.CLEAR, row.pk)
+            clearing.clear(row.pk)
+        assert [each.sessions() for each in owned.values()] == [[], []]
+        assert not clearing.owed()
     listing = ["git", "ls-tree", "--name-only", "main"]
     names = subprocess.run(listing, cwd=tmp_path / "source", capture_output=True, text=True, check=True).stdout
     assert {"a.txt", "b.txt"} <= set(names.split())
@@ -347,7 +354,6 @@ def test_a_server_that_is_killed_and_comes_back_goes_on_in_the_same_session(
     assert "interrupted in the middle of your work" in said_to_model(plane.requests[-1])
     assert [part.tool for part in plane.parts("tool")] == ["write", "bash", "StructuredOutput"]
     assert not [part for part in plane.parts() if part.state == "open"]
-    assert owned.sessions() == []
 
 
 def test_a_server_that_is_restarted_faster_than_it_is_missed_goes_on_too(
@@ -394,14 +400,8 @@ def test_an_attempt_on_a_server_that_stays_away_is_lost_and_its_work_is_on_its_b
     assert outcome.message.startswith("The server box died 3 times")
     assert asyncio.run(leftovers.save(assignment, folder, 5))
     assert plane.git("show", "attempts/1:a.txt") == "a"
-    # Its session is removed by the next attempt there.
     owned.start()
     owned.until_up()
-    shutil.rmtree(folder)
-    assert len(owned.sessions()) == 1
-    plane.script = steps(DONE)
-    carry_out(work(plane, owned), tmp_path / "runner" / "next")
-    assert owned.sessions() == []
 
 
 @pytest.mark.parametrize(("password", "why"), [("wrong", "HTTP 401"), (PASSWORD, "does not read the configuration")])
@@ -468,8 +468,62 @@ def test_cancelling_an_attempt_ends_its_command_and_nobody_elses_session(
     asyncio.run(work_and_cancel())
 
     until(lambda: not processes_now_with(mark), "its command has ended")
-    assert owned.sessions() == [str(elsewhere)]
+    assert str(elsewhere) in owned.sessions()
     owned.client.delete(f"/session/{mine}")
+
+
+# What is left
+
+
+def test_a_session_of_an_ended_attempt_is_removed_from_a_server_whenever_that_can_be(
+    team: Team, broker: object, settings: Any, owned: Owned, tmp_path: Path, client_for: Any
+) -> None:
+    settings.LOCAL_SERVERS = True
+    row = servers.add(owned.url, "box")
+    servers.enrol(row, because="test", password=PASSWORD)
+    servers.place(row, Work(["developer"]))
+    Runner.objects.filter(pk=driven(row).pk).update(seen_at=timezone.now() + timedelta(hours=1))
+    registry.add(Terms("anna", ["developer"], runtime="opencode", server="any"))
+    adopted(PlanProposal(summary="s", nodes=(PlanNode(key="a", title="a", role="developer", instructions="a"),)))
+    dispatch.dispatch()
+    (mine,) = live()
+    executions.deliver(mine.pk, team)
+    before = owned.sessions()
+
+    def begin(name: str, execution: object) -> None:
+        (tmp_path / name).mkdir()
+        about = {"title": name, "metadata": {"execution": str(execution)}}
+        owned.client.post("/session", params={"directory": str(tmp_path / name)}, json=about)
+
+    def page() -> str:
+        return client_for(user_of("alice", "acme"), team).get(f"/servers/{row.pk}/").text
+
+    begin("mine", mine.pk)
+    begin("of another team", uuid4())
+    for number in range(120):  # more than it lists when it is not told how many
+        begin(f"{number}", "")
+    owned.kill()
+    assert "still to be removed" not in page()
+    executions.end(mine.pk, "lost", reason="lost", because="its runner is gone")
+
+    clear_server(str(row.pk))
+    assert turns.is_due(clearing.CLEAR, row.pk), "the server was away"
+    assert "1 session of ended attempts still to be removed from it" in page()
+    assert servers.quarantine(row, because="test")
+    clear_server(str(row.pk))
+    assert not turns.is_due(clearing.CLEAR, row.pk), "it is not asked while nobody trusts it"
+    assert "that is done when it is enrolled again" in page()
+    owned.start()
+    owned.until_up()
+    servers.enrol(row, because="test", password=PASSWORD)
+    assert turns.is_due(clearing.CLEAR, row.pk)
+    clear_server(str(row.pk))
+
+    listed = owned.client.get("/experimental/session", params={"limit": 1000}).json()
+    names = {one["directory"] for one in listed} - set(before)
+    assert names == {str(tmp_path / name) for name in ["of another team", *map(str, range(120))]}
+    assert not turns.is_due(clearing.CLEAR, row.pk)
+    assert "still to be removed" not in page()
 
 
 # Taking back

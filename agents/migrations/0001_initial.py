@@ -426,6 +426,23 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name="LeftSession",
+            fields=[
+                (
+                    "execution",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="+",
+                        serialize=False,
+                        to="agents.execution",
+                    ),
+                ),
+                ("server", models.UUIDField(db_index=True, help_text="Where it is.")),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+            ],
+        ),
+        migrations.CreateModel(
             name="Steer",
             fields=[
                 (

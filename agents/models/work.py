@@ -92,6 +92,15 @@ class Execution(models.Model):
         return self.state in LIVE
 
 
+class LeftSession(models.Model):
+    """An execution has ended, and its session is still to be removed from the enrolled server that it worked on."""
+
+    execution = models.OneToOneField(Execution, models.CASCADE, primary_key=True, related_name="+")
+    # No foreign key: nothing about a server may keep an execution from ending.
+    server = models.UUIDField(db_index=True, help_text="Where it is.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+
 class Steer(models.Model):
     """What a person says to an agent at work: see agents.contracts.link.Steer."""
 

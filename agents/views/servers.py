@@ -10,7 +10,7 @@ from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
-from agents import breakers_shown, hosting
+from agents import breakers_shown, clearing, hosting
 from agents import servers as verbs
 from agents.forms import PasswordForm, ServerForm, WorkForm
 from agents.handshake import NoServer
@@ -41,8 +41,9 @@ def servers_now(request: TeamRequest) -> HttpResponse:
 
 
 def _rows() -> dict[str, Any]:
-    places = {host.id: host for host in hosting.hosts()}
-    return {"servers": [(row, places.get(str(row.pk))) for row in Server.objects.order_by("name", "url")]}
+    places, owed = {host.id: host for host in hosting.hosts()}, clearing.owed()
+    rows = Server.objects.order_by("name", "url")
+    return {"servers": [(row, places.get(str(row.pk)), owed.get(row.pk)) for row in rows]}
 
 
 @require_POST
@@ -77,6 +78,7 @@ def _page(request: TeamRequest, found: Server, form: WorkForm | None = None) -> 
         "work": form or WorkForm(initial=WorkForm.initial_of(found)),
         "executions": list(under_way.order_by("created_at")),
         "drivers": hosting.drivers(found),
+        "owed": clearing.owed().get(found.pk),
         "breaker": breakers_shown.line(hosting.breaker(found), found.name),
     }
     return render(request, "agents/server.html", context, status=422 if form else 200)

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from agents import hosting, servers
+from agents import clearing, hosting, servers
 from agents.forms import UNSANDBOXED
 from agents.handshake import NoServer
 from agents.models import Server
@@ -59,12 +59,14 @@ class Command(TeamCommand):
     def show(self, options: dict[str, Any]) -> None:
         """See TeamCommand."""
         names = ["name", "url", "version", "state", "because", "fault", "latency_ms", "wants_password", "last_seen"]
-        names += ["roles", "capacity", "takes_untrusted"]
-        places = {host.url: host for host in hosting.hosts()}
+        names += ["roles", "capacity", "takes_untrusted", "pk"]
+        places, owed = {host.url: host for host in hosting.hosts()}, clearing.owed()
         rows: list[dict[str, Any]] = list(Server.objects.order_by("name", "url").values(*names))
         for row in rows:
             place = places.get(row["url"])
             row |= {"busy": place.busy if place else 0, "runners": place.runners if place else ()}
+            left = owed.get(row.pop("pk"))
+            row |= {"left": left.count if left else 0, "left_since": left.since if left else None}
         if options["json"]:
             self.stdout.write(json.dumps(rows, indent=2, default=str))
             return
@@ -74,6 +76,8 @@ class Command(TeamCommand):
             if row["roles"]:
                 parts += [f"takes {','.join(row['roles'])}", f"{row['busy']} of {row['capacity']}"]
                 parts += [f"by {','.join(row['runners']) or 'no runner'}"]
+            if row["left"]:
+                parts.append(f"{row['left']} sessions of ended attempts to be removed since {row['left_since']:%c}")
             self.stdout.write("  ".join([*parts, row["fault"] or row["because"]]))
 
 

@@ -18,7 +18,8 @@ Json = dict[str, Any]
 USER = "opencode"
 SECONDS = 60.0
 """Its one event loop may be busy for many seconds while an instance boots."""
-STOP_SECONDS = 1.0
+STOP_SECONDS, STOP_HOST_SECONDS = 1.0, 10.0
+"""How long an end in good order may take: a server of ours is killed then, one that others use goes on."""
 MOST_LINE = 32 << 20
 """Bytes of one event."""
 SILENCE = 30.0
@@ -126,17 +127,13 @@ class Client:
         """Forgets what it holds of the directory: with the next request it reads its configuration anew."""
         await self._call("POST", "/instance/dispose")
 
-    async def sessions(self) -> list[Json]:
-        """The sessions of all directories."""
-        return _rows(await self._call("GET", "/experimental/session", directory=""))
-
     async def stop(self, session: str) -> None:
         """Ends all work on the server in good order, if that can be had at once; the rest is killed with it.
 
         On a server that others use, too: all work of the session and in its directory.
         """
         try:
-            async with asyncio.timeout(STOP_SECONDS):
+            async with asyncio.timeout(STOP_SECONDS if self._is_ours else STOP_HOST_SECONDS):
                 await self.abort(session)
                 await self._call("POST", "/global/dispose" if self._is_ours else "/instance/dispose")
         except (TimeoutError, Lost, Rejected) as error:
@@ -155,11 +152,9 @@ class Client:
             raise Lost(f"its stream of events broke off ({type(error).__name__})") from error
         raise Lost("its stream of events ended")
 
-    async def _call(
-        self, method: str, path: str, body: Json | None = None, seconds: float = SECONDS, **query: str
-    ) -> Any:
+    async def _call(self, method: str, path: str, body: Json | None = None, seconds: float = SECONDS) -> Any:
         try:
-            response = await self._http.request(method, path, json=body, timeout=seconds, params=query)
+            response = await self._http.request(method, path, json=body, timeout=seconds)
         except httpx.TransportError as error:
             timed_out = isinstance(error, httpx.TimeoutException)
             raise Lost(f"{path} was not answered ({type(error).__name__})", timed_out=timed_out) from error

@@ -9,14 +9,11 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
-
 from agents.contracts import Assignment
-from agents.opencode.shapes import mapping, words
 from agents.runner.settings import address
 from agents.runtimes.opencode.client import Client, Rejected
 from agents.runtimes.opencode.configuration import AGENT, MCP, files_at_host, routes
@@ -24,13 +21,10 @@ from agents.runtimes.opencode.proxy import Proxy
 from agents.runtimes.opencode.server import SUPPORTED
 from agents.runtimes.restarts import Lost
 
-log = structlog.get_logger(__name__)
-
 BACK_SECONDS = 60.0
 """How long a server that is gone is waited for."""
 ASK_SECONDS, LOOK_SECONDS = 15.0, 0.5
 """The longest that an answer may take (a busy server answers late), and the time between two looks at who is gone."""
-TIDY_SECONDS = 10.0
 
 
 class Unfit(Exception):
@@ -96,7 +90,8 @@ class Enrolled:
 
 @asynccontextmanager
 async def visiting(assignment: Assignment, folder: Path, work: Path) -> AsyncIterator[Enrolled]:
-    """The server that an assignment names, while the block lasts; at its end nothing of the attempt is left there.
+    """The server that an assignment names, while the block lasts. What goes on there ends with the conversation; the
+    session that is left is removed by the control plane, which knows of it also when this process dies.
 
     `folder` is the execution's, `work` the workspace in it.
     """
@@ -113,24 +108,4 @@ async def visiting(assignment: Assignment, folder: Path, work: Path) -> AsyncIte
         try:
             yield Enrolled(assignment, client, proxy)
         finally:
-            try:
-                async with asyncio.timeout(TIDY_SECONDS):
-                    await _tidy(client, folder.parent, str(work))
-            except (TimeoutError, Lost, Rejected) as error:
-                # The next attempt there tries again.
-                log.warning("what an attempt left on an enrolled server stays there", url=host.url, because=repr(error))
             await client.close()
-
-
-async def _tidy(client: Client, runner: Path, work: str) -> None:
-    """Ends and removes our session, and those of attempts of this runner that died with it: of these the workspace is
-    gone."""
-    for session in await client.sessions():
-        directory, key = words(session.get("directory")), words(session.get("id"))
-        if "execution" not in mapping(session.get("metadata")) or not directory.startswith(f"{runner}/"):
-            continue
-        if directory == work or not Path(directory).exists():
-            for end in (client.abort, client.forget):
-                with suppress(Rejected):  # it is removed, though it cannot be stopped where its workspace is gone
-                    await end(key)
-            log.info("a session is removed from an enrolled server", session=key, directory=directory)
