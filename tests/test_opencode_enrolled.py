@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -22,6 +23,7 @@ from uuid import uuid4
 import httpx
 import pytest
 import yaml
+from django.core.management import call_command
 from django.db import transaction
 from django.utils import timezone
 
@@ -495,8 +497,14 @@ def test_a_session_of_an_ended_attempt_is_removed_from_a_server_whenever_that_ca
         about = {"title": name, "metadata": {"execution": str(execution)}}
         owned.client.post("/session", params={"directory": str(tmp_path / name)}, json=about)
 
+    client = client_for(user_of("alice", "acme"), team)
+
     def page() -> str:
-        return client_for(user_of("alice", "acme"), team).get(f"/servers/{row.pk}/").text
+        return client.get(f"/servers/{row.pk}/").text
+
+    def listed() -> str:
+        call_command("servers", "list", team="acme", stdout=(said := StringIO()))
+        return said.getvalue()
 
     begin("mine", mine.pk)
     begin("of another team", uuid4())
@@ -509,6 +517,8 @@ def test_a_session_of_an_ended_attempt_is_removed_from_a_server_whenever_that_ca
     clear_server(str(row.pk))
     assert turns.is_due(clearing.CLEAR, row.pk), "the server was away"
     assert "1 session of ended attempts still to be removed from it" in page()
+    assert "1 session of ended attempts still to be removed, since" in client.get("/servers/").text
+    assert "sessions of ended attempts to be removed: 1, since" in listed()
     assert servers.quarantine(row, because="test")
     clear_server(str(row.pk))
     assert not turns.is_due(clearing.CLEAR, row.pk), "it is not asked while nobody trusts it"
@@ -519,11 +529,12 @@ def test_a_session_of_an_ended_attempt_is_removed_from_a_server_whenever_that_ca
     assert turns.is_due(clearing.CLEAR, row.pk)
     clear_server(str(row.pk))
 
-    listed = owned.client.get("/experimental/session", params={"limit": 1000}).json()
-    names = {one["directory"] for one in listed} - set(before)
+    there = owned.client.get("/experimental/session", params={"limit": 1000}).json()
+    names = {one["directory"] for one in there} - set(before)
     assert names == {str(tmp_path / name) for name in ["of another team", *map(str, range(120))]}
     assert not turns.is_due(clearing.CLEAR, row.pk)
     assert "still to be removed" not in page()
+    assert "to be removed" not in listed()
 
 
 # Taking back

@@ -77,7 +77,7 @@ class Command(TeamCommand):
                 parts += [f"takes {','.join(row['roles'])}", f"{row['busy']} of {row['capacity']}"]
                 parts += [f"by {','.join(row['runners']) or 'no runner'}"]
             if row["left"]:
-                parts.append(f"{row['left']} sessions of ended attempts to be removed since {row['left_since']:%c}")
+                parts.append(f"sessions of ended attempts to be removed: {row['left']}, since {row['left_since']:%c}")
             self.stdout.write("  ".join([*parts, row["fault"] or row["because"]]))
 
 
