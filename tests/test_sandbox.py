@@ -266,6 +266,16 @@ def test_an_operator_may_let_commands_run_without_a_sandbox(tmp_path: Path) -> N
     assert result.output == f"{sandbox.UNCONFINED}{places.work}\n"
 
 
+def test_without_a_sandbox_what_leaves_its_command_is_ended_with_it_and_not_waited_for(tmp_path: Path) -> None:
+    places, marker = Places(tmp_path / "work", tmp_path / "scratch"), f"90.{time.time_ns()}"
+
+    result = asyncio.run(sandbox.run(f"setsid sleep {marker} & echo begun", "unconfined", places, Limits(seconds=5)))
+
+    assert not processes_with(marker)
+    assert (result.exit_code, result.output) == (0, f"{sandbox.UNCONFINED}begun\n")
+    assert result.seconds < 80, "it was waited for"
+
+
 @pytest.mark.parametrize(("found", "asked", "told"), [("none", "1", "unconfined"), ("none", "0", "none")])
 def test_a_runner_says_whether_it_is_unconfined(
     found: Sandbox, asked: str, told: str, monkeypatch: pytest.MonkeyPatch

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal, Protocol
+from uuid import uuid4
 
 from agents.contracts import Limits
 from agents.runner import confinement
@@ -19,7 +20,7 @@ from agents.runner.cage import cage
 from agents.runner.clipped import Clipped
 from agents.runner.confinement import Places
 from agents.runner.disk import MOST_MB, Disk
-from agents.runner.processes import descendants, kill_parent, kill_tree, private_bytes, whole_bytes
+from agents.runner.processes import descendants, kill_marked, kill_parent, kill_tree, private_bytes, whole_bytes
 from agents.runner.syscalls import filter_file
 
 Sandbox = Literal["bubblewrap", "unshare", "unconfined", "none"]
@@ -29,8 +30,8 @@ Stop = Literal["", "time", "memory", "processes", "disk"]
 
 WATCH_SECONDS = 0.05
 LATE_SECONDS = 1.0
-"""A look that comes later than that: the machine, or its container, stood still. A command's time stands still then,
-too, or one that is over would be judged before it could say so."""
+"""A look that comes later: all stood still. A command's time does so, too, or it is judged before it can say its end.
+"""
 SPARE_MB = 256
 """The kernel's limit on memory lies above ours, too. It also counts what files are held in memory for a while."""
 WHOLE_BYTES = 50 << 20
@@ -38,6 +39,8 @@ WHOLE_BYTES = 50 << 20
 WALLED: frozenset[Sandbox] = frozenset({"bubblewrap", "unshare"})
 OVERHEAD: dict[Sandbox, int] = {"bubblewrap": 1, "unshare": 1, "unconfined": 0, "none": 0}
 """Processes of the sandbox itself that do not count as the command's."""
+MARK = "WAGGLE_COMMAND_"
+"""Begins the name of a variable by which all that a command starts is known, where no sandbox holds it together."""
 UNCONFINED = "[not sandboxed: neither bubblewrap nor unshare works here]\n"
 
 
@@ -182,6 +185,7 @@ async def started(
     """
     places.prepare()
     home = "/tmp" if kind in WALLED else str(places.tmp)
+    mark = "" if kind in WALLED else f"{MARK}{uuid4().hex}"
     async with cage(limits.processes + confinement.SPARE_PROCESSES, limits.memory_mb + SPARE_MB) as entrance:
         with filter_file() as filters:
             beginning = asyncio.ensure_future(
@@ -192,7 +196,7 @@ async def started(
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
                     cwd=places.work,
-                    env=confinement.environment(home) | dict(variables or {}),
+                    env=confinement.environment(home) | dict(variables or {}) | ({mark: "1"} if mark else {}),
                     start_new_session=True,  # else it would have the terminal that this was started on
                     pass_fds=[*files, *filters],
                 )
@@ -202,18 +206,18 @@ async def started(
                 yield await asyncio.shield(beginning)
             finally:
                 process = await beginning
-                end(process.pid, kind)
+                end(process.pid, mark)
                 await process.wait()
 
 
-def end(pid: int, kind: Sandbox) -> None:
-    """Ends a command at once. The first process of a sandbox takes all others with it, however many."""
+def end(pid: int, mark: str) -> None:
+    """Ends a command at once. A sandbox's first process takes all others with it; without one, its mark tells them."""
+    if not mark:
+        return kill_parent(pid)
+    kill_tree(pid)
     with suppress(ProcessLookupError):
-        if kind not in WALLED:
-            kill_tree(pid)
-            os.killpg(pid, signal.SIGKILL)
-        else:
-            kill_parent(pid)
+        os.killpg(pid, signal.SIGKILL)
+    kill_marked(mark)
 
 
 STOPPED: dict[Stop, str] = {
