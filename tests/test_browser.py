@@ -240,6 +240,16 @@ def test_a_refused_form_leads_to_what_is_wrong(stage: Stage, visit: Visit) -> No
     assert page.evaluate("window.complaints") == []
 
 
+def test_a_plan_that_was_not_taken_says_why_first(stage: Stage, visit: Visit) -> None:
+    move(stage.approval, "void", because="another plan")
+    page = visit("/projects/textkit/swarms/2/")
+    page.locator("summary", has_text="Another plan").click()
+    page.get_by_label("Plan as YAML").fill("nodes: [a")
+    page.get_by_role("button", name="Use this plan").click()
+    expect(page.get_by_role("alert")).to_be_focused()
+    expect(page.get_by_role("alert")).to_contain_text("This is not YAML")
+
+
 def test_what_is_shown_once_is_copied(stage: Stage, visit: Visit) -> None:
     page = visit("/programs/", permissions=["clipboard-read", "clipboard-write"])
     page.get_by_role("textbox", name="Name").fill("nightly")
