@@ -93,6 +93,10 @@ def _open_books(*, shared: bool = False) -> None:
         cursor.execute(f"SELECT {lock}(hashtextextended(current_schema() || '.budgets', 0))")
 
 
+class Over(Exception):
+    """The execution has ended: nothing is set aside for it any more."""
+
+
 @dataclass(frozen=True)
 class Aside:
     """What an execution has set aside in each of its budgets."""
@@ -144,14 +148,16 @@ def _reserve(subjects: list[str], amount: int, *, whole: bool) -> tuple[str | No
 def hold(execution_id: UUID, most: int) -> str | None:
     """Before a model call that costs at most `most`: have that much set aside, beside what other calls may still cost.
 
-    Returns the subject that has no room: then the call must not be made.
+    Returns the subject that has no room: then the call must not be made. Raises Over.
     """
     with transaction.atomic():
         execution = locked(execution_id)
+        if not execution.is_live:
+            raise Over(str(execution_id))
         lacks = execution.held_microusd + most - execution.reserved_microusd
         if lacks > 0 and (short := extend(execution, lacks)) is not None:
             return short
-        Execution.objects.filter(pk=execution_id, state__in=LIVE).update(held_microusd=execution.held_microusd + most)
+        Execution.objects.filter(pk=execution_id).update(held_microusd=execution.held_microusd + most)
         HeldCall.objects.create(execution=execution, microusd=most)
     return None
 

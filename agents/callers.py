@@ -12,7 +12,7 @@ from psycopg.sql import SQL, Identifier
 
 from agents.metering import Caller
 from agents.models import Execution, Provider
-from agents.passage import Refused
+from agents.passage import unauthorized
 from agents.routes import ways_of
 from agents.states import LIVE
 from tenants import tokens
@@ -53,9 +53,9 @@ async def caller_of(slug: str, secret: str) -> Caller:
         if not isinstance(error.__cause__, UndefinedTable):
             raise
         _known.pop(digest)  # the team was deleted, with its schema
-        raise _unauthorized() from error
+        raise unauthorized() from error
     if found is None:
-        raise _unauthorized()
+        raise unauthorized()
     return _caller(schema, found)
 
 
@@ -63,7 +63,7 @@ async def _look_up(digest: str) -> tuple[str, UUID]:
     schema, subject = await row(_TOKEN, [digest]) or ("", "")
     noun, _, execution = subject.partition(":")
     if noun != "execution":
-        raise _unauthorized()
+        raise unauthorized()
     if len(_known) >= _MOST_KNOWN:
         _known.clear()
     _known[digest] = schema, UUID(execution)
@@ -88,7 +88,3 @@ def _caller(schema: str, found: tuple[Any, ...]) -> Caller:
         ways=ways,
         rehearsal=rehearsal,
     )
-
-
-def _unauthorized() -> Refused:
-    return Refused(401, "invalid_api_key", "Send the live attempt token of a running execution of this team.")

@@ -49,6 +49,11 @@ class Refused(Exception):
         """Whether the provider may have seen the call."""
 
 
+def unauthorized() -> Refused:
+    """The answer to whoever has no live attempt token, any more."""
+    return Refused(401, "invalid_api_key", "Send the live attempt token of a running execution of this team.")
+
+
 @dataclass(frozen=True)
 class Judgement:
     """What an answer says about the endpoint, about the key and about how many calls there may be."""

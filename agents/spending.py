@@ -6,8 +6,8 @@ from dataclasses import replace
 from agents import budgets
 from agents.contracts import Usage
 from agents.metering import Caller
+from agents.passage import Refused, unauthorized
 from agents.prices import cost
-from agents.provider import Refused
 from agents.routes import Way
 from tenants.context import in_schema
 
@@ -29,7 +29,8 @@ def hold(caller: Caller, body: bytes) -> tuple[int, tuple[Way, ...]]:
     """Before a call: set aside the most that it may cost, in every budget of its execution.
 
     Returns that amount, 0 where nothing has a budget, and the ways with what it may cost there. A way whose price is
-    not known, or too much for what is left, has a fault. Raises Refused (402) where no way is left for that reason.
+    not known, or too much for what is left, has a fault. Raises Refused: 402 where no way is left for that reason,
+    401 where the execution has ended.
     """
     if not caller.is_budgeted or caller.rehearsal:
         return 0, caller.ways
@@ -39,7 +40,11 @@ def hold(caller: Caller, body: bytes) -> tuple[int, tuple[Way, ...]]:
         costs = sorted({way.most_microusd for way in ways if not way.fault}, reverse=True)
         short: str | None = None
         for most in costs:
-            if (short := budgets.hold(caller.execution, most)) is None:
+            try:
+                short = budgets.hold(caller.execution, most)
+            except budgets.Over as error:
+                raise unauthorized() from error  # it ended while the call came in
+            if short is None:
                 return most, tuple(_within(most, way) for way in ways)
     if not costs:
         unpriced = [priced.fault for way, priced in zip(caller.ways, ways, strict=True) if not way.fault]

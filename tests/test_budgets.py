@@ -8,12 +8,18 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.utils import timezone
 
-from agents import budgets, prices
+from agents import budgets, prices, spending
 from agents.contracts import Usage
-from agents.models import Budget, Execution, ModelCall, ModelPrice
+from agents.metering import Caller
+from agents.models import Budget, Execution, HeldCall, ModelCall, ModelPrice
+from agents.passage import Refused
+from agents.routes import Route, Way
+from sessions.transitions import move
 from tenants.context import in_schema
 from tenants.models import Team
 from tests.money_stage import at_once, books, execution, spend
+
+DOLLAR = 1_000_000
 
 
 def test_of_a_hundred_reservations_at_once_ten_fit(committed_team: Team) -> None:
@@ -65,6 +71,21 @@ def test_a_reservation_is_made_in_all_budgets_or_in_none(team: Team) -> None:
     assert books() == (100, 4, 0)
     second.refresh_from_db()
     assert second.reserved_microusd == 0
+
+
+def test_nothing_is_held_for_an_execution_that_has_ended_meanwhile(team: Team) -> None:
+    budgets.set_limit("team", 100)
+    ended = execution()
+    move(ended, "failed", because="by hand", ended_at=timezone.now())
+    with pytest.raises(budgets.Over):
+        budgets.hold(ended.pk, 7)
+    assert (books(), HeldCall.objects.count()) == ((100, 0, 0), 0)
+    way = Way(Route("http://127.0.0.1:1/v1", "large"))
+    ModelPrice.objects.create(model="large", input_microusd=DOLLAR, cached_microusd=DOLLAR, output_microusd=DOLLAR)
+    where = team.schema_name, ended.pk, ended.session_id, ended.swarm, ended.agent, ""
+    with pytest.raises(Refused, match="live attempt token") as refused:
+        spending.hold(Caller(*where, is_budgeted=True, ways=(way,)), b'{"max_tokens": 1}')
+    assert refused.value.status == 401
 
 
 def test_a_small_budget_lets_one_go_at_a_time(team: Team) -> None:
