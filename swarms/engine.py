@@ -116,9 +116,7 @@ def apply(swarm: Swarm, action: Action) -> None:
         case MakeReady():
             _make_ready(swarm, action)
         case AskForNode():
-            node = swarm.nodes.get(key=action.node)
-            if node.state == NodeState.AWAITING_APPROVAL or move(node, NodeState.AWAITING_APPROVAL, because=action.why):
-                approvals.ask_node(node)
+            _ask_for_node(swarm, action)
         case FailNode():
             _fail_node(swarm, action)
         case Release():
@@ -131,9 +129,7 @@ def apply(swarm: Swarm, action: Action) -> None:
         case AskForLanding():
             approvals.ask_landing(swarm, landing.reviews(swarm))
         case Land():
-            # Somebody may have been asked before the project's policy asked nobody any more; so with plans.
-            approvals.void(swarm, because=action.why, kind="landing")
-            hints.land(swarm.pk)
+            _land(swarm, action)
         case RollBack():
             rollback.begin(swarm, because=action.why)
         case MoveSwarm():
@@ -184,6 +180,18 @@ def _begin(swarm: Swarm, action: AdoptPlan) -> None:
         checks.ask(swarm, "before", swarm.base_commit, required)
     move(swarm, SwarmState.RUNNING, because=action.why, started_at=timezone.now())
     progress.release(swarm.pk, consider=first)
+
+
+def _ask_for_node(swarm: Swarm, action: AskForNode) -> None:
+    node = swarm.nodes.get(key=action.node)
+    if node.state == NodeState.AWAITING_APPROVAL or move(node, NodeState.AWAITING_APPROVAL, because=action.why):
+        approvals.ask_node(node)
+
+
+def _land(swarm: Swarm, action: Land) -> None:
+    # Somebody may have been asked before the project's policy asked nobody any more; so with plans.
+    approvals.void(swarm, because=action.why, kind="landing")
+    hints.land(swarm.pk)
 
 
 def _fail_node(swarm: Swarm, action: FailNode) -> None:
