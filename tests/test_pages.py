@@ -259,6 +259,12 @@ def alice(team: Team, client_for: Callable[..., Client]) -> Client:
     return client_for(user_of("alice", "acme"), team)
 
 
+def test_no_link_of_the_admins_lists_is_without_words(stage: Stage, alice: Client) -> None:
+    page = alice.get("/admin/agents/modelcall/").content.decode()
+    assert "The platform&#x27;s</a>" in page
+    assert not re.search(r"<a [^>]*>\s*</a>", page)
+
+
 MISSING = (
     "/projects/nothing/",
     "/projects/textkit/swarms/99/",

@@ -85,12 +85,21 @@ def _shown(microusd: int) -> str:
     return f"{Decimal(microusd) / DOLLAR:f}"
 
 
+class OfProvider(admin.AllValuesFieldListFilter):
+    """Calls by who answered them; what the platform has set has no name."""
+
+    def choices(self, changelist: Any) -> Any:
+        """See Django: each value as a link, none of them without words."""
+        for one in super().choices(changelist):
+            yield one | {"display": one["display"] or "The platform's"}
+
+
 @admin.register(ModelCall, site=team_admin)
 class ModelCallAdmin(TeamAdminMixin, admin.ModelAdmin):
     """Metered calls, to be looked at: who answered, why not another one, and what it cost."""
 
     list_display = ("at", "model", "provider", "because", "status", "input_tokens", "output_tokens", "cost_microusd")
-    list_filter = ("provider", "status")
+    list_filter = (("provider", OfProvider), "status")
     search_fields = ("model", "because")
     ordering = ("-at",)
     show_full_result_count = False
