@@ -239,6 +239,28 @@ def test_they_go_with_their_mirror_and_halves_go_at_once(source: Source, mirrors
     assert list(mirrors.iterdir()) == []
 
 
+def test_who_stops_waiting_for_the_last_one_is_not_kept(mirrors: Path) -> None:
+    """A runner that is asked to stop a second time, just then."""
+
+    async def stops_slowly() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.2)  # as git does
+
+    async def close() -> None:
+        ahead = Ahead(mirrors, 1, PLENTY)
+        ahead._making = asyncio.create_task(stops_slowly())
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(ahead.close())
+        await asyncio.sleep(0.05)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+
+    asyncio.run(close())
+
+
 def test_small_repositories_have_none(source: Source) -> None:
     source.clone(source.base)
     smaller = source.commit({}, "a.txt")

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agents.contracts import Repository
-from agents.runner import mirror
+from agents.runner import git_settings, mirror
 from agents.runner.settings import SettingsError
 from agents.runner.workspace import Workspace, WorkspaceError
 from tests.fake_control_plane import FILES, FakeControlPlane, serving, until
@@ -56,6 +57,22 @@ def another_commit(plane: FakeControlPlane, text: str) -> str:
     commit = plane.git(*who, "commit-tree", tree, "-p", plane.head, "-m", text).strip()
     plane.git("update-ref", "refs/heads/main", commit)
     return commit
+
+
+def test_who_says_nothing_at_all_is_not_waited_for_without_an_end(
+    plane: FakeControlPlane, tmp_path: Path, mirrors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(git_settings.CONFIG, "http.lowSpeedTime", "1")
+
+    async def ask(url: str) -> None:
+        silent = repository(plane).model_copy(update={"url": url})
+        async with asyncio.timeout(60):
+            await Workspace.clone(tmp_path / "1", silent, TOKEN, 0, mirrors)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/repo.git"
+        with pytest.raises(WorkspaceError, match="Operation too slow"):
+            asyncio.run(ask(url))
 
 
 def test_what_was_fetched_once_is_not_fetched_again(plane: FakeControlPlane, tmp_path: Path, mirrors: Path) -> None:

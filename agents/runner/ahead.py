@@ -66,8 +66,7 @@ class Ahead:
         self._at_most = 0
         if self._making is not None:
             self._making.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._making
+            await asyncio.wait({self._making})  # who is cancelled meanwhile ends, too
 
     async def _make_all(self) -> None:
         while self._wanted:

@@ -23,6 +23,7 @@ NETWORK_TROUBLE = (
     "Couldn't connect",
     "Empty reply from server",
     "Recv failure",
+    "Operation too slow",
     "early EOF",
     "timed out",
     "unexpected disconnect",

@@ -2,6 +2,9 @@
 
 import os
 
+SILENT_SECONDS = 300
+"""The longest that who is asked over the network may say nothing: git has no limit of its own, and what waits for it
+holds the mirror of its repository. Git's servers say that they live every few seconds."""
 CONFIG = {
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "false",
@@ -16,6 +19,8 @@ CONFIG = {
     "fetch.unpackLimit": "1",  # what comes is one pack, which is there whole or not at all
     "gc.auto": "0",
     "http.followRedirects": "false",
+    "http.lowSpeedLimit": "1",
+    "http.lowSpeedTime": str(SILENT_SECONDS),
     "maintenance.auto": "false",
     "protocol.allow": "never",
     "protocol.http.allow": "always",
