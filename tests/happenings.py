@@ -18,7 +18,7 @@ from sessions.events import publish
 from sessions.relay import relay_once
 from sessions.transitions import move, move_all
 from sessions.webhooks import endpoints
-from swarms import exposure, goals, operations, planned, projects, toolrules
+from swarms import budgets, exposure, goals, operations, planned, projects, toolrules
 from swarms.models import Attempt, CheckRun, Edge, Merge, Node, Plan, Project, Swarm
 from tenants.context import current_schema
 from tenants.models import Runner
@@ -320,3 +320,6 @@ class Surroundings:
             endpoints.disable(self.stage.webhook, by=self.alice)
 
         elsewhere(change)
+
+    def project_has_a_budget(self) -> None:
+        elsewhere(lambda: budgets.set_limit(self.stage.project.topic, 7_000_000))

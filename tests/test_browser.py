@@ -22,7 +22,7 @@ from sessions import deltas, transcript
 from sessions.models import Session
 from sessions.relay import relay_once
 from sessions.transitions import move
-from swarms import goals
+from swarms import budgets, goals
 from swarms.models import CheckRun, Node
 from tenants.context import current_schema
 from tenants.models import Runner, Team
@@ -181,6 +181,10 @@ def test_a_goal_that_is_stated_elsewhere_is_on_open_lists_and_so_is_what_becomes
     for row in rows:
         expect(row.locator(".state").first).to_have_text("Cancelled")
     expect(pages[0].locator("[aria-labelledby=recent] .row", has_text="Count the vowels")).to_have_count(1)
+    budgets.set_limit(stage.project.topic, 7_000_000)
+    while relay_once():
+        pass
+    expect(pages[2].locator("#about-list")).to_contain_text("of $7.00")
     for page in pages:
         assert page.evaluate("window.same"), "the page was loaded again"
         assert page.evaluate("window.complaints") == []
