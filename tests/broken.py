@@ -141,6 +141,12 @@ def attempt_done(scene: Scene) -> UUID:
     return scene.attempt("a", scene.done).pk
 
 
+plain(
+    "archived_rests",
+    "UPDATE swarms_project SET state = 'archived' FROM swarms_swarm s WHERE s.id = %s",
+    live,
+    also=("state_told",),
+)
 plain("swarm_ended_at", "UPDATE swarms_swarm SET ended_at = NULL WHERE id = %s", done)
 breaks("ended_is_quiet")(lambda scene: scene.approval("landing", scene.done))
 plain("landed_once", "UPDATE swarms_swarm SET landed_commit = '' WHERE id = %s", done)
@@ -228,13 +234,11 @@ def _one_success(scene: Scene) -> None:
 
 plain(
     "attempt_ended_at",
-    "ALTER TABLE swarms_attempt DROP CONSTRAINT attempt_live_or_ended;"
     "UPDATE swarms_attempt SET ended_at = NULL WHERE id = %s",
     attempt_done,
 )
 plain(
     "attempt_has_one_lease",
-    "ALTER TABLE swarms_attempt DROP CONSTRAINT attempt_has_one_lease;"
     "UPDATE swarms_attempt SET fence = id WHERE id = %s",
     attempt_done,
 )

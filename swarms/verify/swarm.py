@@ -36,6 +36,15 @@ INVARIANTS = (
         """,
     ),
     Invariant(
+        "archived_rests",
+        "Nothing is at work in a project that is archived.",
+        f"""
+        SELECT s.id::text AS id, s.id AS swarm, concat(s.state, ' in an archived project') AS says
+        FROM swarms_swarm s JOIN swarms_project p ON p.id = s.project_id AND p.state = 'archived'
+        WHERE s.state NOT IN ({_ENDED})
+        """,
+    ),
+    Invariant(
         "landed_once",
         "A swarm that succeeded names the commit that landed; one that never landed names none.",
         """
