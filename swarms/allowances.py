@@ -120,11 +120,16 @@ def ask(swarm: Swarm, budget: Budget, line: str, *, needed: int = 0) -> Approval
 
 
 def soft_line(swarm_id: UUID, subjects: list[str]) -> None:
-    """Spending reached the soft line of these budgets: ask once for each. Nothing stops meanwhile."""
+    """Spending reached the soft line of these budgets: ask once for each. Nothing stops meanwhile.
+
+    Not for a swarm that stops or has ended: a call of it may be booked late, and the next one that spends asks.
+    """
     for subject in subjects:
         try:
             with transaction.atomic():
                 swarm = _locked(swarm_id)
+                if swarm.state in _ENDS:
+                    return
                 budget = Budget.objects.filter(subject=subject, asked_at=None).first()
                 if budget is None or not ask(swarm, budget, SOFT):
                     continue

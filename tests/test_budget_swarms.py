@@ -16,7 +16,7 @@ from agents.contracts import Check, FailureOutcome, FailureReason, PlanNode, Pla
 from agents.models import Budget, Execution, ModelCall
 from agents.states import LIVE
 from sessions.models import Event
-from swarms import allowances, approvals, dispatch, engine, goals, projects
+from swarms import allowances, approvals, dispatch, engine, goals, operations, projects
 from swarms.budgets import set_limit
 from swarms.models import Approval, Attempt, Node, Project, Swarm
 from swarms.sweep import Sweep
@@ -180,6 +180,20 @@ def test_the_soft_line_asks_once_and_stops_nothing(swarm: Swarm, hands: Hands) -
     assert spend(running.pk, 10, held=10) == []
     running.refresh_from_db()
     assert running.is_live
+
+
+def test_a_call_that_is_booked_after_its_swarm_has_ended_asks_nobody(swarm: Swarm, hands: Hands) -> None:
+    set_limit("team", 1_000_000, 50)
+    _, running = begun(swarm)
+    budgets.hold(running.pk, 600_000)
+    operations.cancel(swarm, by=hands.by)
+    hands.run(swarm)
+    assert swarm.state == "cancelled"
+    softly = spend(running.pk, 600_000, held=600_000)
+    assert softly == ["team"]
+    allowances.soft_line(swarm.pk, softly)
+    assert not Approval.objects.filter(kind="budget").exists()
+    assert Budget.objects.get().asked_at is None, "the next swarm asks"
 
 
 def test_an_agent_that_runs_out_waits_for_a_person_and_burns_nothing(swarm: Swarm, hands: Hands) -> None:

@@ -33,7 +33,8 @@ INVARIANTS = (
         f"""
         WITH told AS (
           SELECT DISTINCT ON (1) e.payload ->> 'budget' AS subject, (e.payload ->> 'limit_microusd')::bigint AS line
-          FROM agent_sessions_event e WHERE e.kind = 'budget.set' ORDER BY 1, e.seq DESC
+          FROM agent_sessions_event e
+          WHERE e.kind = 'budget.set' AND (%(subject)s::text IS NULL OR e.subject = %(subject)s) ORDER BY 1, e.seq DESC
         ), planned AS (
           SELECT 'node:' || n.id AS subject, round((w.node ->> 'budget_usd')::numeric * 1000000)::bigint AS line
           FROM swarms_plan p, jsonb_path_query(p.document, '$.nodes[*] ? (@.budget_usd >= 0)') AS w (node)
