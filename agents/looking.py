@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
 
@@ -108,6 +108,8 @@ class Look:
             urls = candidate_urls(hint.addresses, hint.port, loopback=self._loopback) if hint else []
             answers = self._ask(dict.fromkeys(urls, near_rule()) if urls else {}, self._finds)
             self._inbox.put(Met(name, tuple(urls), tuple(of_hint(hint, answers)) if hint else ()))
+        except CancelledError:
+            logger.debug("a look was broken off: the pool is closed")
         except Exception:  # a thread's last words: its announcement is met again in the next round
             logger.exception("an announcement could not be looked at", name=name.instance)
         finally:
@@ -129,12 +131,12 @@ class Look:
             found = tuple(_found(known[url][0], url, health) for url, health in answers.items())
             told = tuple((one, future.result()) for one, future in unlocking)
             self._inbox.put(Round(found, told, tuple((one, future.result()) for one, future in trying)))
-        except RuntimeError:
+        except (RuntimeError, CancelledError):
             logger.debug("a round was broken off: the pool is closed")
 
     def _ask(self, rules: Mapping[str, object], pool: ThreadPoolExecutor, **options: float) -> dict[str, Health]:
         asking = {url: pool.submit(shake, url, rule, **options) for url, rule in rules.items()}  # type: ignore[arg-type]
-        wait(asking.values())
+        # No wait() for all: it never hears of those that are cancelled.
         return {url: health for url, future in asking.items() if (health := self._answer(url, future))}
 
     def _answer(self, url: str, future: "Future[Health]") -> Health | None:

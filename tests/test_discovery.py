@@ -29,7 +29,7 @@ from django.utils import timezone
 from structlog.testing import capture_logs
 from zeroconf import ServiceInfo, Zeroconf
 
-from agents import neighbourhood, servers, sightings
+from agents import looking, neighbourhood, servers, sightings
 from agents.discovery import _Watch
 from agents.handshake import Health, NoServer, announced_rule, candidate_urls, checked, own_networks, shake
 from agents.looking import SHARED_HOST, Look, Met, of_hint
@@ -42,6 +42,7 @@ from tenants.context import each_team, in_schema
 from tenants.models import Team
 from tenants.reachable import is_within
 from tests.conftest import user_of
+from tests.fake_control_plane import until
 
 ROOT = Path(__file__).resolve().parent.parent
 HEALTHY = {"healthy": True, "version": "1.18.33"}
@@ -480,6 +481,21 @@ def test_a_find_does_not_wait_behind_names_that_nobody_explains() -> None:
     finally:
         silence.set()
         look.close()
+
+
+def test_who_looks_ends_with_what_he_waits_for_when_nobody_wants_to_know_any_more(monkeypatch: Any) -> None:
+    monkeypatch.setattr(looking, "AT_ONCE", 1)
+    look = Look(SimpleQueue(), loopback=True)
+    with socket.create_server(("0.0.0.0", 0)) as silent:
+        hint = Hint(HTTP, "opencode-9", silent.getsockname()[1], ("127.0.0.8", "127.0.0.9"), "agent-9.local.")
+        look.meet(Name(HTTP, "opencode-9"), lambda _: hint)
+        asked, _ = silent.accept()
+        until(lambda: look._finds._work_queue.qsize() == 1, "the other address waits for its turn")
+        look.close()
+        (looks,) = look._meetings._threads
+        looks.join(60)
+        asked.close()
+        assert not looks.is_alive(), "no process ends before its threads do"
 
 
 @pytest.fixture
