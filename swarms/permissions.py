@@ -35,6 +35,8 @@ def ask(execution: Execution, asked: PermissionAsked) -> PermissionGiven:
 
     Raises Faults, Stale.
     """
+    if not _is_wanted(execution):
+        raise Stale
     swarm = Swarm.objects.select_related("project", "goal__created_by").get(pk=execution.swarm)
     exactly = _exactly(execution, asked)
     found = Approval.objects.filter(execution=execution, call=asked.call).first()
@@ -44,6 +46,11 @@ def ask(execution: Execution, asked: PermissionAsked) -> PermissionGiven:
     if judgement.verdict == Verdict.ASK and found is None:
         found = _begin(execution, swarm, exactly, judgement)
     return _given(judgement, found)
+
+
+def _is_wanted(execution: Execution) -> bool:
+    """Whether anything that it does still counts; nobody is asked for an agent that was told to stop."""
+    return execution.is_live and execution.cancel_at is None
 
 
 def _exactly(execution: Execution, asked: PermissionAsked) -> dict[str, object]:
@@ -89,7 +96,7 @@ def _begin(execution: Execution, swarm: Swarm, exactly: dict[str, object], judge
     subject = exactly | {"rule": {"key": rule.key, "tool": rule.tool, "why": rule.why}}
     with transaction.atomic(), acting(f"agent:{execution.agent}"):
         Swarm.objects.select_for_update(no_key=True).get(pk=swarm.pk)
-        if not Execution.objects.get(pk=execution.pk).is_live:
+        if not _is_wanted(Execution.objects.get(pk=execution.pk)):
             raise Stale
         found = Approval.objects.filter(execution=execution, call=exactly["call"]).first()
         return found or approvals.ask_tool(swarm, execution, subject, node=node, life=LIFE)

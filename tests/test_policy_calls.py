@@ -238,6 +238,14 @@ def test_the_end_of_an_agent_ends_its_questions(agent: Agent, asking: ToolRule, 
     assert agent.post(tool="shell", arguments=RM, call="c1").status_code == 409
 
 
+def test_who_was_told_to_stop_may_do_nothing_more_and_asks_nobody(agent: Agent, asking: ToolRule) -> None:
+    assert agent.post(tool="read", arguments={"path": "a"}, call="c1").status_code == 200
+    Execution.objects.filter(pk=agent.live.pk).update(cancel_at=timezone.now())
+    assert agent.post(tool="read", arguments={"path": "a"}, call="c2").status_code == 409
+    assert agent.post(tool="shell", arguments=RM, call="c3").status_code == 409
+    assert not Approval.objects.filter(kind="tool").exists()
+
+
 def test_two_calls_of_one_agent_are_two_questions(agent: Agent, asking: ToolRule, boss: User) -> None:
     agent.ask("shell", RM, "c1")
     agent.ask("shell", {"command": "rm x"}, "c2")
