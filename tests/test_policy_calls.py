@@ -135,7 +135,7 @@ def test_a_node_whose_agent_waits_for_a_person_says_so(
     call_command("why", str(node.pk), stdout=out)
     assert f"- {reason.text} (since " in out.getvalue()
     page = client_for(boss, team).get(f"/projects/{stage.project.slug}/swarms/{stage.swarm.number}/nodes/printer/")
-    assert "A person must decide whether its agent may use a tool, for " in page.content.decode()
+    assert "A person must decide whether its agent may use a tool (for " in page.content.decode()
     approvals.approve(pending(), by=boss)
     assert conditions.of_node(node) == []
 
