@@ -451,6 +451,12 @@ def until(condition: Callable[[], object], what: str, seconds: float = 60) -> No
         pause = min(pause * 1.1, 0.06)  # asking again and again takes from those who are waited for
 
 
+def ended(process: "subprocess.Popen[bytes]") -> int:
+    """Waits for a process that ends; its exit code."""
+    until(lambda: process.poll() is not None, "the process ends")
+    return process.returncode
+
+
 def check(command: str, timeout: int = 20) -> Check:
     return Check(name="the check", command=command, timeout=timeout)
 

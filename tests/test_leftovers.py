@@ -23,7 +23,7 @@ from agents.runner.mirror import MIRRORS
 from agents.runner.proof import FOLDER as PROOF
 from agents.runner.saving import Saving
 from agents.runner.workspace import Workspace
-from tests.fake_control_plane import FakeControlPlane, call, serving, steps, until
+from tests.fake_control_plane import FakeControlPlane, call, ended, serving, steps, until
 from tests.long import long
 from tests.test_runner import DONE, ROOT, begin_sleeping, fleet, processes_now_with, running, shared  # noqa: F401
 from tests.test_sandbox import command_lines
@@ -214,7 +214,7 @@ def test_a_runner_that_is_asked_to_stop_lets_its_agents_finish(plane: FakeContro
         until(lambda: plane.leaving, "it says so")
         late = plane.assignment()
         plane.assign(late)
-        assert process.wait(20) == 0
+        assert ended(process) == 0
     assert isinstance(plane.outcomes[0], WorkOutcome)
     assert plane.let_go[late.execution] == "leaving"
 
@@ -243,7 +243,7 @@ def test_work_is_handed_back_pushed_whatever_its_agent_waits_for(plane: FakeCont
         until(lambda: len(plane.requests) == 6 and plane.parts("question"), "all wait")
         until(lambda: any(asked.tool == "shell" for asked in plane.asked), "all wait")
         process.terminate()
-        assert process.wait(20) == 0
+        assert ended(process) == 0
     assert plane.outcomes == []
     assert [plane.let_go[one.execution] for one in given] == ["leaving"] * 3
     assert [plane.git("show", f"attempts/{number}:half.txt") for number in range(3)] == ["half done"] * 3
@@ -260,7 +260,7 @@ def test_who_does_not_finish_in_time_hands_its_work_back_pushed(
         if times == 2:
             until(lambda: plane.leaving, "it heard")
             process.terminate()
-        assert process.wait(20) == 0
+        assert ended(process) == 0
     assert plane.outcomes == []
     assert plane.let_go[assignment.execution] == "leaving"
     assert on_branch(plane) == "half done\n"

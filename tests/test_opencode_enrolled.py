@@ -44,7 +44,7 @@ from swarms import dispatch, goals
 from tenants import tokens, turns
 from tenants.models import Runner, Team
 from tests.conftest import user_of
-from tests.fake_control_plane import FakeControlPlane, call, serving, steps, until
+from tests.fake_control_plane import FakeControlPlane, call, ended, serving, steps, until
 from tests.hands import Hands
 from tests.machines import Machine, machines
 from tests.milestones import adopted
@@ -261,7 +261,7 @@ def runner_of(secret: str, url: str, folder: Path, at: Machine) -> Iterator[None
         yield
     finally:
         process.terminate()
-        process.wait(30)
+        ended(process)
 
 
 def test_a_runner_and_two_servers_on_three_machines_of_their_own_carry_a_swarm_to_its_landing(

@@ -18,7 +18,7 @@ from agents.contracts import Delta, FailureOutcome, FailureReason, MessageRecord
 from agents.contracts.link import Order
 from agents.runner.reports import Faults, Reports, Stale
 from agents.runner.settings import SettingsError, read
-from tests.fake_control_plane import RUNNER_TOKEN, FakeControlPlane, call, serving, steps, until
+from tests.fake_control_plane import RUNNER_TOKEN, FakeControlPlane, call, ended, serving, steps, until
 from tests.test_sandbox import command_lines, parent_of, processes_with
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,7 +59,7 @@ def running(plane: FakeControlPlane, folder: Path, **environment: str) -> Iterat
     finally:
         if process.poll() is None:
             process.terminate()
-            process.wait(20)
+            ended(process)
         log.close()
 
 
@@ -281,7 +281,7 @@ def test_a_stopped_runner_ends_its_work_and_leaves_nothing(plane: FakeControlPla
     with running(plane, tmp_path / "runner") as runner:
         assignment, marker = begin_sleeping(plane)
         runner.terminate()
-        assert runner.wait(10) == 0
+        assert ended(runner) == 0
 
     assert plane.ended == [assignment.execution]
     assert plane.let_go == {assignment.execution: "leaving"}
