@@ -8,17 +8,18 @@ import json
 import time
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import structlog
 from django.conf import settings
+from django.db import connection
 
 from swarms import engine, hints, progress
 from swarms.models import Swarm
 from swarms.states import SWARM_STARTS
 from tenants import turns
 from tenants.context import PUBLIC, in_schema
-from tenants.database import prepared
 from tenants.faults import crash_point
 
 logger = structlog.get_logger(__name__)
@@ -31,8 +32,7 @@ TURN_SECONDS = 10.0
 """How long one message is worked on; what is left is hinted again."""
 COST = 0.01
 """A node's share of a turn: it costs no runner and no model."""
-_STEP = """SELECT claimed, stale, lanes, asks, waits, is_over
-FROM swarms_step(%s::uuid, %s::uuid, %s::uuid[], %s::uuid[], %s::int, %s::interval)"""
+_STEP = "SELECT claimed, stale, lanes, asks, waits, is_over FROM swarms_step(%s, %s, %s, %s, %s, %s)"
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ def lease() -> timedelta:
     return timedelta(seconds=settings.LEASE_SECONDS)
 
 
-def step(cursor: prepared.Cursor, swarm_id: UUID, done: list[dict[str, str]], *, claim: int) -> Step:
+def step(cursor: Any, swarm_id: UUID, done: list[dict[str, str]], *, claim: int) -> Step:
     """Complete the attempts in `done` (those whose fence is not the live one are refused) and claim up to `claim`."""
     attempts, fences = [one["attempt"] for one in done], [one["fence"] for one in done]
-    values = [turns.current_team_id(), swarm_id, attempts, fences, claim, lease()]
-    claimed, stale, lanes, asks, waits, is_over = cursor.row(_STEP, values)
+    cursor.execute(_STEP, [turns.current_team_id(), swarm_id, attempts, fences, claim, lease()])
+    claimed, stale, lanes, asks, waits, is_over = cursor.fetchone()
     return Step(json.loads(claimed), stale, json.loads(lanes), asks, waits, is_over)
 
 
@@ -92,7 +92,7 @@ class _Shift:
         """Claim, complete, claim what follows. Returns how many nodes were done."""
         turns.due("step", self.swarm_id, after=lease())
         held: list[dict[str, str]] = []
-        with prepared.cursor() as cursor:
+        with connection.cursor() as cursor:
             while True:
                 took = step(cursor, self.swarm_id, held, claim=0 if self.yields else BATCH)
                 self.done += len(held) - took.stale

@@ -4,7 +4,7 @@ from contextlib import suppress
 from uuid import uuid4
 
 import structlog
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
 from agents.contracts import PlanNode, PlanProposal
@@ -14,7 +14,6 @@ from swarms.looking import snapshot
 from swarms.models import Goal, Plan, Project, Swarm
 from swarms.states import SWARM_ENDED, SwarmState
 from tenants.context import PUBLIC, each_team, in_schema
-from tenants.database import prepared
 from tenants.faults import is_armed
 from tenants.models import User
 
@@ -60,7 +59,7 @@ def _carry_out(owner: User) -> None:
     swarm = Swarm.objects.create(project=project, goal=goal, number=1, base_commit=_COMMIT, integration_commit=_COMMIT)
     planner.propose(Plan.objects.create(swarm=swarm, version=1, source="yaml", created_by=owner), _PLAN)
     engine.advance(swarm.pk)
-    with prepared.cursor() as cursor:
+    with connection.cursor() as cursor:
         claimed = control.step(cursor, swarm.pk, [], claim=1).claimed
         control.step(cursor, swarm.pk, claimed, claim=1)
     transaction.set_rollback(True)

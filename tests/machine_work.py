@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db import connection
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, rule
 
@@ -23,7 +24,6 @@ from agents.models import Execution
 from agents.states import LIVE
 from swarms import control, dispatch, engine, landing, merges, replan, reverts
 from swarms.models import Attempt, Swarm
-from tenants.database import prepared
 from tenants.ids import uuid7
 from tenants.models import Placement, Team
 from tests.machine_plans import PART, PLACES, changed, parts, pick
@@ -57,7 +57,7 @@ class Work(RuleBasedStateMachine):
     @rule(claim=st.integers(0, 2))
     def claim(self, claim: int) -> None:
         """A worker claims, and may die before it completes."""
-        with prepared.cursor() as cursor:
+        with connection.cursor() as cursor:
             self.claimed += control.step(cursor, self.swarm.pk, [], claim=claim).claimed
 
     @rule(which=PLACES, is_forged=st.booleans())
@@ -67,7 +67,7 @@ class Work(RuleBasedStateMachine):
             return
         live = Attempt.objects.filter(pk=one["attempt"], ended_at=None).exists()
         given = one | {"fence": str(uuid7())} if is_forged else one
-        with prepared.cursor() as cursor:
+        with connection.cursor() as cursor:
             took = control.step(cursor, self.swarm.pk, [given], claim=0)
         assert took.stale == (0 if live and not is_forged else 1)
 

@@ -15,7 +15,6 @@ from agents.contracts import PlanNode, PlanProposal
 from swarms import actors, control, orphans, sweep
 from swarms.models import Attempt, Node, Swarm
 from tenants.context import in_schema
-from tenants.database import prepared
 from tenants.models import Team, Ticket
 from tests.milestones import adopted, proposed
 
@@ -87,7 +86,7 @@ def test_who_looks_whose_turn_it_is_does_not_put_anybody_off(committed_team: Tea
 
 def _claim(schema: str, swarm: Swarm) -> int:
     try:
-        with in_schema(schema), prepared.cursor() as cursor:
+        with in_schema(schema), connection.cursor() as cursor:
             return len(control.step(cursor, swarm.pk, [], claim=1).claimed)
     finally:
         connection.close()
@@ -115,7 +114,7 @@ def test_what_a_dead_worker_claimed_is_all_given_out_again_however_busy_its_swar
     swarm = adopted(
         PlanProposal(summary="s", nodes=tuple(PlanNode(key=f"n{n}", title="m", kind="noop") for n in range(nodes)))
     )
-    with prepared.cursor() as cursor:
+    with connection.cursor() as cursor:
         assert len(control.step(cursor, swarm.pk, [], claim=nodes).claimed) == nodes
     Attempt.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
     busy, over = threading.Event(), threading.Event()

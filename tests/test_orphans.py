@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from structlog.testing import capture_logs
 
@@ -20,7 +20,6 @@ from swarms.models import Attempt, CheckRun, Node, Plan, Project, Swarm
 from swarms.states import AttemptState
 from swarms.sweep import Sweep
 from tenants import tokens
-from tenants.database import prepared
 from tenants.ids import uuid7
 from tenants.models import Due, Placement, Runner, Team, Ticket
 from tests.invariants import violations
@@ -272,7 +271,7 @@ def milestones(project: Project, hands: Holding, monkeypatch: pytest.MonkeyPatch
     with monkeypatch.context() as patched:
         patched.setattr(control, "serve", lambda: 0)
         hands.run(made)
-    with prepared.cursor() as cursor:
+    with connection.cursor() as cursor:
         assert len(control.step(cursor, made.pk, [], claim=8).claimed) == 1
     Attempt.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
     return made
@@ -281,7 +280,7 @@ def milestones(project: Project, hands: Holding, monkeypatch: pytest.MonkeyPatch
 def _after_the_worker(milestones: Swarm, hands: Holding) -> None:
     attempt = Attempt.objects.get()
     assert (attempt.state, attempt.reason) == ("lost", "lost")
-    with prepared.cursor() as cursor:
+    with connection.cursor() as cursor:
         late = control.step(cursor, milestones.pk, [{"attempt": str(attempt.pk), "fence": str(attempt.fence)}], claim=0)
     assert late.stale == 1
     hands.run(milestones)

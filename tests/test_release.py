@@ -4,6 +4,7 @@ from collections import Counter
 from uuid import uuid4
 
 import pytest
+from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,6 @@ from swarms import control, progress
 from swarms.models import Attempt, Edge, Node, Swarm
 from swarms.release import FAN_IN, ON_FAILURE, SWARM_STOPS, Waiting, satisfied, spread, verdict
 from tenants.context import in_schema
-from tenants.database import prepared
 from tenants.models import Team, Ticket
 from tests.invariants import violations
 from tests.milestones import adopted
@@ -133,7 +133,7 @@ def test_milestones_run_in_the_worker_through_the_same_rows(team: Team) -> None:
 
 def test_a_completion_with_another_fence_changes_nothing(team: Team) -> None:
     swarm = adopted(milestones(("a", "b"), keys="ab"))
-    with prepared.cursor() as cursor:
+    with connection.cursor() as cursor:
         claimed = control.step(cursor, swarm.pk, [], claim=10).claimed
         [held] = claimed
         wrong = control.step(cursor, swarm.pk, [held | {"fence": str(uuid4())}], claim=10)
@@ -148,7 +148,7 @@ def test_a_completion_with_another_fence_changes_nothing(team: Team) -> None:
 
 def test_a_paused_swarm_claims_nothing_and_goes_on_when_it_is_resumed(team: Team) -> None:
     swarm = adopted(milestones(("a", "b"), keys="ab"))
-    with prepared.cursor() as cursor:
+    with connection.cursor() as cursor:
         [held] = control.step(cursor, swarm.pk, [], claim=10).claimed
         Swarm.objects.filter(pk=swarm.pk).update(state="paused")
         assert control.step(cursor, swarm.pk, [held], claim=10).claimed == []
