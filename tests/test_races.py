@@ -34,6 +34,7 @@ from swarms import (
     reconcile,
 )
 from swarms.models import Approval, Attempt, CheckRun, Merge, Node, Project, Swarm
+from swarms.refusals import NotNow
 from swarms.workspace import repos
 from swarms.workspace.git import environment
 from tenants import turns
@@ -167,8 +168,8 @@ def hold(hands: Hands, swarm: Swarm, kind: str, *, name: str = "") -> Assignment
     return hands.held[0]
 
 
-def meanwhile(swarm: Swarm, verb: Callable[[], Any], change: Callable[[], object]) -> Any:
-    """Have `verb` wait for the swarm that we hold, make a change and commit it: what does `verb` answer?"""
+def meanwhile(row: Swarm | Project, verb: Callable[[], Any], change: Callable[[], object]) -> Any:
+    """Have `verb` wait for the row that we hold, make a change and commit it: what does `verb` answer?"""
     answer: list[Any] = []
     schema = current_schema()
 
@@ -183,11 +184,11 @@ def meanwhile(swarm: Swarm, verb: Callable[[], Any], change: Callable[[], object
 
     thread = threading.Thread(target=call, daemon=True)
     with transaction.atomic():
-        Swarm.objects.select_for_update(no_key=True).get(pk=swarm.pk)
+        type(row).objects.select_for_update(no_key=True).get(pk=row.pk)
         thread.start()
         while not _somebody_waits() and thread.is_alive():
             time.sleep(0.02)
-        assert thread.is_alive(), f"it did not wait for the swarm: {answer}"
+        assert thread.is_alive(), f"it did not wait for the {row._meta.model_name}: {answer}"
         change()
     thread.join(60)
     assert answer, "it still waits"
@@ -252,6 +253,25 @@ def test_a_turn_that_comes_while_its_swarm_is_cancelled_is_not_taken(hands: Hand
     Ticket.objects.update(not_before=Now())  # put off when the swarm was locked for too long
     dispatch.dispatch()  # a ticket that was passed over while its swarm was locked is called up once more
     assert violations(current_schema(), quiet=True) == []
+
+
+def test_of_a_goal_and_the_archiving_of_its_project_who_comes_second_is_refused(hands: Hands, project: Project) -> None:
+    def state() -> Swarm:
+        return goals.state_goal(Project.objects.get(pk=project.pk), "Write the files", by=hands.by)
+
+    def archive() -> None:
+        projects.archive(project, by=hands.by)
+
+    refused = meanwhile(project, state, archive)
+    assert isinstance(refused, ValidationError)
+    assert "archived: restore it first" in str(refused)
+    assert not Swarm.objects.exists()
+    projects.restore(project, by=hands.by)
+    projects.fetch(project.pk)
+    refused = meanwhile(project, archive, state)
+    assert isinstance(refused, NotNow)
+    assert "Not all has ended" in str(refused)
+    assert Project.objects.get(pk=project.pk).state == "ready"
 
 
 def test_a_plan_that_comes_when_its_swarm_was_cancelled_changes_nothing(hands: Hands, swarm: Swarm) -> None:
