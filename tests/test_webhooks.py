@@ -66,7 +66,7 @@ def test_an_event_is_sent_as_it_is_documented_and_signed(team: Team) -> None:
                 "actor": "system",
                 "cause": None,
                 "trace": event.trace,
-                "payload": {"by": "engine", "what": "w0", "why": "said “so”", "node": ""},
+                "payload": {"by": "engine", "what": "w0", "why": "said “so”", "node": "", "is_told": False},
                 "team": "acme",
             },
         }
