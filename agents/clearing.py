@@ -94,10 +94,10 @@ def _clear(server: Server) -> None:
     if not ended or not (credentials := hosting.credentials(server)):
         return
     rule = handshake.given_rule() if server.is_given else handshake.announced_rule()
-    known = Known(server.url, rule, **credentials)
+    known, ours = Known(server.url, rule, **credentials), set(map(str, ended))
     try:
         # A server that did not answer in time when it was asked to begin one may have two.
-        mine = [each for each in _sessions(known) if each.execution in set(map(str, ended))]
+        mine = [each for each in _sessions(known) if each.execution in ours]
         for each in mine:
             _remove(known, each)
             logger.info("a session is removed from a server", server=server.name, execution=each.execution)
